@@ -1,0 +1,1 @@
+"""coview: one view of a recording teaches another."""

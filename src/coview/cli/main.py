@@ -1,0 +1,85 @@
+"""The command `coview`: finds the verb, runs it, and turns errors into messages and exit codes.
+
+Nothing heavy is imported before the verb is known, so that `coview --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import signal
+import sys
+from types import FrameType
+
+VERBS = {
+    "demo": "make a small world of pictures and sounds, learn from it, measure, search: five minutes on a laptop",
+    "index": "scan a folder, a manifest or a named data set into a collection",
+    "pretrain": "train a method on a collection, without labels",
+    "evaluate": "measure a model: linear-probe, knn, retrieval, gates",
+    "embed": "write the embeddings of a collection or of files",
+    "search": "find the recordings nearest to a file the collection has never seen",
+    "methods": "list the methods",
+    "doctor": "say what works on this computer",
+}
+
+HELP = """coview: one view of a recording teaches another.
+
+usage: coview VERB [options]      (coview VERB --help tells more)
+
+{verbs}
+
+Start here:
+  coview demo
+  coview index my-videos/ -o my-collection
+  coview pretrain xid --collection my-collection -o my-run
+  coview search --model my-run --collection my-collection --query bark.wav --from audio --to video
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but data problems were found, 130 and 143 stopped.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, VERBS))
+        print(HELP.format(verbs="\n".join(f"  {verb:<{width}}  {text}" for verb, text in VERBS.items())))
+        return 0 if words else 2
+    verb, rest = words[0], words[1:]
+    if verb in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"coview {version('coview')}")
+        return 0
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        print(f"coview: unknown verb {verb!r}{hint} (coview --help lists them)", file=sys.stderr)
+        return 2
+    return _run(verb, rest)
+
+
+def _run(verb: str, argv: list[str]) -> int:
+    from coview.errors import CoviewError
+
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        module = importlib.import_module(f"coview.cli.{verb}")
+        return int(module.main(argv))
+    except CoviewError as error:
+        print(f"coview {verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"coview {verb}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        sys.stderr.close()
+        return 1
+
+
+def _terminated(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""A source of samples: media files, a memory-mapped set, or a procedural world, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from coview.data.views import Batch, ViewSpec
+from coview.randomness import make_key
+
+
+class Source(Protocol):
+    """Recordings that can be cut into views; a plain picklable object, so that worker processes can hold it.
+
+    Attributes:
+        name: what reports call it, such as "clips/" or "digits-av:A".
+        views: what is cut from every recording.
+        ids: the recordings' ids in order; `row` indexes this list.
+        labels: int64 (rows,), -1 where unlabelled.
+        classes: names of the labels, in label order; empty where there are none.
+        fingerprint: hash of the ordered ids and of how they are made; a checkpoint refuses another one.
+    """
+
+    name: str
+    views: Mapping[str, ViewSpec]
+    ids: list[str]
+    labels: Tensor
+    classes: list[str]
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def read(self, row: Tensor, key: Tensor) -> Batch:
+        """Cut raw views of the recordings `row` (int64 (B,)); where, is drawn from `key` (int64 (B,)).
+
+        A recording that cannot be read is replaced by another, drawn from its key, and listed in `Batch.replaced`.
+        The batch does not depend on which samples are read together.
+        """
+        ...
+
+    def windows(self, count: int) -> int:
+        """Return how many evenly spaced cuts per recording evaluation can have when it asks for `count`."""
+        ...
+
+    def read_window(self, row: Tensor, window: int, count: int) -> Batch:
+        """Cut the `window`-th of `count` evenly spaced raw views of each recording; nothing is random or replaced.
+
+        A recording that cannot be read has `present` False for that view and is listed in `Batch.replaced`.
+        """
+        ...
+
+
+def sample_keys(seed: int, epoch: int, position: Tensor) -> Tensor:
+    """Return the int64 keys of samples from (seed, epoch, position), shape of `position`."""
+    return make_key(torch.tensor(seed), torch.tensor(epoch), position)

@@ -1,0 +1,142 @@
+"""Views: what is cut from a recording, and exactly how; and the batch that carries the cuts.
+
+All views of one sample are cut by SECONDS on one clock. A loader's batch holds raw views (uint8 frames, waveforms);
+`coview.data.augment` turns them, on the training device, into the model views that a method sees.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoView:
+    """A short clip of frames.
+
+    Raw: uint8 (3, frames, decode_size, decode_size), a square window of the frame whose short side was scaled to
+    `decode_size`. Model: float32 (3, frames, size, size), normalised.
+    """
+
+    stream: Literal["video"] = "video"
+    frames: int = 8
+    fps: float = 16.0
+    size: int = 112
+    margin: float = 1.15  # decoded side / model side: room for crops
+    after: tuple[float, float] | None = None  # seconds after the sample's first picture clip, drawn uniformly
+    normalise: Literal["imagenet", "clip"] = "imagenet"  # fixed statistics, or each clip by its own mean and deviation
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.fps <= 0 or self.size < 8 or self.margin < 1:
+            raise ValueError("a video view needs frames >= 1, fps > 0, size >= 8 and margin >= 1")
+
+    @property
+    def seconds(self) -> float:
+        """Length of the clip in seconds."""
+        return self.frames / self.fps
+
+    @property
+    def decode_size(self) -> int:
+        """Side in pixels of the square that the decoder delivers; even."""
+        return 2 * round(self.size * self.margin / 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioView:
+    """A short piece of sound, mono.
+
+    Raw: float32 waveform (samples,), full scale 1. Model: float32 (1, mels, time) for layout "mel" or
+    (1, time, frequencies) for layout "spectrogram".
+    """
+
+    stream: Literal["audio"] = "audio"
+    seconds: float = 2.0
+    sample_rate: int = 16000
+    layout: Literal["mel", "spectrogram"] = "mel"  # xID's log10 mel magnitude; AVID's dB power
+    n_fft: int = 512
+    hop: int = 256
+    window: int = 512
+    mels: int = 128
+    # Per-band z-score from data statistics, or each clip by its own: mean of every band, or one mean and deviation.
+    normalise: Literal["statistics", "clip"] = "clip"
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0 or self.sample_rate < 1000 or self.hop < 1 or self.window > self.n_fft:
+            raise ValueError("an audio view needs seconds > 0, sample_rate >= 1000, hop >= 1 and window <= n_fft")
+
+    @property
+    def samples(self) -> int:
+        """Length of the waveform in samples."""
+        return round(self.seconds * self.sample_rate)
+
+
+ViewSpec = VideoView | AudioView
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """Samples of several views; B samples.
+
+    Attributes:
+        views: name -> tensor with first dimension B; raw or model views. Rows that are absent are zero-filled and
+            must not be looked at: `present` says so.
+        row: int64 (B,), position of the recording in the collection (the slot of a memory bank).
+        key: int64 (B,), hash of (seed, epoch, position); every random choice about the sample is drawn from it.
+        start: name -> float64 (B,), where the view begins, in seconds of the recording's clock.
+        present: name -> bool (B,).
+        label: int64 (B,), -1 where the recording has no label.
+        epoch, epochs: whole epochs passed, and planned; schedules inside a method read these.
+        replaced: (row, reason) of every sample that could not be read and was replaced by another.
+    """
+
+    views: dict[str, Tensor]
+    row: Tensor
+    key: Tensor
+    start: dict[str, Tensor] = field(default_factory=dict)
+    present: dict[str, Tensor] = field(default_factory=dict)
+    label: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    epoch: int = 0
+    epochs: int = 1
+    replaced: list[tuple[int, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in self.views:
+            self.present.setdefault(name, torch.ones(len(self), dtype=torch.bool, device=self.row.device))
+        if self.label.numel() == 0:
+            self.label = torch.full_like(self.row, -1)
+
+    def __len__(self) -> int:
+        return self.row.shape[0]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on `device`; copies do not block where memory is pinned."""
+
+        def move(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+        return dataclasses.replace(
+            self,
+            views=move(self.views),
+            row=self.row.to(device, non_blocking=True),
+            key=self.key.to(device, non_blocking=True),
+            start=move(self.start),
+            present=move(self.present),
+            label=self.label.to(device, non_blocking=True),
+        )
+
+    def select(self, index: Tensor | slice) -> Batch:
+        """Return the samples named by `index` (a slice, int64 positions or a bool mask), with all their fields."""
+        pick = {"views": self.views, "start": self.start, "present": self.present}
+        return dataclasses.replace(
+            self,
+            **{name: {k: v[index] for k, v in tensors.items()} for name, tensors in pick.items()},
+            row=self.row[index],
+            key=self.key[index],
+            label=self.label[index],
+            replaced=list(self.replaced),
+        )
