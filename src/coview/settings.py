@@ -143,5 +143,5 @@ def _convert_union(kinds: tuple[Any, ...], value: Any, where: str, problems: lis
         if not tried:
             return result
         complaints.append(tried)
-    problems.extend(min(complaints, key=len))
+    problems.extend(sorted(complaints, key=len)[0])  # of the kind that came closest
     return None

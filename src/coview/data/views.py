@@ -131,12 +131,17 @@ class Batch:
 
     def select(self, index: Tensor | slice) -> Batch:
         """Return the samples named by `index` (a slice, int64 positions or a bool mask), with all their fields."""
-        pick = {"views": self.views, "start": self.start, "present": self.present}
+
+        def pick(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor[index] for name, tensor in tensors.items()}
+
         return dataclasses.replace(
             self,
-            **{name: {k: v[index] for k, v in tensors.items()} for name, tensors in pick.items()},
+            views=pick(self.views),
             row=self.row[index],
             key=self.key[index],
+            start=pick(self.start),
+            present=pick(self.present),
             label=self.label[index],
             replaced=list(self.replaced),
         )
