@@ -1,0 +1,36 @@
+"""Check what the demo promises: true pairs teach, shuffled pairs do not, and the intervals are apart."""
+
+import json
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Read the demo's JSON result and return 0 when every promise is kept."""
+    demo = json.loads(Path(sys.argv[1]).read_text())
+    rows = {row["name"]: row for row in demo["results"]}
+    failures = []
+
+    def expect(claim: str, holds: bool) -> None:
+        print(f"{'kept  ' if holds else 'BROKEN'} {claim}")
+        if not holds:
+            failures.append(claim)
+
+    for measure, least, most in (("video_probe", 0.50, 0.35), ("class_p1_v2a", 0.30, 0.20)):
+        pairs, shuffled = rows[f"{measure}/xid"], rows[f"{measure}/shuffled"]
+        expect(f"{measure} of true pairs {pairs['value']:.3f} >= {least}", pairs["value"] >= least)
+        expect(f"{measure} of shuffled pairs {shuffled['value']:.3f} <= {most}", shuffled["value"] <= most)
+        apart = pairs["low"] > shuffled["high"]
+        expect(f"{measure}: intervals apart ({pairs['low']:.3f} > {shuffled['high']:.3f})", apart)
+    for name in ("video_probe/random", "video_probe/statistics", "video_probe/supervised-av"):
+        expect(f"{name} is printed", name in rows)
+    expect(f"{demo['clips_written']} clips written, at least 300", demo["clips_written"] >= 300)
+    expect("searches were answered", len(demo["searches"]) > 0)
+    expect(f"under 6 minutes ({demo['seconds']:.0f} s)", demo["seconds"] < 360)
+    expect(f"under 4 GB ({demo['peak_memory_gb']:.2f} GB)", demo["peak_memory_gb"] < 4)
+    expect(f"the report exists: {demo['report']}", Path(demo["report"]).is_file())
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
