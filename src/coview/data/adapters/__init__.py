@@ -1,1 +1,116 @@
-"""."""
+"""Named data sets: each adapter turns something that is not a plain folder into items for the index.
+
+An adapter is a function `make(out: Path, options: Options) -> Made`. It writes the media files it renders (if any)
+below `out`, an existing folder of its own that ends up inside the collection, and returns one `Item` per recording.
+It probes nothing: the index does that for every item, in parallel. Writing must be repeatable: a file that is
+already there and complete (written aside and renamed) is kept, so that a stopped `coview index` goes on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from coview.errors import UsageError
+
+ADAPTERS: dict[str, str] = {
+    "tuxpaint": "coview.data.adapters.tuxpaint:make",
+    "digits-av": "coview.data.adapters.worlds:make_digits",
+    "objects-av": "coview.data.adapters.worlds:make_objects",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One recording to be: a media file, or the span of one, and what is known about it without reading it.
+
+    Attributes:
+        path: the media file; absolute, or relative to the root that comes with the items.
+        id: unique name; by default the path relative to the root without its extension.
+        label, split, caption, group: optional; split is "train", "validation" or "test"; recordings of one group
+            never fall into different splits.
+        start, end: span in seconds on the file's clock; None means the file's own beginning or end.
+        flags: facts about the item, counted beside those that probing finds.
+    """
+
+    path: Path
+    id: str | None = None
+    label: str | None = None
+    split: str | None = None
+    caption: str | None = None
+    group: str | None = None
+    start: float | None = None
+    end: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A file that did not become a recording: a row of the quarantine table."""
+
+    path: str
+    reason: str  # one short stable word
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line hands to an adapter.
+
+    Attributes:
+        variant: what follows the colon of `name:variant`, such as "A" of "digits-av:A"; "" without one.
+        folder: where the user keeps the data set's own files; None means the adapter's usual place.
+        count: how many recordings to make; None means all of them, or the adapter's usual number.
+        seed: of everything random.
+        progress: call with (done, total) now and then.
+    """
+
+    variant: str = ""
+    folder: Path | None = None
+    count: int | None = None
+    seed: int = 0
+    progress: Callable[[int, int], None] = lambda done, total: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What an adapter found or made.
+
+    Attributes:
+        items: in any order; the collection orders them by id.
+        root: folder that relative item paths start from; `out` where the adapter rendered the files itself.
+        refused: files of the data set that could not be used, and why.
+        ignored: kind of file -> how many were left out on purpose.
+        report: counts and flags of the data set itself; kept in collection.json and printed.
+    """
+
+    items: list[Item]
+    root: Path
+    refused: list[Refused] = field(default_factory=list)
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_adapter(source: str) -> bool:
+    """Tell whether `source` is an adapter's name, with or without a variant after a colon."""
+    return source.partition(":")[0] in ADAPTERS
+
+
+def load_adapter(source: str) -> Callable[[Path, Options], Made]:
+    """Return the adapter called `source`, without looking at its variant.
+
+    Raises:
+        UsageError: no adapter has this name.
+    """
+    name = source.partition(":")[0]
+    if name not in ADAPTERS:
+        near = difflib.get_close_matches(name, ADAPTERS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"{name!r} is neither a path that exists nor a named data set ({', '.join(ADAPTERS)}){hint}")
+    module, _, function = ADAPTERS[name].partition(":")
+    made: Callable[[Path, Options], Made] = getattr(importlib.import_module(module), function)
+    return made
