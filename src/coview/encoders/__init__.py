@@ -1,1 +1,42 @@
-"""."""
+"""Encoders by their short names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+
+from coview.encoders.base import Encoder
+from coview.encoders.conv2d import Conv2D
+from coview.encoders.heads import mlp
+from coview.encoders.r2plus1d import R2Plus1D
+from coview.encoders.small import SMALL, TINY, SmallAudio, SmallVideo
+from coview.errors import UsageError
+
+VIDEO: dict[str, Callable[[], Encoder]] = {
+    "r2plus1d-10": lambda: R2Plus1D(10),
+    "r2plus1d-18": lambda: R2Plus1D(18),
+    "r2plus1d-34": lambda: R2Plus1D(34),
+    "video-tiny": lambda: SmallVideo(TINY),
+    "video-small": lambda: SmallVideo(SMALL, difference=True),
+}
+AUDIO: dict[str, Callable[[], Encoder]] = {"conv2d": Conv2D, "audio-tiny": SmallAudio, "audio-small": SmallAudio}
+
+__all__ = ["AUDIO", "VIDEO", "Encoder", "build_audio", "build_video", "mlp"]
+
+
+def build_video(name: str) -> Encoder:
+    """Build a video encoder, fresh weights, from its short name; raises UsageError with the known names."""
+    return _build(VIDEO, "video", name)
+
+
+def build_audio(name: str) -> Encoder:
+    """Build an audio encoder, fresh weights, from its short name; raises UsageError with the known names."""
+    return _build(AUDIO, "audio", name)
+
+
+def _build(known: Mapping[str, Callable[[], Encoder]], kind: str, name: str) -> Encoder:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"unknown {kind} encoder {name!r}{hint} Known: {', '.join(known)}")
+    return known[name]()

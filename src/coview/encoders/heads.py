@@ -1,0 +1,22 @@
+"""Heads: multi-layer perceptrons from a backbone's features into the space where views are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+
+def mlp(sizes: Sequence[int], *, batchnorm: bool = False) -> nn.Sequential:
+    """Build linear layers through `sizes` with ReLU between them, after batch normalisation if asked.
+
+    (512, 512, 512, 128) is the projector of AVID and xID, 590 976 parameters; (512, 4096, 4096, 4096) with batch
+    normalisation is AV-SSRL's VICReg expander, 35 680 256 parameters. Every linear layer has a bias.
+    """
+    layers: list[nn.Module] = []
+    for index, (wide, out) in enumerate(pairwise(sizes)):
+        layers.append(nn.Linear(wide, out))
+        if index < len(sizes) - 2:
+            layers += [nn.BatchNorm1d(out), nn.ReLU(inplace=True)] if batchnorm else [nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
