@@ -1,0 +1,209 @@
+"""The collectives: who am I, gather with gradient, sums and moments over all processes, synchronised normalisation.
+
+Everything works without a process group too, as a world of one. Gradients follow one convention: every process
+differentiates its own loss and data parallelism averages parameter gradients afterwards. A backward pass here therefore
+SUMS over processes, and the average then equals the gradient of the mean loss on the joined batch exactly.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _environment(torchrun: str, slurm: str, default: int) -> int:
+    return int(os.environ.get(torchrun) or os.environ.get(slurm) or default)
+
+
+def rank() -> int:
+    """Return this process's number among all: of the process group, else of torchrun or srun, else 0."""
+    return dist.get_rank() if _joined() else _environment("RANK", "SLURM_PROCID", 0) % world_size()
+
+
+def world_size() -> int:
+    """Return the number of processes: of the process group, else of torchrun or srun, else 1."""
+    # srun alone sets the STEP variable; a batch script's own Python is one process whatever SLURM_NTASKS says.
+    return dist.get_world_size() if _joined() else _environment("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", 1)
+
+
+def is_main() -> bool:
+    """Return whether this is process 0, the one that writes and talks."""
+    return rank() == 0
+
+
+def initialise(device: torch.device | str) -> torch.device:
+    """Join the process group that torchrun or srun announce (nccl on CUDA, else gloo); return this process's device.
+
+    Alone, no group is made. A bare "cuda" becomes the device of the local rank.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        local = _environment("LOCAL_RANK", "SLURM_LOCALID", 0) if world_size() > 1 else 0
+        device = torch.device("cuda", local if device.index is None else device.index)
+        torch.cuda.set_device(device)
+    if world_size() > 1 and not _joined():
+        os.environ.setdefault("MASTER_ADDR", _first_host(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")))
+        os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", "9500")) % 20000))
+        cuda = device.type == "cuda"
+        dist.init_process_group(
+            "nccl" if cuda else "gloo", rank=rank(), world_size=world_size(), device_id=device if cuda else None
+        )
+    return device
+
+
+def shutdown() -> None:
+    """Leave the process group, if there is one."""
+    if _joined():
+        dist.destroy_process_group()
+
+
+def _first_host(nodes: str) -> str:
+    """Return the first name of a SLURM node list such as "node[03-07,9],other"."""
+    match = re.match(r"([^\[,]+)(?:\[(\d+)[^\]]*\])?", nodes)
+    return match[1] + (match[2] or "") if match else nodes
+
+
+def row_counts(x: Tensor) -> list[int]:
+    """Return the first dimension of every process's x, in order of rank."""
+    if not _joined():
+        return [x.shape[0]]
+    own = torch.tensor([x.shape[0]], device=x.device)
+    counts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, own)
+    return cast(list[int], torch.cat(counts).tolist())
+
+
+def gather(x: Tensor) -> Tensor:
+    """Concatenate x (N_r, ...) of all processes in order of rank, without gradient; N_r may differ and may be 0."""
+    return _all_gather(x.detach(), row_counts(x)) if _joined() else x.detach()
+
+
+def gather_with_grad(x: Tensor) -> Tensor:
+    """Concatenate x (N_r, ...) of all processes in order of rank; gradients flow back to every process's own rows.
+
+    Rows may differ in number between processes (views can be absent), nothing else may. The backward pass sums what
+    all processes' losses say about a row.
+    """
+    return cast(Tensor, _Gather.apply(x, row_counts(x))) if _joined() else x
+
+
+def sum_with_grad(x: Tensor) -> Tensor:
+    """Sum x, of one shape everywhere, over all processes; the backward pass sums the gradients in the same way."""
+    return cast(Tensor, _Sum.apply(x)) if _joined() else x
+
+
+def reduced_moments(x: Tensor, covariance: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Return count, mean (D,) and unbiased variance (D,), or covariance (D, D), of all processes' rows x (N_r, D).
+
+    With gradient; in two passes, so that a large mean costs no digits. Fewer than two rows have variance 0.
+    """
+    count = sum_with_grad(x.new_tensor(float(x.shape[0])))
+    mean = sum_with_grad(x.sum(0)) / count.clamp(min=1)
+    centred = x - mean
+    scatter = centred.T @ centred if covariance else centred.square().sum(0)
+    return count, mean, sum_with_grad(scatter) / (count - 1).clamp(min=1)
+
+
+def mean_over_world(per_sample: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return this process's share of the mean of per_sample (N_r,) over all processes, where mask (N_r,) is true.
+
+    It is W times the local sum over the global count, so that averaging losses and gradients over the W processes gives
+    the exact global mean although N_r differ. 0 where nothing is left.
+    """
+    kept = per_sample if mask is None else torch.where(mask, per_sample, 0.0)
+    count = per_sample.new_tensor(float(per_sample.shape[0])) if mask is None else mask.sum().to(per_sample)
+    total = sum_with_grad(count).clamp(min=1)
+    return kept.sum() * (dist.get_world_size() if _joined() else 1) / total
+
+
+def synchronise_batchnorm(module: nn.Module) -> nn.Module:
+    """Let the batch normalisation layers of `module` use the statistics of all processes; alone, change nothing.
+
+    CUDA gets torch's own layer; elsewhere `SynchronisedBatchNorm` takes its place, since torch's refuses a CPU.
+    Parameters, buffers and their names stay. Returns the module, or its replacement where it is itself such a layer.
+    """
+    if not _joined() or world_size() == 1:
+        return module
+    if dist.get_backend() == "nccl":
+        return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(module))  # type: ignore[no-untyped-call]
+    if isinstance(module, _BatchNorm) and not isinstance(module, SynchronisedBatchNorm):
+        return SynchronisedBatchNorm(module)
+    for name, child in module.named_children():
+        setattr(module, name, synchronise_batchnorm(child))
+    return module
+
+
+class SynchronisedBatchNorm(_BatchNorm):
+    """Batch normalisation of (N_r, C, ...) over all processes; N_r may differ and may be 0."""
+
+    def __init__(self, local: _BatchNorm) -> None:
+        super().__init__(local.num_features, local.eps, local.momentum, local.affine, local.track_running_stats)
+        # The same tensors, so that an optimiser built before keeps hold of them.
+        self._parameters, self._buffers, self.training = local._parameters, local._buffers, local.training
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"expected (N, C, ...), found {tuple(input.shape)}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x (N_r, C, ...) by the moments of all processes in training, by the running ones in evaluation."""
+        if not self.training:
+            return nn.functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        count, mean, variance = reduced_moments(x.movedim(1, -1).reshape(-1, x.shape[1]).to(self.weight.dtype))
+        with torch.no_grad():
+            if self.running_mean is not None and self.running_var is not None and count > 0:
+                cast(Tensor, self.num_batches_tracked).add_(1)
+                share = 1.0 / float(cast(Tensor, self.num_batches_tracked)) if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean.to(self.running_mean), share)
+                self.running_var.lerp_(variance.to(self.running_var), share)
+        biased = variance * (count - 1).clamp(min=0) / count.clamp(min=1)
+        scale = self.weight * torch.rsqrt(biased + self.eps)
+        shape = (-1, *(1 for _ in x.shape[2:]))
+        return (x * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+
+
+def _all_gather(x: Tensor, counts: list[int]) -> Tensor:
+    longest = max(counts)
+    padded = torch.cat([x, x.new_zeros(longest - x.shape[0], *x.shape[1:])]).contiguous()
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, counts: list[int]) -> Tensor:
+        ctx.start, ctx.count = sum(counts[: dist.get_rank()]), counts[dist.get_rank()]
+        return _all_gather(x, counts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[ctx.start : ctx.start + ctx.count], None
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor]:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return (total,)
