@@ -1,0 +1,70 @@
+"""What is asked of a decoder: a cut of picture, a cut of sound; and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+# Two timestamps closer than this are the same instant: below the tick of every common time base.
+SAME_INSTANT = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoCut:
+    """Frames to read.
+
+    Attributes:
+        start: seconds on the recording's clock (see `coview.media.container`).
+        count, fps: frame k is the one being shown at start + k / fps, the last with a timestamp at or before it.
+        size: the short side is scaled to this many pixels, and a square of this side is kept.
+        window: where along the long side the square sits, 0 (left or top) to 1.
+    """
+
+    start: float
+    count: int
+    fps: float
+    size: int
+    window: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.fps <= 0 or self.size < 1 or not 0 <= self.window <= 1 or self.start < 0:
+            raise ValueError(f"a video cut needs start >= 0, count >= 1, fps > 0, size >= 1, window in 0..1: {self}")
+
+    @property
+    def times(self) -> list[float]:
+        """Instants of the frames in seconds of the recording's clock."""
+        return [self.start + k / self.fps for k in range(self.count)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioCut:
+    """Sound to read: `seconds` from `start` on the recording's clock, resampled to `sample_rate` Hz."""
+
+    start: float
+    seconds: float
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0 or self.sample_rate < 1 or self.start < 0:
+            raise ValueError(f"an audio cut needs start >= 0, seconds > 0 and sample_rate >= 1: {self}")
+
+    @property
+    def samples(self) -> int:
+        """Length of the waveform that is returned."""
+        return round(self.seconds * self.sample_rate)
+
+
+class Sound(NamedTuple):
+    """A waveform, float32 (samples,), and how many of its samples the file really holds; the others are zero."""
+
+    waveform: Tensor
+    valid: int
+
+
+class Clip(NamedTuple):
+    """What one sample cuts from one file: frames uint8 (3, T, size, size) and a waveform float32 (samples,)."""
+
+    video: Tensor | None
+    audio: Tensor | None
