@@ -1,1 +1,49 @@
-"""."""
+"""Methods by their short names; an outside package adds its own through the entry-point group "coview.methods"."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from coview.errors import UsageError
+from coview.methods.contract import Facts, Method
+from coview.settings import from_dict
+
+METHODS: dict[str, str] = {
+    "xid": "coview.methods.xid:XID",
+    "av-vicreg": "coview.methods.av_vicreg:AVVICReg",
+    "vicreg-video": "coview.methods.vicreg_video:VICRegVideo",
+    "supervised-av": "coview.methods.supervised_av:SupervisedAV",
+}
+
+
+def available() -> dict[str, str]:
+    """Return slug -> "module:Class" of our methods and of those that installed packages add; ours win a name."""
+    return {point.name: point.value for point in entry_points(group="coview.methods")} | METHODS
+
+
+def load_method(slug: str) -> type[Method]:
+    """Import the class of a method; raises UsageError with the nearest name where there is none."""
+    known = available()
+    if slug not in known:
+        near = difflib.get_close_matches(slug, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise UsageError(f"unknown method {slug!r}{hint} Known: {', '.join(sorted(known))}")
+    module, _, name = known[slug].partition(":")
+    return cast(type[Method], getattr(importlib.import_module(module), name))
+
+
+def build(slug: str, settings: Any, facts: Facts) -> Method:
+    """Build a method from its settings, as their dataclass, as plain data, or None for the defaults.
+
+    Raises:
+        UsageError: unknown method, or one that these facts do not allow.
+        SettingsError: wrong plain data.
+    """
+    kind = load_method(slug)
+    if settings is None or isinstance(settings, Mapping):
+        settings = from_dict(kind.Settings, settings or {})
+    return kind(settings, facts)

@@ -43,7 +43,8 @@ class Step:
     Attributes:
         loss: scalar with graph. Averaged over equal processes it is the global mean over the samples.
         parts: name -> detached scalar, logged as they are.
-        embeddings: view -> detached (B, D) in the space where views are compared; watchers read them.
+        embeddings: view -> detached (N, D) in the space where views are compared; watchers read them. The N <= B rows
+            are the samples that the loss used, in the batch's order; without any, there are no embeddings.
     """
 
     loss: Tensor
@@ -56,7 +57,8 @@ class Method(nn.Module, ABC):
 
     Attributes:
         about: who the method is.
-        settings: its keyword-only dataclass; the class that builds it is `Settings`.
+        settings: its keyword-only dataclass; the class that builds it is `Settings`, whose class method `tiny()`
+            returns settings small enough for tests, dry runs and the demo.
         views: view name -> specification of what `forward` wants.
         encoders: view name -> backbone with `.dim`; views may share one.
         projectors: view name -> head into the space where views are compared; may be empty.

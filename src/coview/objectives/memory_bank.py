@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from coview.objectives.precision import in_float32
 from coview.parallel import gather
 from coview.randomness import integers, make_key, normal
 
@@ -38,6 +39,7 @@ class MemoryBank(nn.Module):
         drawn = integers(key, 0, self.memory.shape[0] - 1, count)
         return drawn + (drawn >= row[:, None])
 
+    @in_float32
     def scores(self, query: Tensor, rows: Tensor) -> Tensor:
         """Return the products (B, K) of query (B, D) with the remembered `rows` (B, K); the gradient is the query's."""
         if self.memory.shape[0] <= 8 * rows.shape[1]:
@@ -46,6 +48,7 @@ class MemoryBank(nn.Module):
         return torch.bmm(self.memory[rows], query[:, :, None])[:, :, 0]
 
     @torch.no_grad()
+    @in_float32
     def nearest(self, query: Tensor, row: Tensor, count: int) -> Tensor:
         """Return the `count` rows (B, count) nearest to query (B, D), the samples' own `row` (B,) left out, best first.
 

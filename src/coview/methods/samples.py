@@ -1,0 +1,64 @@
+"""What methods share about samples: those that have every view, none at all, and made-up ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from coview.data.source import sample_keys
+from coview.data.views import AudioView, Batch, VideoView, ViewSpec
+from coview.objectives.precision import in_float32
+from coview.parallel import row_counts
+from coview.randomness import integers, normal
+
+TINY_VIDEO = VideoView(frames=8, fps=16.0, size=32, margin=1.0, normalise="clip")
+TINY_AUDIO = AudioView(seconds=1.0, mels=40, n_fft=512, window=400, hop=200, normalise="clip")
+
+
+def complete(batch: Batch, views: Iterable[str], labelled: bool = False) -> Batch:
+    """Return the samples that have all of `views`, and a label if asked, in their order; possibly none.
+
+    What is absent is thereby never computed on: it reaches no loss, gradient, bank or normalisation statistic.
+    """
+    keep = batch.label >= 0 if labelled else torch.ones_like(batch.row, dtype=torch.bool)
+    for name in views:
+        keep = keep & batch.present[name]
+    return batch if bool(keep.all()) else batch.select(keep)
+
+
+def enough(batch: Batch, minimum: int) -> bool:
+    """Return whether all processes together hold at least `minimum` samples; the answer is the same on all of them."""
+    return sum(row_counts(batch.row)) >= minimum
+
+
+def idle_loss(module: nn.Module) -> Tensor:
+    """Return a loss of 0 whose gradient is 0 for every parameter, for a step that has nothing to learn from."""
+    return torch.stack([(parameter * 0).sum() for parameter in module.parameters()]).sum()
+
+
+@in_float32
+def unit(x: Tensor) -> Tensor:
+    """Scale the rows of x (N, D) to length 1."""
+    return normalize(x, dim=1)
+
+
+def example(views: Mapping[str, ViewSpec], size: int, seed: int, rows: int, classes: int) -> Batch:
+    """Make up `size` samples of model views, normal numbers of the right shapes, the same for the same seed."""
+    key = sample_keys(seed, 0, torch.arange(size))
+    return Batch(
+        views={name: normal(key, stream, *model_shape(spec)) for stream, (name, spec) in enumerate(views.items())},
+        row=torch.arange(size) % rows,
+        key=key,
+        label=integers(key, len(views), max(classes, 1)) if classes else torch.empty(0, dtype=torch.int64),
+    )
+
+
+def model_shape(spec: ViewSpec) -> tuple[int, ...]:
+    """Return the shape of one model view: (3, frames, size, size), (1, mels, time) or (1, time, frequencies)."""
+    if isinstance(spec, VideoView):
+        return 3, spec.frames, spec.size, spec.size
+    time = spec.samples // spec.hop
+    return (1, spec.mels, time) if spec.layout == "mel" else (1, time, spec.n_fft // 2 + 1)
