@@ -37,7 +37,8 @@ def run(world, function, *arguments):
 @functools.cache
 def _pipes():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torch.distributed", "coview.methods"])
+    # DistributedDataParallel imports torch._dynamo at its first use, seconds that four processes would spend each.
+    context.set_forkserver_preload(["torch", "torch.distributed", "torch._dynamo", "coview.methods"])
     pipes = []
     for rank in range(4):
         ours, theirs = context.Pipe()
