@@ -6,7 +6,7 @@ hundred steps of batch 32. Chance of R@1 is 1/64 = .016. Measured when written, 
     xid                  .95 to 1.00       wrong rows           .000 to .016
     xid, q = 0           .97 to 1.00       no memory update     .016
     xid, in-batch        1.00              av-vicreg            .97 to .98, deviation per dimension .66 to .70
-    vicreg-video         1.00              no variance part     deviation .051 to .063 after 100 steps, .04 to .05 after 200
+    vicreg-video         1.00              no variance part     deviation .051 to .063 after 100 steps
 
 Without its variance part VICReg loses its spread, yet still retrieves (.36 to .67): the cosine does not see the scale.
 """
