@@ -12,12 +12,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coview import parallel
 from coview.data.source import Source
 from coview.data.views import Batch
-from coview.errors import UsageError
+from coview.errors import CoviewError, UsageError
 
 if TYPE_CHECKING:
     from coview.model import Model
@@ -99,12 +99,18 @@ def extract(
         done += len(batch)
         if progress:
             progress(done, total)
-    order = torch.argsort(_gather(mine))
-    count = mine.numel()
+    device = next(model.method.parameters()).device
+    gathered = _gather(mine, device)
+    if gathered.numel() != everything.numel():
+        raise CoviewError(
+            f"{gathered.numel()} of {everything.numel()} rows were embedded: several processes were started, but they "
+            "have not joined; call coview.parallel.initialise first"
+        )
+    order, count = torch.argsort(gathered), mine.numel()
 
     def whole(pieces: dict[int, list[Tensor]]) -> Tensor:
         stacked = torch.stack([torch.cat(pieces[window]) for window in range(windows)], dim=1)
-        return _gather(stacked[:count])[order]
+        return _gather(stacked[:count], device)[order]
 
     views = sorted(parts)  # one order on every process, since each view is a collective
     return Features(
@@ -137,17 +143,17 @@ def read_windows(source: Source, rows: Tensor, windows: int, batch_size: int) ->
             yield ready, future.result()
 
 
-def fingerprint(module: nn.Module) -> str:
-    """Return the SHA-256 of every tensor of a module's state with its name, shape and type, running statistics too."""
+def fingerprint(model: Model) -> str:
+    """Return the SHA-256 of every tensor of the encoders and heads: name, shape, type, bytes; running statistics too."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for part in (model.method.encoders, model.method.projectors):
+        for name, tensor in sorted(part.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _gather(tensor: Tensor) -> Tensor:
-    """Gather along the first dimension; bool travels as bytes, which every backend carries."""
-    if tensor.dtype is torch.bool:
-        return parallel.gather(tensor.to(torch.uint8)).bool()
-    return parallel.gather(tensor)
+def _gather(tensor: Tensor, device: torch.device) -> Tensor:
+    """Gather a CPU tensor along its first dimension by way of the model's device, the one the backend can read."""
+    carried = tensor.to(torch.uint8) if tensor.dtype is torch.bool else tensor
+    return parallel.gather(carried.to(device)).cpu().to(tensor.dtype)

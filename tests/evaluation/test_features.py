@@ -1,0 +1,61 @@
+import pytest
+import torch
+import worlds
+from measuring import NumberSource, SmallModel
+
+from coview.errors import UsageError
+from coview.evaluation.features import extract, fingerprint
+
+
+def test_features_are_those_of_each_recording_in_order(source: NumberSource) -> None:
+    model, seen = SmallModel(), []
+    features = extract(model, source, windows=5, batch_size=7, progress=lambda done, total: seen.append((done, total)))
+    assert features.clips["video"].shape == (61, 2, 16)  # the source has two windows, not five
+    expected = model.encode(source.read_window(torch.tensor([37]), 1, 2), "backbone")["audio"][0]
+    assert torch.allclose(features.clips["audio"][37, 1], expected, atol=1e-6)
+    assert torch.allclose(features.values["video"], features.clips["video"].mean(1))
+    assert features.ids == source.ids
+    assert features.start["video"][3].tolist() == [0.0, 1.0]
+    assert seen[-1] == (122, 122)
+
+
+def test_absent_views_are_marked_and_never_have_values(source: NumberSource) -> None:
+    features = extract(SmallModel(), source, windows=2)
+    assert torch.equal(features.present["audio"], source.has_audio)
+    assert (features.values["audio"][~source.has_audio] == 0).all()
+    assert features.present["video"].all()
+
+
+def test_a_part_of_the_rows(source: NumberSource) -> None:
+    rows = torch.tensor([3, 5, 60])
+    part, whole = extract(SmallModel(), source, rows=rows), extract(SmallModel(), source)
+    assert part.ids == ["r003", "r005", "r060"]
+    assert torch.allclose(part.values["video"], whole.values["video"][rows], atol=1e-6)
+
+
+def test_nothing_to_embed_is_refused(source: NumberSource) -> None:
+    with pytest.raises(UsageError, match="nothing to embed"):
+        extract(SmallModel(), source, rows=torch.empty(0, dtype=torch.int64))
+
+
+def test_fingerprint_sees_weights_and_running_statistics() -> None:
+    assert fingerprint(SmallModel(0)) == fingerprint(SmallModel(0)) != fingerprint(SmallModel(1))
+    model = SmallModel(0)
+    model.method.encoders["video"][1].running_mean += 1e-6
+    assert fingerprint(model) != fingerprint(SmallModel(0))
+
+
+def _extract_here(rows: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    features = extract(SmallModel(), NumberSource(rows), windows=2, space="projected", batch_size=4)
+    return features.clips["audio"], features.clip_present["audio"], features.rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [13, 8, 3])
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_give_what_one_gives(rows: int, world: int) -> None:
+    expected = _extract_here(rows)
+    for clips, present, order in worlds.run(world, _extract_here, rows):
+        assert torch.allclose(clips, expected[0], atol=1e-6)
+        assert torch.equal(present, expected[1])
+        assert torch.equal(order, expected[2])
