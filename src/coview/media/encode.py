@@ -1,0 +1,115 @@
+"""Writing a clip as MP4: H.264 picture and AAC sound, in time with each other."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from torch import Tensor
+
+from coview.errors import UsageError
+
+_PRESET = "veryfast"
+_BLOCK = 1024  # samples per AAC frame
+# The clock of the written picture: exact for every whole rate, and for 29.97 (3003 ticks a frame).
+_CLOCK = 90000
+
+
+def write_clip(
+    path: Path | str,
+    frames: Tensor | None,
+    fps: float | None,
+    waveform: Tensor | None,
+    sample_rate: int | None,
+    *,
+    crf: int = 23,
+    times: Tensor | None = None,
+) -> None:
+    """Write frames uint8 (3, T, H, W), RGB, and a mono waveform float (samples,), full scale 1, into an MP4 file.
+
+    Either may be None. H and W must be even. Frame k is shown from k / fps seconds, or from `times[k]` (float (T,),
+    increasing) for a variable rate. The encoder's delay of 1,024 samples is written as an edit list, so that sample j is
+    heard at j / sample_rate on reading. The file appears under its name only when it is complete.
+
+    Raises:
+        UsageError: nothing to write, odd frame sides, a wrong type, or samples beyond the finite.
+    """
+    path = Path(path)
+    _check(frames, fps, waveform, sample_rate)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with av.open(f"file:{part}", "w", format="mp4") as container:
+            # All streams exist before the first packet: the header is written with it.
+            picture = None if frames is None else _picture_stream(container, frames, fps, crf)
+            sound = None if waveform is None else _sound_stream(container, sample_rate)
+            if frames is not None:
+                _write_frames(container, picture, frames, _stamps(frames.shape[1], fps, times))
+            if waveform is not None:
+                _write_sound(container, sound, waveform)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check(frames: Tensor | None, fps: float | None, waveform: Tensor | None, sample_rate: int | None) -> None:
+    if frames is None and waveform is None:
+        raise UsageError("a clip needs frames or a waveform")
+    if frames is not None:
+        if str(frames.dtype) != "torch.uint8" or frames.ndim != 4 or frames.shape[0] != 3 or frames.shape[1] == 0:
+            raise UsageError(f"frames must be uint8 (3, T, H, W), found {frames.dtype} {tuple(frames.shape)}")
+        if frames.shape[2] % 2 or frames.shape[3] % 2:
+            raise UsageError(f"H.264 needs even sides, found {tuple(frames.shape[2:])}")
+        if fps is None or fps <= 0:
+            raise UsageError(f"frames need a rate, found fps={fps}")
+    if waveform is not None:
+        if waveform.ndim != 1 or not waveform.is_floating_point() or not bool(waveform.isfinite().all()):
+            raise UsageError(f"a waveform must be finite floats (samples,), found {waveform.dtype} {waveform.shape}")
+        if not sample_rate:
+            raise UsageError("a waveform needs a sample rate")
+
+
+def _picture_stream(container: Any, frames: Tensor, fps: float | None, crf: int) -> Any:
+    rate = Fraction(fps or 25).limit_denominator(1001)
+    stream = container.add_stream("libx264", rate=rate, options={"preset": _PRESET, "crf": str(crf)})
+    stream.height, stream.width = frames.shape[2:]
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.time_base = Fraction(1, _CLOCK)
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _sound_stream(container: Any, sample_rate: int | None) -> Any:
+    stream = container.add_stream("aac", rate=sample_rate, layout="mono")
+    stream.codec_context.time_base = Fraction(1, sample_rate or 1)
+    return stream
+
+
+def _stamps(count: int, fps: float | None, times: Tensor | None) -> list[int]:
+    if times is None:
+        return [round(k * _CLOCK / (fps or 1)) for k in range(count)]
+    stamps = [round(float(t) * _CLOCK) for t in times]
+    if len(stamps) != count or any(b <= a for a, b in zip(stamps, stamps[1:], strict=False)):
+        raise UsageError(f"times must be {count} increasing seconds, one per frame")
+    return stamps
+
+
+def _write_frames(container: Any, stream: Any, frames: Tensor, stamps: list[int]) -> None:
+    pictures = np.ascontiguousarray(frames.permute(1, 2, 3, 0).cpu().numpy())
+    for stamp, picture in zip(stamps, pictures, strict=True):
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = stamp, Fraction(1, _CLOCK)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def _write_sound(container: Any, stream: Any, waveform: Tensor) -> None:
+    samples = waveform.detach().cpu().float().clamp(-1, 1).numpy()
+    for at in range(0, len(samples), _BLOCK):
+        frame = av.AudioFrame.from_ndarray(samples[None, at : at + _BLOCK], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = stream.rate, at, Fraction(1, stream.rate)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
