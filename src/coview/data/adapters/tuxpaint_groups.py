@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -35,17 +36,24 @@ SVG_ALIKE = (
 )
 
 
-def recordings(folder: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Return path -> hash of the compressed sound packets: equal exactly where the decoded waveforms are.
+@dataclass(frozen=True)
+class Heard:
+    """What a sound file declares, and the hash of its compressed packets: equal where the decoded waveforms are."""
 
-    Far cheaper than decoding, and blind to serial numbers and comments of the container.
+    rate: int
+    channels: int
+    packets: str
+
+
+def listen(folder: Path, paths: Iterable[str]) -> dict[str, Heard]:
+    """Return path -> what the sound file holds, without decoding it: that takes twice as long.
 
     Raises:
         MediaError: "undecodable".
     """
     paths = list(paths)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # demuxing happens outside Python's lock
-        return dict(zip(paths, pool.map(lambda path: _packets_hash(folder / path), paths), strict=True))
+        return dict(zip(paths, pool.map(lambda path: _listen(folder / path), paths), strict=True))
 
 
 def silent(path: Path) -> bool:
@@ -75,21 +83,21 @@ def alike(pictures: Tensor) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in near.triu(1).nonzero().tolist()]
 
 
-def group_items(stamps: Stamps, sound_hashes: Mapping[str, str]) -> dict[str, str]:
+def group_items(stamps: Stamps, heard: Mapping[str, Heard]) -> dict[str, str]:
     """Return item id -> group, named by the group's smallest id.
 
     Args:
         stamps: the items.
-        sound_hashes: path -> hash of every description, from `recordings`.
+        heard: path -> what `listen` says, of every description at least.
     """
     joined = _Union(item.id for item in stamps.items)
     joined.join_equal((item.captions["en"].lower(), item.id) for item in stamps.items if "en" in item.captions)
     spoken = [sound for sound in stamps.sounds if sound.kind == "description"]
-    times = Counter(sound_hashes[sound.path] for sound in spoken)
+    times = Counter(heard[sound.path].packets for sound in spoken)
     # Silence says nothing about an item; only what occurs more than once needs a look.
-    one = {sound_hashes[sound.path]: sound.path for sound in spoken}
+    one = {heard[sound.path].packets: sound.path for sound in spoken}
     mute = {value for value, count in times.items() if count > 1 and silent(stamps.folder / one[value])}
-    joined.join_equal((h, sound.item) for sound in spoken if (h := sound_hashes[sound.path]) not in mute)
+    joined.join_equal((h, sound.item) for sound in spoken if (h := heard[sound.path].packets) not in mute)
     drawn = [item for item in stamps.items if item.png is not None]
     if drawn:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -107,18 +115,18 @@ def fold(group: str) -> int:
     return int.from_bytes(hashlib.sha256(f"0/{group}".encode()).digest(), "big") % FOLDS
 
 
-def _packets_hash(path: Path) -> str:
+def _listen(path: Path) -> Heard:
     digest = hashlib.sha256()
     try:
         with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
             stream = container.streams.audio[0]
-            digest.update(f"{stream.rate} {stream.channels}".encode())
+            rate, channels = int(stream.rate), int(stream.channels)
             for packet in container.demux(stream):
                 if packet.size:
                     digest.update(bytes(packet))
     except (av.error.FFmpegError, IndexError) as error:
         raise MediaError(str(path), "undecodable", f"expected a sound ({error})") from error
-    return digest.hexdigest()
+    return Heard(rate, channels, digest.hexdigest())
 
 
 class _Union:

@@ -80,6 +80,7 @@ class Stamps:
 
     Attributes:
         orphans: sounds of no item, relative to the folder; reported, not guessed.
+        lost: sounds of items whose picture was refused.
         refused: files that were not read, and why.
         ignored: what else was left out on purpose -> how many.
     """
@@ -87,6 +88,7 @@ class Stamps:
     folder: Path
     items: list[Stamp]
     orphans: list[str]
+    lost: list[str]
     refused: list[Refused]
     ignored: dict[str, int]
 
@@ -119,20 +121,21 @@ def walk(folder: Path) -> Stamps:
     names = pictures - mirrored
     refused: list[Refused] = []
     sounds, orphans = _sounds(files, names)
-    items, lost = [], 0
+    items: list[Stamp] = []
+    lost: list[str] = []
     for name in sorted(names):
         item = _stamp(folder, name, known, tuple(sounds.get(name, ())), refused)
         if item is None:
-            lost += len(sounds.get(name, ()))
+            lost += [sound.path for sound in sounds.get(name, ())]
         else:
             items.append(item)
     ignored = {
         "mirrored pictures": len(mirrored),
         "sounds without a picture": len(orphans),
-        "sounds of refused pictures": lost,
+        "sounds of refused pictures": len(lost),
         "pictures of another package": sum(path.endswith((".png", ".svg")) for path in every if path not in known),
     }
-    return Stamps(folder=folder, items=items, orphans=orphans, refused=refused, ignored=ignored)
+    return Stamps(folder=folder, items=items, orphans=orphans, lost=lost, refused=refused, ignored=ignored)
 
 
 def parse_sound(path: str, names: set[str]) -> Sound | None:
@@ -203,9 +206,7 @@ def _sounds(files: list[str], names: set[str]) -> tuple[dict[str, list[Sound]], 
     return sounds, orphans
 
 
-def _stamp(
-    folder: Path, name: str, known: set[str], sounds: tuple[Sound, ...], refused: list[Refused]
-) -> Stamp | None:
+def _stamp(folder: Path, name: str, known: set[str], sounds: tuple[Sound, ...], refused: list[Refused]) -> Stamp | None:
     png = f"{name}.png" if f"{name}.png" in known else None
     svg = f"{name}.svg" if f"{name}.svg" in known else None
     if svg and (reason := unsafe_svg((folder / svg).read_bytes())):
