@@ -30,7 +30,7 @@ class Item:
 
     Attributes:
         path: the media file; absolute, or relative to the root that comes with the items.
-        id: unique name; by default the path relative to the root without its extension.
+        id: unique name; by default the path relative to the root.
         label, split, caption, group: optional; split is "train", "validation" or "test"; recordings of one group
             never fall into different splits.
         start, end: span in seconds on the file's clock; None means the file's own beginning or end.

@@ -1,0 +1,95 @@
+"""`coview index`: scan a folder, a manifest or a named data set into a collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from coview.cli.output import Output
+
+DESCRIPTION = """Scan a folder, a manifest or a named data set into a collection.
+
+Every file is opened once: streams, lengths, rates, silence, rotation and errors go into a Parquet table. Files that
+cannot be read are put into quarantine with the reason, and the exit code is 3; the collection is usable all the same.
+A stopped index goes on where it was when the same command is given again.
+
+Examples:
+  coview index my-videos/ -o my-collection
+  coview index my-videos/ -o my-collection --labels-from-folders
+  coview index clips.csv -o my-collection        (columns: path; id, label, split, caption, group, start, end)
+  coview index digits-av:A -o digits --count 300
+  coview index tuxpaint -o stamps --folder /usr/share/tuxpaint/stamps
+"""
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What `coview index` is told."""
+
+    source: tyro.conf.Positional[str]
+    """Folder (any depth), manifest (.csv, .jsonl, .parquet), or a named data set: tuxpaint, digits-av, objects-av."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The collection's folder."""
+    labels_from_folders: bool = False
+    """Label each recording of a folder by the name of the folder it lies in."""
+    folder: Path | None = None
+    """Where a named data set's own files lie."""
+    count: int | None = None
+    """How many recordings of a named data set to make; all, or its usual number, by default."""
+    seed: int = 0
+    """Of everything random in a named data set."""
+    workers: int | None = None
+    """Probing processes; one per core by default."""
+    overwrite: bool = False
+    """Replace the collection if it is there already."""
+    json: bool = False
+    """Print the result as JSON on stdout."""
+
+
+def main(argv: list[str]) -> int:
+    """Index, print counts and flags, and return 3 when something is in quarantine, else 0."""
+    arguments = tyro.cli(Arguments, args=argv, prog="coview index", description=DESCRIPTION)
+    out = Output(json=arguments.json)
+    from coview.data.adapters import Options
+    from coview.data.index import index_source
+
+    with out.progress() as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total, note="")
+            bar.update(tasks[what], completed=done, total=total)
+
+        try:
+            collection = index_source(
+                arguments.source,
+                arguments.out,
+                labels_from_folders=arguments.labels_from_folders,
+                options=Options(folder=arguments.folder, count=arguments.count, seed=arguments.seed),
+                workers=arguments.workers,
+                overwrite=arguments.overwrite,
+                progress=show,
+            )
+        except (KeyboardInterrupt, SystemExit):
+            out.say("stopped; the same command goes on from here")
+            raise
+    quarantine = collection.quarantine()
+    about = collection.about
+    names = ("counts", "flags", "reasons", "ignored", "classes", "report", "fingerprint")
+    result: dict[str, Any] = {"collection": str(arguments.out), **{name: about[name] for name in names}}
+    if arguments.json:
+        result["quarantine"] = [vars(row) for row in quarantine]
+    out.result(result)
+    if not quarantine:
+        return 0
+    reasons = ", ".join(f"{count} {reason}" for reason, count in about["reasons"].items())
+    out.say(f"{len(quarantine)} files could not be read ({reasons}); see {arguments.out / 'quarantine.parquet'}:")
+    for row in quarantine[:10]:
+        out.say(f"  {row.path}: {row.reason}: {row.message}")
+    if len(quarantine) > 10:
+        out.say(f"  and {len(quarantine) - 10} more")
+    return 3

@@ -1,0 +1,68 @@
+"""Opening a source by name: a collection, a memory-mapped set, or a procedural world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from coview.data.collection import Collection, Split
+from coview.data.media_source import MediaSource
+from coview.data.memmap import MemmapSource
+from coview.data.shuffle import ShuffledPairs
+from coview.data.source import Source
+from coview.data.views import ViewSpec
+from coview.errors import UsageError
+
+WORLDS = ("digits-av", "objects-av")
+
+
+def open_source(
+    name: str,
+    views: Mapping[str, ViewSpec] | None,
+    *,
+    split: Split | None = None,
+    seed: int = 0,
+    shuffled: bool = False,
+) -> Source:
+    """Return the source called `name`, cut into `views`.
+
+    Args:
+        name: a collection's folder; a memory-mapped set's folder; or a world: "digits-av" or "objects-av", where the
+            level or the shared factors may follow a colon ("digits-av:C", "objects-av:object+action").
+        views: what is cut; None means the world's own or the stored views (a collection has none).
+        split: the part of a collection (see `Collection.select`), or of a world ("train" for None); a memory-mapped
+            set is one part already.
+        seed: of a world's clips and of the shuffling.
+        shuffled: break the pairs, as a control (`ShuffledPairs`).
+
+    Raises:
+        UsageError: there is no such source, or it cannot be cut this way.
+    """
+    source = _open(name, views, split, seed)
+    return ShuffledPairs(source, seed) if shuffled else source
+
+
+def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, seed: int) -> Source:
+    folder = Path(name)
+    if (folder / "memmap.json").is_file():
+        return MemmapSource(folder, views)
+    if (folder / "collection.json").is_file():
+        if not views:
+            raise UsageError(f"{name}: say which views to cut from a collection")
+        return MediaSource(Collection.open(folder).select(split=split), views)
+    world, _, variant = name.partition(":")
+    # Imported here: a world brings scikit-learn's digits along.
+    if world == "digits-av":
+        from coview.data.synthetic.digits import DigitsWorld
+
+        return DigitsWorld(variant or "A", split or "train", seed=seed, views=views)
+    if world == "objects-av":
+        from coview.data.synthetic.objects import ObjectsWorld
+
+        shared = tuple(variant.split("+")) if variant else ("object",)
+        return ObjectsWorld(shared, split or "train", seed=seed, views=views)
+    if folder.is_dir():
+        raise UsageError(
+            f"{name}: neither a collection nor a memory-mapped set; make one by `coview index {name} -o NAME`"
+        )
+    raise UsageError(f"{name}: neither a folder that exists nor a world ({', '.join(WORLDS)})")
