@@ -53,6 +53,7 @@ class SmallModel:
             heads = {name: nn.Linear(16, 8) for name in shapes}
         self.method = SimpleNamespace(encoders=nn.ModuleDict(encoders), projectors=nn.ModuleDict(heads))
         self.method.parameters = self.method.encoders.parameters
+        self.method.about = SimpleNamespace(slug="small")
         self.leak = leak
         self.method.encoders.eval()
 

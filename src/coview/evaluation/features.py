@@ -80,25 +80,12 @@ def extract(
     everything = torch.arange(len(source)) if rows is None else rows
     if everything.numel() == 0:
         raise UsageError(f"{source.name}: there is nothing to embed; the collection or its split is empty")
-    windows = source.windows(windows)
     mine = everything[parallel.rank() :: parallel.world_size()]
-    parts: dict[str, dict[int, list[Tensor]]] = {}
-    masks: dict[str, dict[int, list[Tensor]]] = {}
-    starts: dict[str, dict[int, list[Tensor]]] = {}
     # A process without rows embeds one all the same: it must know the shapes to take part in the gathering.
     asked = mine if mine.numel() else everything[:1]
-    done, total = 0, asked.numel() * windows
-    for window, batch in read_windows(source, asked, windows, batch_size):
-        for view, values in model.encode(batch, space).items():
-            there = batch.present[view].cpu()
-            kept = values.detach().float().cpu() * there[:, None]
-            parts.setdefault(view, {}).setdefault(window, []).append(kept)
-            masks.setdefault(view, {}).setdefault(window, []).append(there)
-            begin = batch.start.get(view, torch.zeros(len(batch), dtype=torch.float64))
-            starts.setdefault(view, {}).setdefault(window, []).append(begin.double().cpu())
-        done += len(batch)
-        if progress:
-            progress(done, total)
+    local = extract_locally(
+        model, source, asked, windows=windows, space=space, batch_size=batch_size, progress=progress
+    )
     device = next(model.method.parameters()).device
     gathered = _gather(mine, device)
     if gathered.numel() != everything.numel():
@@ -108,15 +95,13 @@ def extract(
         )
     order, count = torch.argsort(gathered), mine.numel()
 
-    def whole(pieces: dict[int, list[Tensor]]) -> Tensor:
-        stacked = torch.stack([torch.cat(pieces[window]) for window in range(windows)], dim=1)
-        return _gather(stacked[:count], device)[order]
+    def whole(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {view: _gather(part[:count], device)[order] for view, part in parts.items()}
 
-    views = sorted(parts)  # one order on every process, since each view is a collective
     return Features(
-        clips={view: whole(parts[view]) for view in views},
-        clip_present={view: whole(masks[view]) for view in views},
-        start={view: whole(starts[view]) for view in views},
+        clips=whole(local.clips),
+        clip_present=whole(local.clip_present),
+        start=whole(local.start),
         labels=source.labels[everything],
         rows=everything,
         ids=[source.ids[row] for row in everything.tolist()],
@@ -124,27 +109,67 @@ def extract(
     )
 
 
-def read_windows(source: Source, rows: Tensor, windows: int, batch_size: int) -> Iterator[tuple[int, Batch]]:
-    """Yield (window, raw batch) over `rows`, all windows of one part of the rows before the next part.
+def extract_locally(
+    model: Model,
+    source: Source,
+    rows: Tensor,
+    *,
+    windows: int = 1,
+    space: Space = "backbone",
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Features:
+    """Embed `rows` (int64) in this process alone; see `extract`."""
+    windows = source.windows(windows)
+    clips: dict[str, list[Tensor]] = {}
+    masks: dict[str, list[Tensor]] = {}
+    starts: dict[str, list[Tensor]] = {}
+    done, total = 0, rows.numel() * windows
+    for batch in read_windows(source, rows, windows, batch_size):
+        for view, values in model.encode(batch, space).items():
+            present = batch.present[view].cpu()
+            clips.setdefault(view, []).append(values.detach().float().cpu() * present[:, None])
+            masks.setdefault(view, []).append(present)
+            starts.setdefault(view, []).append(batch.start[view].double().cpu())
+        done += len(batch)
+        if progress:
+            progress(done, total)
+
+    def joined(parts: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+        # Batches come window by window inside each part of the rows. Views in one order on every process.
+        groups = {view: [list(p[i : i + windows]) for i in range(0, len(p), windows)] for view, p in parts.items()}
+        return {view: torch.cat([torch.stack(group, dim=1) for group in groups[view]]) for view in sorted(groups)}
+
+    return Features(
+        clips=joined(clips),
+        clip_present=joined(masks),
+        start=joined(starts),
+        labels=source.labels[rows],
+        rows=rows,
+        ids=[source.ids[row] for row in rows.tolist()],
+        classes=list(source.classes),
+    )
+
+
+def read_windows(source: Source, rows: Tensor, windows: int, batch_size: int) -> Iterator[Batch]:
+    """Yield raw batches of `rows`, all windows of one part of the rows before the next part.
 
     Batches are read ahead by threads, which decoding leaves free to run side by side; their order is fixed.
     """
     tasks = [(part, window) for part in torch.split(rows, batch_size) for window in range(windows)]
     threads = min(4, os.cpu_count() or 1)
-    waiting: deque[tuple[int, Future[Batch]]] = deque()
+    waiting: deque[Future[Batch]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for part, window in tasks:
-            waiting.append((window, pool.submit(source.read_window, part, window, windows)))
+            waiting.append(pool.submit(source.read_window, part, window, windows))
             if len(waiting) > threads:
-                ready, future = waiting.popleft()
-                yield ready, future.result()
+                yield waiting.popleft().result()
         while waiting:
-            ready, future = waiting.popleft()
-            yield ready, future.result()
+            yield waiting.popleft().result()
 
 
 def fingerprint(model: Model) -> str:
-    """Return the SHA-256 of every tensor of the encoders and heads: name, shape, type, bytes; running statistics too."""
+    """Return the SHA-256 of every tensor of the encoders and heads: name, shape, type and bytes."""
     digest = hashlib.sha256()
     for part in (model.method.encoders, model.method.projectors):
         for name, tensor in sorted(part.state_dict().items()):

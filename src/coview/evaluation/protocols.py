@@ -1,6 +1,6 @@
 """The protocols: what is measured of a frozen model, on which recordings, and every choice on the way.
 
-- linear-probe: a linear classifier of each view's backbone features, fitted on the training source, tested on the other.
+- linear-probe: a linear classifier of each view's backbone features, fitted on the training source.
 - knn: the vote of the 20 nearest training recordings, same features.
 - retrieval: from one view of a test recording to the other view among all test recordings, and within one view.
 """
