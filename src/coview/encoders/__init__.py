@@ -37,6 +37,6 @@ def build_audio(name: str) -> Encoder:
 def _build(known: Mapping[str, Callable[[], Encoder]], kind: str, name: str) -> Encoder:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise UsageError(f"unknown {kind} encoder {name!r}{hint} Known: {', '.join(known)}")
     return known[name]()
