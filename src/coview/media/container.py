@@ -28,8 +28,12 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,w64,aiff,au,caf,flac,mp3,aac,ac3,"
     "eac3,dts,amr,wv,ape,tta,gif,mxf,nut,dv,m4v,h264,hevc,ivf,rm,mjpeg,swf,vob,live_flv,loas,tak,opus"
 )
-_SIGNATURES = ((0, b"\x1aE\xdf\xa3"), (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"OggS"), (0, b"RIFF"), (0, b"fLaC"))
-_SIGNATURES += ((0, b"FLV\x01"), (0, b"ID3"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), (0, b"FORM"), (0, b"GIF8"))
+# (position, bytes) by which a damaged file can still be told from one that never was a recording.
+_SIGNATURES = (
+    *((4, mark) for mark in (b"ftyp", b"moov", b"mdat")),
+    *((0, mark) for mark in (b"\x1aE\xdf\xa3", b"OggS", b"RIFF", b"fLaC", b"FLV\x01", b"ID3", b"FORM", b"GIF8")),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+)
 
 
 @dataclass
@@ -45,6 +49,16 @@ class Media:
     video: Any
     audio: Any
     origin: float
+
+    @property
+    def format(self) -> str:
+        """First name of the demuxer that recognised the file, such as "mov" or "matroska"."""
+        return self.container.format.name.split(",")[0]
+
+    @property
+    def streams(self) -> list[Any]:
+        """The chosen streams that exist."""
+        return [stream for stream in (self.video, self.audio) if stream is not None]
 
     def only(self, stream: Any) -> None:
         """Make the demuxer drop the packets of every other stream unread."""
@@ -112,5 +126,7 @@ def _choose(path: Path, container: InputContainer) -> Media:
             raise MediaError(str(path), "too-large", f"frames of {size} pixels; at most {MAX_PIXELS} pixels are read")
         # One thread: more cost up to 15 % more CPU per clip, and workers already fill the cores.
         video.codec_context.thread_count = 1
-    starts = [float(s.start_time * s.time_base) for s in (video, audio) if s is not None and s.start_time is not None]
-    return Media(path, container, video, audio, min(starts, default=0.0))
+    media = Media(path, container, video, audio, 0.0)
+    starts = [float(s.start_time * s.time_base) for s in media.streams if s.start_time is not None]
+    media.origin = min(starts, default=0.0)
+    return media

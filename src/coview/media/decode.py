@@ -72,7 +72,10 @@ def read_clips(
     """
     if backend == "pyav":
         with open_media(path) as media:
-            return [(video and read_frames(media, video), audio and read_sound(media, audio)) for video, audio in cuts]
+            return [
+                (video and read_frames(media, video), audio and read_sound(media, audio))  # None stays None
+                for video, audio in cuts
+            ]
     if backend == "torchcodec":
         from coview.media.torchcodec_backend import read_clips as read_with_torchcodec
 

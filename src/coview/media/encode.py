@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from coview.errors import UsageError
 
 _PRESET = "veryfast"
+_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 _BLOCK = 1024  # samples per AAC frame
 # The clock of the written picture: exact for every whole rate, and for 29.97 (3003 ticks a frame).
 _CLOCK = 90000
@@ -32,11 +34,11 @@ def write_clip(
     """Write frames uint8 (3, T, H, W), RGB, and a mono waveform float (samples,), full scale 1, into an MP4 file.
 
     Either may be None. H and W must be even. Frame k is shown from k / fps seconds, or from `times[k]` (float (T,),
-    increasing) for a variable rate. The encoder's delay of 1,024 samples is written as an edit list, so that sample j is
-    heard at j / sample_rate on reading. The file appears under its name only when it is complete.
+    increasing) for a variable rate. The encoder's delay of 1,024 samples is written as an edit list, so that sample j
+    is heard at j / sample_rate on reading. The file appears under its name only when it is complete.
 
     Raises:
-        UsageError: nothing to write, odd frame sides, a wrong type, or samples beyond the finite.
+        UsageError: nothing to write, odd frame sides, a wrong type or rate, or samples that are not finite.
     """
     path = Path(path)
     _check(frames, fps, waveform, sample_rate)
@@ -68,8 +70,8 @@ def _check(frames: Tensor | None, fps: float | None, waveform: Tensor | None, sa
     if waveform is not None:
         if waveform.ndim != 1 or not waveform.is_floating_point() or not bool(waveform.isfinite().all()):
             raise UsageError(f"a waveform must be finite floats (samples,), found {waveform.dtype} {waveform.shape}")
-        if not sample_rate:
-            raise UsageError("a waveform needs a sample rate")
+        if sample_rate not in _AAC_RATES:
+            raise UsageError(f"AAC has the sample rates {', '.join(map(str, _AAC_RATES))} Hz, found {sample_rate}")
 
 
 def _picture_stream(container: Any, frames: Tensor, fps: float | None, crf: int) -> Any:
@@ -92,7 +94,7 @@ def _stamps(count: int, fps: float | None, times: Tensor | None) -> list[int]:
     if times is None:
         return [round(k * _CLOCK / (fps or 1)) for k in range(count)]
     stamps = [round(float(t) * _CLOCK) for t in times]
-    if len(stamps) != count or any(b <= a for a, b in zip(stamps, stamps[1:], strict=False)):
+    if len(stamps) != count or any(b <= a for a, b in itertools.pairwise(stamps)):
         raise UsageError(f"times must be {count} increasing seconds, one per frame")
     return stamps
 

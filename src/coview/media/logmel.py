@@ -60,7 +60,7 @@ def db_spectrogram(waveform: Tensor, *, n_fft: int = 512, hop: int = 240) -> Ten
         return_complex=True,
     )
     power = spectrum[..., : samples // hop].abs().square()
-    pairs = power[:, 1:].unflatten(1, (n_fft // 2, 2)).mean(dim=2)
+    pairs = power[:, 1:].reshape(len(power), n_fft // 2, 2, -1).mean(dim=2)
     level = 10 * torch.cat([power[:, :1], pairs], dim=1).clamp_min(POWER_FLOOR).log10()
     level = torch.maximum(level, level.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE_DB)
     return level.transpose(1, 2).reshape(*lead, 1, level.shape[2], level.shape[1])

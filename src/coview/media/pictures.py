@@ -30,8 +30,8 @@ def read_frames(media: Media, cut: VideoCut) -> Tensor:
     if media.video is None:
         raise media.error("no-video", "a picture was asked for, and the file has sound only")
     times = [t + media.origin for t in cut.times]
-    frames = _wanted_frames(media, times)
-    convert = _Converter(cut)
+    frames = shown_frames(media, times)
+    convert = _Converter(media, cut)
     out = torch.empty(cut.count, cut.size, cut.size, 3, dtype=torch.uint8)
     done: dict[int, int] = {}
     for k, frame in enumerate(frames):
@@ -43,7 +43,7 @@ def read_frames(media: Media, cut: VideoCut) -> Tensor:
     return out.permute(3, 0, 1, 2).contiguous()
 
 
-def _wanted_frames(media: Media, times: list[float]) -> list[Any]:
+def shown_frames(media: Media, times: list[float]) -> list[Any]:
     """Return the frame shown at each of the stream seconds `times`; repeated frames are the same object."""
     try:
         packets, ended = _packets(media, times[0], times[-1])
@@ -85,7 +85,8 @@ def _packets(media: Media, first: float, last: float) -> tuple[list[Any], bool]:
         # A key frame is found by its decoding time, which lies before its time of showing: step back where it matters.
         target = max(first - step, media.origin)
         media.container.seek(int(target / seconds), stream=stream, backward=True)
-        packets, ended = [], True
+        packets: list[Any] = []
+        ended = True
         for packet in media.container.demux(stream):
             if packet.size == 0:
                 continue
@@ -113,8 +114,8 @@ def _check_inside(media: Media, packets: list[Any], first: float, ended: bool) -
     end = float(last.pts * media.video.time_base)
     end += float(last.duration * media.video.time_base) if last.duration else (1 / float(rate) if rate else 0.0)
     if first >= end - SAME_INSTANT:
-        begin, end = first - media.origin, end - media.origin
-        raise media.error("outside", f"a cut of the picture begins at {begin:.3f} s, and the picture ends at {end:.3f} s")
+        message = f"the cut begins at {first - media.origin:.3f} s, the picture ends at {end - media.origin:.3f} s"
+        raise media.error("outside", message)
 
 
 def _decode(media: Media, packets: list[Any], wanted: set[int] | None, skip: bool) -> dict[int, Any]:
@@ -134,32 +135,40 @@ def _decode(media: Media, packets: list[Any], wanted: set[int] | None, skip: boo
             stamp = frame.pts if frame.pts is not None else frame.dts
             if stamp is not None and (wanted is None or stamp in wanted):
                 if frame.is_corrupt:
-                    raise media.error("undecodable", f"the picture at {float(stamp * frame.time_base):.3f} s is damaged")
+                    time = float(stamp * frame.time_base) - media.origin
+                    raise media.error("undecodable", f"the picture at {time:.3f} s is damaged")
                 found[stamp] = frame
     context.skip_frame = "DEFAULT"
     return found
 
 
+def displayed_size(media: Media, frame: Any) -> tuple[int, int]:
+    """Return the width and height in pixels at which a frame is shown: square pixels, rotation applied."""
+    aspect = media.video.codec_context.sample_aspect_ratio
+    width = round(frame.width * float(aspect)) if aspect else frame.width
+    return (frame.height, width) if round(frame.rotation / 90) % 2 else (width, frame.height)
+
+
 class _Converter:
     """Scales, turns and crops frames; one scaler for all frames of a cut."""
 
-    def __init__(self, cut: VideoCut) -> None:
-        self.cut = cut
+    def __init__(self, media: Media, cut: VideoCut) -> None:
+        self.media, self.cut = media, cut
         self.reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> NDArray[np.uint8]:
         """Return (size, size, 3)."""
-        size = self.cut.size
-        aspect = float(frame.sample_aspect_ratio) if getattr(frame, "sample_aspect_ratio", None) else 1.0
-        width, height = frame.width * aspect, float(frame.height)
+        size, turns = self.cut.size, round(frame.rotation / 90) % 4
+        width, height = displayed_size(self.media, frame)
         scale = size / min(width, height)
         width, height = max(size, round(width * scale)), max(size, round(height * scale))
+        if turns % 2:
+            width, height = height, width
         # BILINEAR averages when it shrinks; FAST_BILINEAR would alias.
         picture = self.reformatter.reformat(
-            frame, width=int(width), height=int(height), format="rgb24", interpolation=Interpolation.BILINEAR
+            frame, width=width, height=height, format="rgb24", interpolation=Interpolation.BILINEAR
         ).to_ndarray()
-        if frame.rotation % 360:
-            picture = np.rot90(picture, round(frame.rotation / 90))
+        picture = np.rot90(picture, turns) if turns else picture
         top = round((picture.shape[0] - size) * self.cut.window)
         left = round((picture.shape[1] - size) * self.cut.window)
         return np.ascontiguousarray(picture[top : top + size, left : left + size])

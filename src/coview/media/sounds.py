@@ -18,9 +18,9 @@ Waveform = NDArray[np.float32]
 # Decoded before the cut and thrown away: transform codecs overlap their blocks, and MP3 borrows bits from the past.
 _PREROLL_SECONDS, _PREROLL_SAMPLES = 0.1, 2048
 # Kept on both sides of the cut until it is resampled: more than half the resampler's filter.
-_MARGIN_SECONDS = 0.02
+MARGIN_SECONDS = 0.02
 # Timestamps off by less are rounding of the container (Matroska counts milliseconds), not a gap.
-_JITTER_SECONDS = 0.02
+JITTER_SECONDS = 0.02
 
 
 def read_sound(media: Media, cut: AudioCut) -> Sound:
@@ -36,15 +36,15 @@ def read_sound(media: Media, cut: AudioCut) -> Sound:
         raise media.error("no-audio", "sound was asked for, and the file has none")
     begin = cut.start + media.origin
     try:
-        pieces = list(_pieces(media, begin - _MARGIN_SECONDS, begin + cut.seconds + _MARGIN_SECONDS))
+        pieces = list(_pieces(media, begin - MARGIN_SECONDS, begin + cut.seconds + MARGIN_SECONDS))
     except av.error.FFmpegError as error:
         raise media.error("undecodable", f"sound near {cut.start:.3f} s: {error}") from error
     rates = {rate for _, rate, _ in pieces}
     if len(rates) > 1:
         raise media.error("undecodable", f"the sample rate changes from one packet to the next: {sorted(rates)}")
     rate = rates.pop() if rates else int(media.audio.rate)
-    base = int(np.floor((begin - _MARGIN_SECONDS) * rate))
-    buffer, covered = _place(pieces, base, round((cut.seconds + 2 * _MARGIN_SECONDS) * rate) + 1, rate)
+    base = int(np.floor((begin - MARGIN_SECONDS) * rate))
+    buffer, covered = _place(pieces, base, round((cut.seconds + 2 * MARGIN_SECONDS) * rate) + 1, rate)
     inside = covered[round(begin * rate) - base :][: round(cut.seconds * rate)]
     valid = round(float(inside.sum()) * cut.sample_rate / rate)
     if valid == 0:
@@ -78,7 +78,7 @@ def to_mono(frame: Any) -> Waveform:
         mean = data.mean(axis=0, dtype=np.float64) / -float(np.iinfo(data.dtype).min)
     else:
         mean = data.mean(axis=0) if len(data) > 1 else data[0]
-    return mean.astype(np.float32, copy=False)
+    return np.asarray(mean, np.float32)
 
 
 def _pieces(media: Media, begin: float, end: float) -> Iterator[tuple[float, int, Waveform]]:
@@ -105,7 +105,7 @@ def _pieces(media: Media, begin: float, end: float) -> Iterator[tuple[float, int
         for frame in frames:
             if frame.pts is not None:
                 time = float(frame.pts * frame.time_base)
-                cursor = time if cursor is None or abs(time - cursor) > _JITTER_SECONDS else cursor
+                cursor = time if cursor is None or abs(time - cursor) > JITTER_SECONDS else cursor
             elif cursor is None:
                 cursor = time or 0.0
             yield cursor, frame.sample_rate, to_mono(frame)
