@@ -102,7 +102,7 @@ def test_the_walk_keeps_png_first_drops_mirrors_and_reports_the_rest(tmp_path: P
     assert list(cow.descriptions()) == ["fr"]
     assert [item.core for item in stamps.items] == [True, True, True, False]
     assert stamps.orphans == ["a/cow_mirror_desc_fr.ogg", "a/lost.ogg"]
-    assert stamps.lost == ["a/bread_desc_fr.ogg"]
+    assert [sound.path for sound in stamps.lost] == ["a/bread_desc_fr.ogg"]
     assert [(refused.path, refused.reason) for refused in stamps.refused] == [
         ("a/bee.svg", "unsafe-svg"),
         ("a/bread.svg", "unsafe-svg"),

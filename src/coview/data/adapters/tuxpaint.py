@@ -46,7 +46,7 @@ def make(out: Path, options: Options) -> Made:
     if options.variant == "digits":
         return render_digits(out, options)
     stamps = walk(options.folder or USUAL_FOLDER)
-    files = [sound.path for sound in stamps.sounds] + stamps.orphans + stamps.lost
+    files = [sound.path for sound in (*stamps.sounds, *stamps.lost)] + stamps.orphans
     heard = listen(stamps.folder, files)
     groups = group_items(stamps, heard)
     if options.variant:
@@ -96,6 +96,9 @@ def describe(stamps: Stamps, heard: Mapping[str, Heard], groups: Mapping[str, st
         "items with six descriptions or more": sum(len(item.descriptions()) >= 6 for item in items),
         "descriptions of core items": sum(len(item.descriptions()) for item in core),
         "descriptions by language": _sorted(Counter(sound.language for sound in spoken)),
+        "descriptions by language, refused pictures included": _sorted(
+            Counter(sound.language for sound in (*sounds, *stamps.lost) if sound.kind == "description")
+        ),
         "captions by language": _sorted(Counter(language for item in items for language in item.captions)),
         "sampling rates": _sorted(Counter(entry.rate for entry in heard.values())),
         "channels": _sorted(Counter(entry.channels for entry in heard.values())),

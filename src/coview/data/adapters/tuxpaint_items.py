@@ -88,7 +88,7 @@ class Stamps:
     folder: Path
     items: list[Stamp]
     orphans: list[str]
-    lost: list[str]
+    lost: list[Sound]
     refused: list[Refused]
     ignored: dict[str, int]
 
@@ -122,11 +122,11 @@ def walk(folder: Path) -> Stamps:
     refused: list[Refused] = []
     sounds, orphans = _sounds(files, names)
     items: list[Stamp] = []
-    lost: list[str] = []
+    lost: list[Sound] = []
     for name in sorted(names):
         item = _stamp(folder, name, known, tuple(sounds.get(name, ())), refused)
         if item is None:
-            lost += [sound.path for sound in sounds.get(name, ())]
+            lost += sounds.get(name, [])
         else:
             items.append(item)
     ignored = {
