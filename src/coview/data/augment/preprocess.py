@@ -1,0 +1,81 @@
+"""From raw views to model views: the last step of the data path, batched on the training device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from coview.data.augment import audio, video
+from coview.data.augment.settings import AugmentSettings
+from coview.data.views import AudioView, Batch, VideoView, ViewSpec
+from coview.errors import UsageError
+from coview.randomness import make_key
+
+# xID's published data statistics of log10 mel magnitudes; the start until a collection's own are set.
+_MEL_MEAN, _MEL_STD = -2.19, 0.50
+
+
+class Preprocess(nn.Module):
+    """Turns raw batches (uint8 frames, waveforms) into what a method sees (normalised float32).
+
+    In training every random factor is drawn from the sample's key and the view's place in `views`, so a sample looks
+    the same in any batch, on any process and on any device (to rounding). Rows that are absent come out as zeros.
+
+    Buffers `<view>_mean` and `<view>_std` (one value per band) serve audio views that are normalised by "statistics".
+    """
+
+    def __init__(self, views: Mapping[str, ViewSpec], augment: AugmentSettings) -> None:
+        super().__init__()
+        self.views, self.augment = dict(views), augment
+        for name, view in self.views.items():
+            if isinstance(view, AudioView) and view.normalise == "statistics":
+                bands = view.mels if view.layout == "mel" else view.n_fft // 2 + 1
+                self.register_buffer(f"{name}_mean", torch.full((bands,), _MEL_MEAN))
+                self.register_buffer(f"{name}_std", torch.full((bands,), _MEL_STD))
+
+    @torch.no_grad()
+    def forward(self, batch: Batch, train: bool) -> Batch:
+        """Return the batch with model views; `train` says whether to augment."""
+        views = {}
+        for place, (name, spec) in enumerate(self.views.items()):
+            if name not in batch.views:
+                raise UsageError(f"the batch lacks the view {name!r}; it has {', '.join(batch.views) or 'none'}")
+            raw, present = batch.views[name], batch.present[name]
+            key = make_key(batch.key, place) if train else None
+            # Only what is there is computed on; the rest stays zero.
+            some = raw if bool(present.all()) else raw[present]
+            keys = key if key is None or some is raw else key[present]
+            made = self._video(some, spec, keys) if isinstance(spec, VideoView) else self._audio(name, some, spec, keys)
+            if some is not raw:
+                whole = made.new_zeros(len(batch), *made.shape[1:])
+                whole[present] = made
+                made = whole
+            views[name] = made
+        return dataclasses.replace(batch, views=views)
+
+    def _video(self, frames: Tensor, view: VideoView, key: Tensor | None) -> Tensor:
+        clips = frames.float() / 255
+        if key is None:
+            return video.normalise(video.centre_crop(clips, view.size), view.normalise)
+        clips = video.random_view(clips, view.size, key, self.augment)
+        clips = video.jitter_colours(clips, key, self.augment)
+        return video.disturb(video.normalise(clips, view.normalise), key, self.augment)
+
+    def _audio(self, name: str, waveform: Tensor, view: AudioView, key: Tensor | None) -> Tensor:
+        image = audio.spectrogram(audio.levelled(waveform, key, self.augment), view)
+        if key is not None:
+            image = audio.vary(image, view, key, self.augment)
+        image = self._normalise(name, image, view)
+        return image if key is None else audio.disturb(image, key, self.augment)
+
+    def _normalise(self, name: str, image: Tensor, view: AudioView) -> Tensor:
+        if view.normalise == "clip":
+            std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
+            return (image - mean) / (std + 1e-6)
+        mean, std = self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_std")
+        if view.layout == "mel":
+            mean, std = mean[:, None], std[:, None]
+        return (image - mean) / (std + 1e-6)

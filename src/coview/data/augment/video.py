@@ -1,0 +1,141 @@
+"""Pictures on their way into a method: crops, flips and colours of whole batches, on the batch's device.
+
+Every function takes one key per clip (int64 (B,)), so that a clip's look does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from coview.data.augment.settings import AugmentSettings
+from coview.randomness import normal, uniform
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
+# One stream of random numbers per purpose.
+_AREA, _RATIO, _PLACE, _FLIP, _SHIFT, _REVERSE, _ORDER, _FACTORS, _GAIN, _OFFSET, _NOISE = range(100, 111)
+
+
+def centre_crop(frames: Tensor, size: int) -> Tensor:
+    """Return the middle (..., size, size) of frames (..., H, W)."""
+    top, left = (frames.shape[-2] - size) // 2, (frames.shape[-1] - size) // 2
+    return frames[..., top : top + size, left : left + size]
+
+
+def random_view(frames: Tensor, size: int, key: Tensor, augment: AugmentSettings) -> Tensor:
+    """Crop, flip, shift and reverse clips (B, 3, T, H, W) in [0, 1] into (B, 3, T, size, size).
+
+    The crop's area and shape are drawn as in Inception-style training (area uniform, log ratio uniform), cut to the
+    frame, and resampled bilinearly; a crop of the whole picture at its own size is exact.
+    """
+    if augment.reverse > 0:
+        back = uniform(key, _REVERSE) < augment.reverse
+        frames = torch.where(back[:, None, None, None, None], frames.flip(2), frames)
+    height, width = frames.shape[-2:]
+    if augment.crop_area is None:
+        frames = centre_crop(frames, size)
+        height = width = size
+        half_h = half_w = torch.ones_like(key, dtype=torch.float32)
+        y = x = torch.zeros_like(half_h)
+    else:
+        area = _between(uniform(key, _AREA), augment.crop_area)
+        low, high = (torch.tensor(r).log().item() for r in augment.crop_ratio)
+        ratio = _between(uniform(key, _RATIO), (low, high)).exp()
+        half_w, half_h = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+        place = uniform(key, _PLACE, 2) * 2 - 1
+        x, y = place[:, 0] * (1 - half_w), place[:, 1] * (1 - half_h)
+    if augment.shift:
+        steps = torch.floor(uniform(key, _SHIFT, 2) * (2 * augment.shift + 1)) - augment.shift
+        x, y = x + steps[:, 0] * 2 / width, y + steps[:, 1] * 2 / height
+    mirrored = uniform(key, _FLIP) < augment.flip
+    if augment.crop_area is None and not augment.shift:
+        return torch.where(mirrored[:, None, None, None, None], frames.flip(-1), frames)
+    line = (torch.arange(size, device=frames.device) * 2 + 1) / size - 1  # pixel centres, -1 to 1
+    columns = x[:, None] + half_w[:, None] * torch.where(mirrored[:, None], -line, line)
+    rows = y[:, None] + half_h[:, None] * line
+    grid = torch.stack([columns[:, None, :].expand(-1, size, -1), rows[:, :, None].expand(-1, -1, size)], dim=-1)
+    batch, channels, time = frames.shape[:3]
+    flat = frames.reshape(batch, channels * time, height, width)
+    cut = grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return cut.reshape(batch, channels, time, size, size)
+
+
+def jitter_colours(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
+    """Change brightness, contrast, saturation and hue of clips (B, 3, T, H, W) in [0, 1], in an order of each clip."""
+    strengths = (augment.brightness, augment.contrast, augment.saturation, augment.hue)
+    if not any(strengths):
+        return frames
+    draws = uniform(key, _FACTORS, 4) * 2 - 1
+    order = uniform(key, _ORDER, 4).argsort(dim=1)
+    operations = (_brightness, _contrast, _saturation, _hue)
+    frames = frames.clone()
+    for slot in range(4):
+        for number, (operation, strength) in enumerate(zip(operations, strengths, strict=True)):
+            chosen = (order[:, slot] == number).nonzero()[:, 0]
+            if strength and chosen.numel():
+                amount = (draws[chosen, number] * strength)[:, None, None, None, None]
+                frames[chosen] = operation(frames[chosen], amount).clamp(0, 1)
+    return frames
+
+
+def normalise(frames: Tensor, how: str) -> Tensor:
+    """Normalise clips (B, 3, T, H, W) in [0, 1] by ImageNet's statistics or by each clip's own mean and deviation."""
+    if how == "imagenet":
+        mean, std = (frames.new_tensor(v)[:, None, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+        return (frames - mean) / std
+    flat = frames.flatten(1)
+    mean, std = flat.mean(1), flat.std(1) + 1e-4
+    return (frames - mean[:, None, None, None, None]) / std[:, None, None, None, None]
+
+
+def disturb(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
+    """Change gain and offset of normalised clips and add noise."""
+    wide = (slice(None), None, None, None, None)
+    if augment.gain:
+        frames = frames * (1 + augment.gain * (uniform(key, _GAIN) * 2 - 1))[wide]
+    if augment.offset:
+        frames = frames + (augment.offset * (uniform(key, _OFFSET) * 2 - 1))[wide]
+    if augment.noise:
+        frames = frames + augment.noise * normal(key, _NOISE, *frames.shape[1:])
+    return frames
+
+
+def _between(draw: Tensor, limits: tuple[float, float]) -> Tensor:
+    return limits[0] + draw * (limits[1] - limits[0])
+
+
+def _grey(frames: Tensor) -> Tensor:
+    weights = frames.new_tensor(_GREY)[:, None, None, None]
+    return (frames * weights).sum(1, keepdim=True)
+
+
+def _brightness(frames: Tensor, amount: Tensor) -> Tensor:
+    return frames * (1 + amount)
+
+
+def _contrast(frames: Tensor, amount: Tensor) -> Tensor:
+    level = _grey(frames).mean(dim=(-2, -1), keepdim=True)  # of each frame
+    return level + (frames - level) * (1 + amount)
+
+
+def _saturation(frames: Tensor, amount: Tensor) -> Tensor:
+    grey = _grey(frames)
+    return grey + (frames - grey) * (1 + amount)
+
+
+def _hue(frames: Tensor, turns: Tensor) -> Tensor:
+    """Turn the hue with saturation and value kept (the HSV hexagon, written per channel as Smith 1978 inverts it)."""
+    value, least = frames.amax(1, keepdim=True), frames.amin(1, keepdim=True)
+    chroma = value - least
+    red, green, blue = frames.unbind(1)
+    spread = chroma[:, 0].clamp(min=1e-8)
+    top = frames.argmax(1)
+    sector = torch.where(
+        top == 0, (green - blue) / spread, torch.where(top == 1, 2 + (blue - red) / spread, 4 + (red - green) / spread)
+    )
+    hue = (sector[:, None] + 6 * turns) % 6
+    offsets = frames.new_tensor([5.0, 3.0, 1.0])[:, None, None, None]
+    k = (offsets + hue) % 6
+    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
