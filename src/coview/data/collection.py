@@ -26,8 +26,8 @@ from coview.data.adapters import Refused
 from coview.errors import UsageError
 
 FORMAT = 1
-SPLITS = ("train", "validation", "test")
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Recording:
         video_start, video_end, audio_start, audio_end: where the streams begin and end in the file; 0 when absent.
         width, height: as displayed, after rotation by `rotation` degrees.
         constant_rate: all frames are equally long.
-        keyframe_seconds: distance between key frames.
+        keyframe_seconds: when the key frames are shown.
         peak: largest absolute sample of the sound, full scale 1; `silent` is a track that is there but says nothing.
         digest: SHA-256 of the file's bytes.
         flags: short words for what is odd about the recording, such as "silent" or "rotated".
@@ -63,7 +63,7 @@ class Recording:
     constant_rate: bool = True
     frames: int = 0
     rotation: int = 0
-    keyframe_seconds: float = 0.0
+    keyframe_seconds: tuple[float, ...] = ()
     sample_rate: int = 0
     channels: int = 0
     peak: float = 0.0
@@ -113,8 +113,10 @@ class Collection:
         return int(self.table.num_rows)
 
     def __getitem__(self, row: int) -> Recording:
-        fields = self.table.slice(row, 1).to_pylist()[0]
-        return Recording(**{**fields, "flags": tuple(fields["flags"])})
+        fields: dict[str, Any] = self.table.slice(row, 1).to_pylist()[0]
+        for name in ("flags", "keyframe_seconds"):
+            fields[name] = tuple(fields[name])
+        return Recording(**fields)
 
     def __iter__(self) -> Iterator[Recording]:
         return (self[row] for row in range(len(self)))
@@ -239,12 +241,13 @@ def write_tables(
     (folder / "collection.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-_ARROW = {
+_ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     float: pa.float64(),
     int: pa.int64(),
     bool: pa.bool_(),
     tuple[str, ...]: pa.list_(pa.string()),
+    tuple[float, ...]: pa.list_(pa.float64()),
 }
 
 

@@ -12,7 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from coview.data.adapters.folder import has_wrong_extension
 from coview.errors import MediaError
 from coview.media.probe import AudioStream, VideoStream, probe
 
@@ -47,8 +46,7 @@ def probe_file(path: Path) -> Outcome:
         return {"reason": error.reason, "message": error.message}
     except OSError as error:
         return {"reason": "unreadable", "message": error.strerror or str(error)}
-    flags = [*found.flags, *(["wrong-extension"] if has_wrong_extension(path) else [])]
-    outcome: Outcome = {"end": found.duration, "bytes": size, "digest": digest, "flags": list(dict.fromkeys(flags))}
+    outcome: Outcome = {"end": found.duration, "bytes": size, "digest": digest, "flags": list(found.flags)}
     outcome |= {"has_video": found.video is not None, "has_audio": found.audio is not None}
     return outcome | _video_fields(found.video) | _audio_fields(found.audio)
 

@@ -17,7 +17,6 @@ class Source(Protocol):
 
     Attributes:
         name: what reports call it, such as "clips/" or "digits-av:A".
-        views: what is cut from every recording.
         ids: the recordings' ids in order; `row` indexes this list.
         labels: int64 (rows,), -1 where unlabelled.
         classes: names of the labels, in label order; empty where there are none.
@@ -25,11 +24,15 @@ class Source(Protocol):
     """
 
     name: str
-    views: Mapping[str, ViewSpec]
     ids: list[str]
     labels: Tensor
     classes: list[str]
     fingerprint: str
+
+    @property
+    def views(self) -> Mapping[str, ViewSpec]:
+        """What is cut from every recording; read-only, so that a dict will do."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +11,10 @@ from pathlib import Path
 from coview.data.adapters import Item, Made
 from coview.errors import UsageError
 
-# Extension -> the container such a file should be; several extensions share one.
-_CONTAINER_OF = {
-    **dict.fromkeys((".mp4", ".m4v", ".mov", ".m4a", ".3gp", ".3g2", ".mj2", ".qt"), "mp4"),
-    **dict.fromkeys((".mkv", ".webm", ".mka"), "matroska"),
-    **dict.fromkeys((".ogg", ".ogv", ".oga", ".opus"), "ogg"),
-    **dict.fromkeys((".mpg", ".mpeg", ".vob"), "mpeg"),
-    **dict.fromkeys((".ts", ".m2ts", ".mts"), "mpegts"),
-    **dict.fromkeys((".wmv", ".wma", ".asf"), "asf"),
-    **dict.fromkeys((".aif", ".aiff", ".aifc"), "aiff"),
-    ".avi": "avi", ".wav": "wav", ".flac": "flac", ".flv": "flv", ".mp3": "mp3", ".aac": "aac", ".au": "au",
-    ".caf": "caf", ".mxf": "mxf", ".amr": "amr", ".ac3": "ac3", ".wv": "wv", ".dv": "dv",
-}  # fmt: skip
+_EXTENSIONS = (
+    r"\.(mp4|m4v|mov|m4a|3gp|3g2|mj2|qt|mkv|webm|mka|ogg|ogv|oga|opus|mpg|mpeg|vob|ts|m2ts|mts|wmv|wma|asf|aiff?|aifc"
+    r"|avi|wav|flac|flv|mp3|aac|au|caf|mxf|amr|ac3|wv|dv)"
+)
 
 
 def make_folder(folder: Path, labels_from_folders: bool = False) -> Made:
@@ -42,7 +35,7 @@ def make_folder(folder: Path, labels_from_folders: bool = False) -> Made:
     for relative in sorted(_walk(folder), key=lambda path: path.as_posix()):
         path = folder / relative
         hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or (path.suffix.lower() not in _CONTAINER_OF and container_of(_head(path)) is None):
+        if hidden or (not re.fullmatch(_EXTENSIONS, path.suffix.lower()) and not looks_like_media(_head(path))):
             ignored["hidden" if hidden else path.suffix.lower() or "no extension"] += 1
             continue
         label = relative.parent.name if labels_from_folders and relative.parent.name else None
@@ -53,24 +46,13 @@ def make_folder(folder: Path, labels_from_folders: bool = False) -> Made:
     return Made(items=items, root=folder, ignored=dict(sorted(ignored.items())))
 
 
-def has_wrong_extension(path: Path) -> bool:
-    """Tell whether a file's first bytes are those of another container than its extension promises."""
-    found = container_of(_head(path))
-    return found is not None and found != _CONTAINER_OF.get(path.suffix.lower())
-
-
-def container_of(head: bytes) -> str | None:
-    """Return the container that a file's first bytes betray, None when they say nothing for certain."""
+def looks_like_media(head: bytes) -> bool:
+    """Tell whether a file's first bytes are those of a media container."""
     if head[4:8] in (b"ftyp", b"moov", b"mdat"):
-        return "mp4"
-    if head[:4] == b"RIFF":
-        return {b"AVI ": "avi", b"WAVE": "wav"}.get(head[8:12])
-    if head[:4] == b"FORM":
-        return "aiff" if head[8:12] in (b"AIFF", b"AIFC") else None
-    marks = {b"\x1aE\xdf\xa3": "matroska", b"OggS": "ogg", b"fLaC": "flac", b"FLV\x01": "flv", b"ID3": "mp3"}
-    marks[b"\x00\x00\x01\xba"] = "mpeg"
-    marks[b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"] = "asf"
-    return next((name for mark, name in marks.items() if head.startswith(mark)), None)
+        return True
+    if head[:4] in (b"RIFF", b"FORM"):
+        return head[8:12] in (b"AVI ", b"WAVE", b"AIFF", b"AIFC")
+    return head.startswith((b"\x1aE\xdf\xa3", b"OggS", b"fLaC", b"FLV\x01", b"ID3", b"\x00\x00\x01\xba"))
 
 
 def _head(path: Path) -> bytes:
