@@ -1,0 +1,75 @@
+"""Optimisers: torch's own, and LARS and LARC, which scale each matrix's step by the size of the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coview.training.settings import OptimiserSettings
+
+
+class Lars(torch.optim.Optimizer):
+    """Momentum gradient descent with a trust ratio per matrix.
+
+    For a parameter p with gradient g and weight decay w, in the order of VICReg's released code (LARS, arXiv
+    1708.03888): d = g + w p; d *= q; m = momentum m + d; p -= lr m, with
+
+    - LARS: q = trust |p| / |d|
+    - LARC (`clip=True`): q = min(trust |p| / (|g| + w |p|) / lr, 1), so that lr is an upper bound
+
+    q is 1 where a norm is zero. Biases and normalisation parameters (one dimension or none) take q = 1 and no decay.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 0.001,
+        clip: bool = False,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "clip": clip}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Make one update; `closure` is not supported and must be None."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                update = parameter.grad
+                if parameter.ndim > 1:
+                    update = _trusted(parameter, update, group)
+                momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+                momentum.mul_(group["momentum"]).add_(update)
+                parameter.sub_(momentum, alpha=group["lr"])
+
+
+def _trusted(parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
+    """Return the decayed gradient times its trust ratio; no host synchronisation."""
+    update = gradient.add(parameter, alpha=group["weight_decay"])
+    size = torch.linalg.vector_norm(parameter)
+    if group["clip"]:
+        reach = torch.linalg.vector_norm(gradient) + group["weight_decay"] * size
+        ratio = (group["trust"] * size / reach / group["lr"]).clamp(max=1.0)
+    else:
+        reach = torch.linalg.vector_norm(update)
+        ratio = group["trust"] * size / reach
+    return update * torch.where((size > 0) & (reach > 0), ratio, 1.0)
+
+
+def make_optimiser(groups: list[dict[str, Any]], settings: OptimiserSettings, device: torch.device) -> Any:
+    """Return the optimiser of `settings` over a method's parameter groups (which carry their own weight decay)."""
+    groups = [group for group in groups if group["params"]]
+    if settings.kind in ("adam", "adamw"):
+        kind = torch.optim.Adam if settings.kind == "adam" else torch.optim.AdamW
+        return kind(groups, lr=settings.lr, betas=settings.betas, fused=device.type == "cuda")
+    if settings.kind == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    return Lars(groups, lr=settings.lr, momentum=settings.momentum, trust=settings.trust, clip=settings.kind == "larc")

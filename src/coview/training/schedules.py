@@ -1,0 +1,34 @@
+"""The learning rate as a closed function of the step: nothing to save, nothing to restore."""
+
+from __future__ import annotations
+
+import math
+
+from coview.training.settings import ScheduleSettings
+
+_ONE_CYCLE_START = 1 / 25  # of the peak, as Smith & Topin (arXiv 1708.07120) are commonly implemented
+
+
+def rate_factor(step: int, steps: int, settings: ScheduleSettings) -> float:
+    """Return the factor in [0, 1] on the peak learning rate for optimiser step `step` of `steps` (from 0).
+
+    Positions are fractions of the run, so that another batch size or world size keeps the shape. With w the steps of
+    warm-up: linear (step + 1) / w before w, then with t = (step - w) / (steps - w)
+
+    - constant: 1
+    - multistep: gamma ** (milestones <= step / steps)
+    - cosine: final + (1 - final) (1 + cos(pi t)) / 2   (SGDR, arXiv 1608.03983, one period)
+    - one-cycle: cosine up from 1/25 to 1 during warm-up, then as cosine
+    """
+    warm = round(settings.warm_up * steps)
+    if step < warm:
+        ramp = (step + 1) / warm
+        if settings.kind == "one-cycle":
+            return _ONE_CYCLE_START + (1 - _ONE_CYCLE_START) * (1 - math.cos(math.pi * ramp)) / 2
+        return ramp
+    if settings.kind == "constant":
+        return 1.0
+    if settings.kind == "multistep":
+        return float(settings.gamma ** sum(milestone <= step / steps for milestone in settings.milestones))
+    progress = (step - warm) / max(1, steps - warm)
+    return settings.final + (1 - settings.final) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,195 @@
+"""Everything that happens before the first step: building, entering the run folder, taking state over."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from coview import parallel
+from coview.data.augment import Preprocess
+from coview.data.loader import Loader
+from coview.data.open import open_source
+from coview.data.source import Source
+from coview.errors import UsageError
+from coview.files import read_tensors
+from coview.methods import build
+from coview.methods.contract import Facts, Method
+from coview.model import Model
+from coview.training import checkpoint
+from coview.training.checkpoint import Checkpoint
+from coview.training.display import Display
+from coview.training.optimisers import make_optimiser
+from coview.training.run import enter
+from coview.training.settings import RunSettings, resolve
+from coview.training.together import on_main
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """What a run is made of, once everything is built and on its device."""
+
+    settings: RunSettings  # resolved
+    source: Source
+    loader: Loader
+    preprocess: Preprocess
+    method: Method
+    wrapped: nn.Module  # the method, inside DDP where there are several processes
+    optimiser: Any
+    device: torch.device
+    out: Path
+    display: Display
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the names and tensors of everything that has a state and is saved."""
+        own = {f"method.{name}": value for name, value in self.method.state_dict().items()}
+        return own | {f"preprocess.{name}": value for name, value in self.preprocess.state_dict().items()}
+
+    def model(self, step: int = 0) -> Model:
+        """Return the encoders as they are now, sharing their weights with the training."""
+        return Model.of(self.method, self.preprocess, self.source, steps=step)
+
+
+def build_method(settings: RunSettings, source: Source | None = None) -> tuple[Method, Source]:
+    """Open the source of a run and build its method, with weights drawn from the run's seed.
+
+    A method says what views it wants only once it is built, and can be built only once the rows are known; so it is
+    built twice, the first time for a stand-in of a collection.
+    """
+    if source is None:
+        wanted = build(settings.method, settings.method_settings, Facts(rows=1 << 16, classes=2)).views
+        source = open_source(
+            settings.collection, wanted, split=settings.split, seed=settings.seed, shuffled=settings.shuffled
+        )
+    torch.manual_seed(settings.seed)
+    facts = Facts(rows=len(source), classes=len(source.classes))
+    return build(settings.method, settings.method_settings, facts), source
+
+
+def prepare(
+    settings: RunSettings,
+    out: Path,
+    device: torch.device,
+    source: Source | None,
+    resume: bool,
+    overwrite: bool,
+    init_from: Path | None,
+    quiet: bool,
+) -> tuple[Parts, int]:
+    """Build everything, enter the run folder, and return the parts and the first step."""
+    method, source = build_method(settings, source)
+    world = parallel.world_size()
+    settings = resolve(
+        settings,
+        device=device.type,
+        rows=len(source),
+        world=world,
+        local_world=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+    )
+    train = settings.train
+    assert train.steps is not None and isinstance(train.workers, int)  # resolved
+    on_main(lambda: enter(out, settings, resume=resume, overwrite=overwrite))
+    loader = Loader(
+        source,
+        batch_size=train.batch_size,
+        seed=settings.seed,
+        rank=parallel.rank(),
+        world=world,
+        clips_per_recording=settings.clips_per_recording,
+        workers=train.workers,
+    )
+    preprocess = Preprocess(method.views, settings.augment).to(device)
+    method = method.to(device)
+    if train.sync_batchnorm:
+        parallel.synchronise_batchnorm(method)
+    if init_from is not None:
+        _take_weights(method, init_from)
+    if train.compile:
+        for encoder in {id(encoder): encoder for encoder in method.encoders.values()}.values():
+            encoder.compile()
+    optimiser = make_optimiser(method.parameter_groups(settings.optimiser.weight_decay), settings.optimiser, device)
+    saved = checkpoint.last(out / "checkpoints") if resume else None
+    first = 0 if saved is None else checkpoint.load(saved).step
+    parts = Parts(
+        settings=settings,
+        source=source,
+        loader=loader,
+        preprocess=preprocess,
+        method=method,
+        wrapped=method,
+        optimiser=optimiser,
+        device=device,
+        out=out,
+        display=Display(train.steps, first, quiet=quiet or not parallel.is_main()),
+    )
+    if saved is not None:
+        _restore(parts, checkpoint.load(saved), saved)
+    elif resume:
+        parts.display.say(f"{out}: no checkpoint yet; the run starts at its beginning")
+    if world > 1:
+        # Buffers are equal by construction (synchronised statistics, banks): sending them would only hide a mistake.
+        parts.wrapped = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
+    _announce(parts, world)
+    return parts, first
+
+
+def _announce(parts: Parts, world: int) -> None:
+    train, say = parts.settings.train, parts.display.say
+    say(
+        f"{parts.settings.method} on {parts.source.name}: {len(parts.source)} recordings, {train.steps} steps of "
+        f"{train.batch_size} ({train.epochs} epochs), {train.precision} on {world} x {parts.device.type}, "
+        f"{train.workers} readers each"
+    )
+    if train.accumulate > 1 and parts.method.coupling != "none":
+        say(
+            f"accumulation saves memory and adds no negatives: the loss ({parts.method.coupling}) sees parts of "
+            f"{train.batch_size // train.accumulate} samples, not the batch of {train.batch_size}"
+        )
+    if world > 1 and not train.sync_batchnorm:
+        say("batch normalisation uses each process's own statistics: other process counts will give other numbers")
+
+
+def _restore(parts: Parts, saved: Checkpoint, path: Path) -> None:
+    """Put a checkpoint's state into the parts, after checking that it belongs to this source."""
+    then, now = saved.facts["collection"], parts.source.fingerprint
+    if then["fingerprint"] != now:
+        raise UsageError(
+            f"{path}: the run was trained on {then['name']} with fingerprint {then['fingerprint']} "
+            f"({then['rows']} recordings), but {parts.source.name} now has {now} ({len(parts.source)} recordings). "
+            "Continue on the old collection, or start a new run with --init-from"
+        )
+    for prefix, module in (("method.", parts.method), ("preprocess.", parts.preprocess)):
+        own = {name.removeprefix(prefix): value for name, value in saved.model.items() if name.startswith(prefix)}
+        module.load_state_dict(own)
+    parts.optimiser.load_state_dict(saved.optimiser)
+    parts.display.say(f"continuing {path} at step {saved.step}")
+    world = parallel.world_size()
+    if world != saved.facts["world_size"]:
+        parts.display.say(
+            f"the checkpoint is from {saved.facts['world_size']} processes, now there are {world}: the batches and the "
+            "state are the same, the numbers equal up to rounding"
+        )
+
+
+def _take_weights(method: Method, folder: Path) -> None:
+    """Load the encoders and heads of another run or model; every tensor of its encoders must fit."""
+    path = next((p for p in (folder / "model.safetensors", folder / "model" / "model.safetensors") if p.exists()), None)
+    if path is None:
+        raise UsageError(f"{folder}: expected a run or a model folder with model.safetensors in it (--init-from)")
+    own = method.state_dict()
+    theirs = {name: value for name, value in read_tensors(path).items() if not name.startswith("preprocess.")}
+    wrong = [
+        f"{name} is {tuple(value.shape)} there and {tuple(own[name].shape) if name in own else 'absent'} here"
+        for name, value in theirs.items()
+        if name.startswith("encoders.") and (name not in own or own[name].shape != value.shape)
+    ]
+    if wrong:
+        listed = "\n".join(f"  - {line}" for line in wrong[:8])
+        raise UsageError(f"{path}: {len(wrong)} tensors of its encoders do not fit this method's:\n{listed}")
+    fitting = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
+    method.load_state_dict(fitting, strict=False)
