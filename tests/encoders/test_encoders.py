@@ -86,7 +86,7 @@ def test_every_encoder(name):
     torch.manual_seed(0)
     video = name in VIDEO
     encoder = build_video(name) if video else build_audio(name)
-    x = torch.randn(2, 3, 4, 32, 32) if video else torch.randn(2, 1, 32, 40)
+    x = torch.randn(2, 3, 4, 32, 32) if video else torch.randn(2, 1, 40, 32)
     features = encoder(x)
     assert features.shape == (2, encoder.dim)
     features.square().sum().backward()
@@ -97,11 +97,11 @@ def test_every_encoder(name):
     torch.testing.assert_close(encoder(x)[1:], encoder(x[1:]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["r2plus1d-10", "video-tiny", "video-small", "conv2d", "audio-tiny"])
+@pytest.mark.parametrize("name", ["r2plus1d-10", "video-tiny", "video-small", "conv2d", "audio-tiny", "audio-speech"])
 def test_no_rows_give_no_features_and_zero_gradients(name):
     encoder = build_video(name) if name in VIDEO else build_audio(name)
     before = {key: value.clone() for key, value in encoder.state_dict().items() if "running" in key}
-    features = encoder(torch.empty(0, 3, 4, 32, 32) if name in VIDEO else torch.empty(0, 1, 32, 40))
+    features = encoder(torch.empty(0, 3, 4, 32, 32) if name in VIDEO else torch.empty(0, 1, 40, 32))
     features.sum().backward()
     assert features.shape == (0, encoder.dim)
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in encoder.parameters())

@@ -10,6 +10,7 @@ from coview.encoders.conv2d import Conv2D
 from coview.encoders.heads import mlp
 from coview.encoders.r2plus1d import R2Plus1D
 from coview.encoders.small import SMALL, TINY, SmallAudio, SmallVideo
+from coview.encoders.speech import SpeechAudio
 from coview.errors import UsageError
 
 VIDEO: dict[str, Callable[[], Encoder]] = {
@@ -19,7 +20,12 @@ VIDEO: dict[str, Callable[[], Encoder]] = {
     "video-tiny": lambda: SmallVideo(TINY),
     "video-small": lambda: SmallVideo(SMALL, difference=True),
 }
-AUDIO: dict[str, Callable[[], Encoder]] = {"conv2d": Conv2D, "audio-tiny": SmallAudio, "audio-small": SmallAudio}
+AUDIO: dict[str, Callable[[], Encoder]] = {
+    "conv2d": Conv2D,
+    "audio-tiny": SmallAudio,
+    "audio-small": SmallAudio,
+    "audio-speech": SpeechAudio,  # for 40 bands
+}
 
 __all__ = ["AUDIO", "VIDEO", "Encoder", "build_audio", "build_video", "mlp"]
 
