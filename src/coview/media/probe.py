@@ -97,6 +97,8 @@ def probe(path: Path | str) -> Probe:
             raise media.error(*_no_packets(promised, "picture"))
         if media.audio is not None and not spans[media.audio.index]:
             raise media.error(*_no_packets(promised, "sound"))
+        # Before decoding: the last packet of a file that was cut off is often damaged, which is not the news.
+        _check_whole(media, max(time + seconds for times in spans.values() for time, seconds, _ in times))
         video = None if media.video is None else _video(media, spans[media.video.index])
         audio, heard = (None, None) if media.audio is None else _audio(media)
         end = max(stream.start + stream.duration for stream in (video, audio) if stream is not None)
