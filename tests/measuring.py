@@ -54,8 +54,12 @@ class SmallModel:
         self.method = SimpleNamespace(encoders=nn.ModuleDict(encoders), projectors=nn.ModuleDict(heads))
         self.method.parameters = self.method.encoders.parameters
         self.method.about = SimpleNamespace(slug="small")
+        self.preprocess = nn.Identity()
         self.leak = leak
         self.method.encoders.eval()
+
+    def distinct_views(self) -> list[str]:
+        return list(self.method.encoders)
 
     @torch.no_grad()
     def encode(self, batch: Batch, space: str) -> dict[str, Tensor]:

@@ -169,9 +169,9 @@ def read_windows(source: Source, rows: Tensor, windows: int, batch_size: int) ->
 
 
 def fingerprint(model: Model) -> str:
-    """Return the SHA-256 of every tensor of the encoders and heads: name, shape, type and bytes."""
+    """Return the SHA-256 of every tensor of encoders, heads and preprocessing: name, shape, type, bytes."""
     digest = hashlib.sha256()
-    for part in (model.method.encoders, model.method.projectors):
+    for part in (model.method.encoders, model.method.projectors, model.preprocess):
         for name, tensor in sorted(part.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

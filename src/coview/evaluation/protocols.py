@@ -24,6 +24,7 @@ from coview.evaluation.knn import knn_predict
 from coview.evaluation.probe import average_windows, fit_probe
 from coview.evaluation.retrieval import Ranking, rank_classes, rank_pairs
 from coview.evaluation.statistics import Measurement, accuracy, bootstrap
+from coview.files import write_aside
 
 if TYPE_CHECKING:
     from coview.model import Model
@@ -60,9 +61,7 @@ class Result:
     def save(self, path: Path) -> None:
         """Write as JSON, aside and then renamed."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(path.name + ".partial")
-        aside.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-        aside.replace(path)
+        write_aside(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def evaluate(
@@ -115,12 +114,12 @@ def evaluate(
         else:
             result.choices["train"] = describe(train)
             fit, held = features(train, "train", "backbone", windows), features(test, "test", "backbone", windows)
-            for view in distinct_views(model):
+            for view in model.distinct_views():
                 classify(result, wanted, fit, held, view, name, seed)
     if "retrieval" in wanted and not len(model.method.projectors):
         result.notes.append(f"{name} has no common space of its views: retrieval left out")
     elif "retrieval" in wanted:
-        retrieve(result, features(test, "test", "projected", max(windows, 2)), distinct_views(model), name, seed)
+        retrieve(result, features(test, "test", "projected", max(windows, 2)), model.distinct_views(), name, seed)
     after = fingerprint(model)
     if before != after:
         raise CoviewError("the model's tensors changed while it was measured; the figures are void")
@@ -213,14 +212,6 @@ def filled(features: Features, view: str) -> Tensor:
     """Return the clips (N, W, D) of a view, absent windows replaced by the mean of the recording's present ones."""
     present = features.clip_present[view][..., None]
     return torch.where(present, features.clips[view], features.values[view][:, None])
-
-
-def distinct_views(model: Model) -> list[str]:
-    """Return the views that have an encoder of their own; a second view through the same one measures nothing new."""
-    first: dict[int, str] = {}
-    for view, encoder in model.method.encoders.items():
-        first.setdefault(id(encoder), view)
-    return list(first.values())
 
 
 def describe(source: Source) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def build_store(
         "format": FORMAT,
         "model": fingerprint(model),
         "method": model.method.about.slug,
-        "source": source.name,
+        "source": Path(source.name).name,
         "collection": source.fingerprint,
         "recordings": len(source),
         "space": space,

@@ -1,0 +1,117 @@
+"""`coview embed`: write the embeddings of a collection or of files, for search and for other tools."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from coview.cli.bars import bars
+from coview.cli.output import Output
+
+if TYPE_CHECKING:
+    import torch
+
+    from coview.search.store import Store
+
+DESCRIPTION = """Write the embeddings of a collection or of files into a folder: float32 vectors of length 1 as .npy,
+the id, file and seconds of each as Parquet, and card.json, which says what made them. Any tool can read them.
+
+A stopped call goes on where it was when the same command is given again; parts that are there are not made again.
+Files that cannot be read are named and left out, and the exit code is 3.
+
+Examples:
+  coview embed --model my-run --collection my-collection -o my-embeddings
+  coview embed --model my-run bark.wav street.mp4 -o two-files
+"""
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What the command takes."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Media files to embed, instead of a collection."""
+    model: Path
+    """Run or model folder."""
+    collection: str | None = None
+    """Collection folder, memory-mapped set or world."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for the embeddings."""
+    space: Literal["projected", "backbone"] = "projected"
+    """Where views are compared, or the features that classifiers use."""
+    windows: int = 4
+    """Evenly spaced cuts of each recording, at most."""
+    batch_size: int = 64
+    """Recordings embedded at a time."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs."""
+    json: bool = False
+    """Print the result as JSON on stdout."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return its exit code."""
+    arguments = tyro.cli(Arguments, prog="coview embed", description=DESCRIPTION, args=argv)
+    from coview import parallel
+    from coview.errors import UsageError
+    from coview.training.settings import choose_device
+
+    if bool(arguments.files) == bool(arguments.collection):
+        raise UsageError("pass either --collection or the names of files")
+    device = parallel.initialise(choose_device(arguments.device))
+    out = Output(json=arguments.json, quiet=not parallel.is_main())
+    try:
+        if arguments.collection:
+            store, refused = embed(arguments, arguments.collection, device, out), []
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                refused = index_files(arguments.files, Path(folder))
+                store = embed(arguments, str(Path(folder) / "collection"), device, out)
+    finally:
+        parallel.shutdown()
+    for line in refused:
+        out.say(f"left out: {line}")
+    if store is not None:
+        counts = {view: sum(len(part.table) for part in store.parts(view)) for view in store.views}
+        out.result(
+            {
+                "embeddings": str(store.folder),
+                "recordings": store.card["recordings"],
+                "vectors": counts,
+                "refused": refused,
+            }
+        )
+    return 3 if refused else 0
+
+
+def embed(arguments: Arguments, collection: str, device: torch.device, out: Output) -> Store | None:
+    """Embed a collection as the arguments say."""
+    from coview.model import Model
+    from coview.search.places import open_with_paths
+    from coview.search.store import build_store
+
+    model = Model.from_run(arguments.model).to(device)
+    source, paths = open_with_paths(collection, model)
+    with bars(out) as show:
+        return build_store(
+            model, source, arguments.out, paths=paths, space=arguments.space, windows=arguments.windows,
+            batch_size=arguments.batch_size, progress=lambda done, total: show("embedding", done, total),
+        )  # fmt: skip
+
+
+def index_files(files: tuple[Path, ...], folder: Path) -> list[str]:
+    """Index the files into `folder`/collection; returns a line for each that cannot be read."""
+    from coview.data.index import index_source
+
+    manifest = folder / "files.csv"
+    with manifest.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["path", "id"])
+        table.writerows((file.absolute(), file) for file in files)
+    collection = index_source(str(manifest), folder / "collection")
+    return [f"{row.path}: {row.reason}: {row.message}" for row in collection.quarantine()]

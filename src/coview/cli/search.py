@@ -1,0 +1,150 @@
+"""`coview search`: find the recordings nearest to a file that the collection has never seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from coview.cli.bars import bars
+from coview.cli.output import Output
+
+if TYPE_CHECKING:
+    from coview.model import Model
+    from coview.search.query import Hit
+    from coview.search.store import Store
+
+DESCRIPTION = """Find the recordings nearest to a file, which need not be in the collection: its sound or its picture
+is embedded and compared with the sound or picture of every recording, exactly. The collection is embedded first where
+it has not been yet; that is kept beside the model.
+
+Examples:
+  coview search --model my-run --collection my-collection --query bark.wav --from audio --to video
+  coview search --model my-run --collection my-collection --query street.mp4 -k 10 --json
+"""
+
+Stream = Literal["audio", "video"]
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What the command takes."""
+
+    model: Path
+    """Run or model folder."""
+    collection: str
+    """Collection folder, memory-mapped set or world to search."""
+    query: Path
+    """Any audio or video file."""
+    source: Annotated[Stream | None, tyro.conf.arg(name="from")] = None
+    """What of the query is used; by default its picture where it has one, else its sound."""
+    target: Annotated[Stream | None, tyro.conf.arg(name="to")] = None
+    """What of the recordings it is compared with; by default the other one."""
+    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 5
+    """Recordings wanted."""
+    windows: int = 4
+    """Evenly spaced cuts of the query and of each recording, at most."""
+    embeddings: Path | None = None
+    """Embeddings of the collection made by `coview embed`, instead of those kept beside the model."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs."""
+    json: bool = False
+    """Print the result as JSON on stdout."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return its exit code."""
+    arguments = tyro.cli(Arguments, prog="coview search", description=DESCRIPTION, args=argv)
+    from coview.errors import UsageError
+    from coview.model import Model
+    from coview.search.query import search
+    from coview.training.settings import choose_device
+
+    if arguments.k < 1:
+        raise UsageError(f"-k {arguments.k} finds nothing; ask for at least 1")
+    out = Output(json=arguments.json)
+    model = Model.from_run(arguments.model).to(choose_device(arguments.device))
+    asked, wanted = choose_views(model, arguments.query, arguments.source, arguments.target)
+    # The query first: a file that cannot be read should not wait for a whole collection.
+    vector = model.embed([arguments.query], view=asked, windows=arguments.windows)[asked][0]
+    store = open_store(arguments, model, out)
+    hits = search(store, wanted, vector, arguments.k)
+    result = {
+        "query": str(arguments.query),
+        "from": asked,
+        "to": wanted,
+        "recordings": store.card["recordings"],
+        "hits": [dataclasses.asdict(hit) for hit in hits],
+    }
+    if arguments.json:
+        out.result(result)
+    else:
+        show(hits, asked, wanted)
+    return 0
+
+
+def choose_views(model: Model, query: Path, source: Stream | None, target: Stream | None) -> tuple[str, str]:
+    """Return the model's views for the query and for the recordings.
+
+    Raises:
+        UsageError: the model does not learn from what is asked.
+        MediaError: the query cannot be read.
+    """
+    from coview.errors import UsageError
+    from coview.media.probe import probe
+
+    views = {model.views[view].stream: view for view in reversed(model.distinct_views())}
+    for stream in (source, target):
+        if stream is not None and stream not in views:
+            raise UsageError(f"this model has no {stream}; it learnt from {' and '.join(sorted(views))}")
+    if source is None:
+        has = probe(query)
+        usable = [stream for stream, there in (("video", has.video), ("audio", has.audio)) if there and stream in views]
+        if not usable:
+            raise UsageError(
+                f"{query} has neither picture nor sound that this model knows ({', '.join(sorted(views))})"
+            )
+        first = usable[0]
+    else:
+        first = source
+    others = [stream for stream in views if stream != first]
+    second = target or (others[0] if others else first)
+    return views[first], views[second]
+
+
+def open_store(arguments: Arguments, model: Model, out: Output) -> Store:
+    """Open the embeddings that were named, or those kept beside the model, made first where they are incomplete."""
+    from coview.errors import CoviewError
+    from coview.search.places import open_with_paths, store_folder
+    from coview.search.store import Store, build_store
+
+    if arguments.embeddings is not None:
+        store = Store(arguments.embeddings)
+        store.check_model(model)
+        return store
+    source, paths = open_with_paths(arguments.collection, model)
+    folder = store_folder(model, arguments.model, source)
+    with bars(out) as progress:
+        built = build_store(
+            model, source, folder, paths=paths, windows=arguments.windows,
+            progress=lambda done, total: progress("embedding the collection", done, total),
+        )  # fmt: skip
+    if built is None:
+        raise CoviewError("a search runs in one process; start it without torchrun")
+    return built
+
+
+def show(hits: list[Hit], asked: str, wanted: str) -> None:
+    """Print the hits as a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", title=f"nearest {wanted} to the query's {asked}", title_justify="left")
+    for heading in ("", "cosine", "seconds", "recording"):
+        table.add_column(heading, no_wrap=True)
+    for place, hit in enumerate(hits, 1):
+        table.add_row(str(place), f"{hit.similarity:.3f}", f"{hit.start:.2f} - {hit.end:.2f}", hit.path or hit.id)
+    Console(highlight=False, soft_wrap=True).print(table)

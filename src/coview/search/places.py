@@ -1,0 +1,41 @@
+"""Where embeddings come from and where they are kept: the files of a source, and a store beside the model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coview.data.collection import Collection
+from coview.data.open import open_source
+from coview.data.source import Source
+from coview.evaluation.features import fingerprint
+
+if TYPE_CHECKING:
+    from coview.model import Model
+
+
+def open_with_paths(name: str, model: Model) -> tuple[Source, list[str]]:
+    """Open all of a collection, or a world, in the model's views; returns the source and the file of each row.
+
+    What has no files, such as a world, has empty paths.
+    """
+    views = {view: model.views[view] for view in model.distinct_views()}
+    source = open_source(name, views)
+    if not (Path(name) / "collection.json").is_file():
+        return source, [""] * len(source)
+    collection = Collection.open(name)
+    files = dict(zip(collection.ids, collection.column("path"), strict=True))
+    return source, [str(collection.root / files[recording]) for recording in source.ids]
+
+
+def store_folder(model: Model, place: Path, source: Source) -> Path:
+    """Return where the embeddings of a source by a model are kept when nobody says: a folder of their own.
+
+    It lies beside the model, or in the user's cache where the model's folder cannot be written.
+    """
+    name = f"{fingerprint(model)[:12]}-{source.fingerprint[:12]}"
+    if os.access(place, os.W_OK):
+        return place / "embeddings" / name
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "coview" / "embeddings" / name
