@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from coview.data.adapters import Item, Made, Options
-from coview.data.adapters.tuxpaint_clips import render_stamps
+from coview.data.adapters.tuxpaint_clips import check_language, render_stamps
 from coview.data.adapters.tuxpaint_digits import render_digits
 from coview.data.adapters.tuxpaint_groups import FOLDS, Heard, fold, group_items, listen, silent
 from coview.data.adapters.tuxpaint_items import PACKAGE, USUAL_FOLDER, Sound, Stamp, Stamps, walk
@@ -46,6 +46,8 @@ def make(out: Path, options: Options) -> Made:
     if options.variant == "digits":
         return render_digits(out, options)
     stamps = walk(options.folder or USUAL_FOLDER)
+    if options.variant:
+        check_language(stamps, options.variant)
     files = [sound.path for sound in (*stamps.sounds, *stamps.lost)] + stamps.orphans
     heard = listen(stamps.folder, files)
     groups = group_items(stamps, heard)

@@ -112,18 +112,20 @@ def active_part(waveform: Tensor, sample_rate: int = SAMPLE_RATE) -> Tensor | No
     return waveform[int(loud[0]) * step : (int(loud[-1]) + 1) * step]
 
 
+def check_language(stamps: Stamps, language: str) -> None:
+    """Raise a UsageError that lists the languages when no item has a description in this one."""
+    spoken = sorted({sound.language for sound in stamps.sounds if sound.kind == "description"})
+    if language not in spoken:
+        raise UsageError(f"no stamp is described in {language!r}; choose 'digits' or one of {', '.join(spoken)}")
+
+
 def render_stamps(stamps: Stamps, groups: Mapping[str, str], language: str, out: Path, options: Options) -> list[Item]:
     """Write one clip per group of core items into `out`, with the description in `language`; return the recordings.
 
     Raises:
-        UsageError: no item has a description in this language.
         MediaError: a sound or picture cannot be decoded.
     """
-    chosen = choose(stamps, groups, language)
-    if not chosen:
-        spoken = sorted({sound.language for sound in stamps.sounds if sound.kind == "description"})
-        raise UsageError(f"no stamp is described in {language!r}; choose 'digits' or one of {', '.join(spoken)}")
-    chosen = chosen[: options.count]
+    chosen = choose(stamps, groups, language)[: options.count]
 
     def one(pair: tuple[Stamp, Sound]) -> Item:
         item, sound = pair

@@ -76,10 +76,9 @@ def pair(labels: Sequence[int], voices: Sequence[Spoken], seed: int) -> list[tup
             if not mine:
                 raise UsageError(f"no recording of the digit {digit} was found below {_DIGITS}")
             turns = [(image, turn) for turn in range(TURNS) for image in images if labels[image] == digit]
-            for k, (image, turn) in enumerate(turns):
-                key = make_key(seed, _ORDER, part, digit, k // len(mine))
-                order = uniform(key, 0, len(mine)).argsort()
-                pairs.append((image, turn, mine[int(order[k % len(mine)])]))
+            rounds = torch.arange(-(-len(turns) // len(mine)))
+            order = uniform(make_key(seed, _ORDER, part, digit, rounds), 0, len(mine)).argsort(1).flatten().tolist()
+            pairs += [(image, turn, mine[order[k]]) for k, (image, turn) in enumerate(turns)]
     return sorted(pairs, key=lambda one: one[:2])
 
 
