@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from coview.data.augment import AugmentSettings, Preprocess, audio, video
+from coview.data.augment import PRESETS, AugmentSettings, Preprocess, audio, video
 from coview.data.source import sample_keys
 from coview.data.views import AudioView, Batch, VideoView
 from coview.errors import SettingsError
@@ -15,7 +15,6 @@ VIEWS = {
     "video": VideoView(frames=3, fps=8, size=24, margin=1.25, normalise="imagenet"),
     "audio": AudioView(seconds=0.5, mels=40, n_fft=512, window=400, hop=200),
 }
-PRESETS = ("xid", "digits", "none")
 
 
 def raw_batch(count: int = 6) -> Batch:
@@ -28,10 +27,10 @@ def raw_batch(count: int = 6) -> Batch:
     )
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", list(PRESETS))
 @pytest.mark.parametrize("train", [True, False])
 def test_a_sample_looks_the_same_in_any_batch(preset: str, train: bool) -> None:
-    prepare = Preprocess(VIEWS, AugmentSettings.preset(preset))  # type: ignore[arg-type]
+    prepare = Preprocess(VIEWS, PRESETS[preset])
     whole = prepare(raw_batch(), train)
     some = prepare(raw_batch().select(torch.tensor([4, 1])), train)
     for name in VIEWS:
@@ -42,7 +41,7 @@ def test_a_sample_looks_the_same_in_any_batch(preset: str, train: bool) -> None:
 
 @pytest.mark.parametrize("preset", ["xid", "digits"])
 def test_another_key_gives_another_look_and_evaluation_ignores_keys(preset: str) -> None:
-    prepare = Preprocess(VIEWS, AugmentSettings.preset(preset))  # type: ignore[arg-type]
+    prepare = Preprocess(VIEWS, PRESETS[preset])
     first = raw_batch()
     later = dataclasses.replace(first, key=sample_keys(1, 3, torch.arange(6)))
     for name in VIEWS:
@@ -51,7 +50,7 @@ def test_another_key_gives_another_look_and_evaluation_ignores_keys(preset: str)
 
 
 def test_no_augmentation_is_the_path_of_evaluation() -> None:
-    prepare = Preprocess(VIEWS, AugmentSettings.preset("none"))
+    prepare = Preprocess(VIEWS, PRESETS["none"])
     trained, measured = prepare(raw_batch(), True), prepare(raw_batch(), False)
     for name in VIEWS:
         torch.testing.assert_close(trained.views[name], measured.views[name])
@@ -108,7 +107,7 @@ def test_crops_have_the_asked_area_and_stay_inside() -> None:
 def test_a_shift_moves_by_whole_pixels() -> None:
     frames = torch.zeros(200, 3, 1, 16, 16)
     frames[..., 8, 8] = 1
-    augment = dataclasses.replace(AugmentSettings.preset("none"), shift=3)
+    augment = dataclasses.replace(PRESETS["none"], shift=3)
     made = video.random_view(frames, 16, make_key(0, torch.arange(200)), augment)[:, 0, 0]
     places = (made > 0.99).nonzero()
     assert len(places) == 200 and set(places[:, 1].tolist()) == set(range(5, 12)) == set(places[:, 2].tolist())
@@ -126,7 +125,7 @@ def test_masks_follow_the_card() -> None:
 
 def test_band_statistics_normalise_and_travel_with_the_state() -> None:
     views = {"audio": dataclasses.replace(VIEWS["audio"], normalise="statistics")}
-    prepare = Preprocess(views, AugmentSettings.preset("none"))
+    prepare = Preprocess(views, PRESETS["none"])
     prepare.audio_mean.fill_(-1.0)  # type: ignore[operator, union-attr]
     prepare.audio_std.copy_(torch.linspace(1, 2, 40))  # type: ignore[operator, union-attr]
     batch = raw_batch()
@@ -139,7 +138,7 @@ def test_band_statistics_normalise_and_travel_with_the_state() -> None:
 
 
 def test_wrong_ranges_are_named() -> None:
-    data = to_dict(AugmentSettings.preset("digits"))
-    assert from_dict(AugmentSettings, data) == AugmentSettings.preset("digits")
+    data = to_dict(PRESETS["digits"])
+    assert from_dict(AugmentSettings, data) == PRESETS["digits"]
     with pytest.raises(SettingsError, match="volume"):
         from_dict(AugmentSettings, {**data, "volume": [1.0, 0.5]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -44,12 +45,12 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def describe() -> list[dict[str, object]]:
+def describe() -> list[dict[str, Any]]:
     """Return a row per method, built with its smallest settings (views and coupling can depend on them)."""
     from coview.methods import METHODS, build, load_method
     from coview.methods.contract import Facts
 
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for slug in sorted(METHODS):
         kind = load_method(slug)
         method = build(slug, kind.Settings.tiny(), Facts(rows=16, classes=2))

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 
@@ -40,6 +50,19 @@ class Output:
             console=self.console,
             disable=self.quiet or not self.console.is_terminal,
         )
+
+    @contextmanager
+    def steps(self) -> Iterator[Callable[[str, int, int], None]]:
+        """Yield a function to call with (what is being done, done, total); each `what` gets a bar of its own."""
+        with self.progress() as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what, total=total, note="")
+                bars.update(tasks[what], completed=done, total=total)
+
+            yield show
 
     def result(self, result: dict[str, Any]) -> None:
         """Print the result: all of it as JSON, or the table of `results` and the other entries as lines."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,34 +46,32 @@ class AugmentSettings:
         if self.time_mask < 1 or self.band_mask < 1:
             raise ValueError("time_mask and band_mask are lengths of at least 1")
 
-    @classmethod
-    def preset(cls, name: Literal["xid", "digits", "none"]) -> AugmentSettings:
-        """Return a named recipe: xID's, the one of the small procedural worlds, or no change at all."""
-        if name == "xid":
-            return cls()
-        still = cls(
-            crop_area=None,
-            flip=0.0,
-            brightness=0.0,
-            contrast=0.0,
-            saturation=0.0,
-            hue=0.0,
-            volume=(1.0, 1.0),
-            time_masked=(0.0, 0.0),
-            band_masked=(0.0, 0.0),
-        )
-        if name == "none":
-            return still
-        return cls(
-            **{
-                **vars(still),
-                "shift": 3,
-                "reverse": 0.5,
-                "gain": 0.2,
-                "offset": 0.2,
-                "noise": 0.05,
-                "sound_shift": 6,
-                "tilt": 0.8,
-                "band_masked": (0.08, 0.08),
-            }
-        )
+
+_STILL = AugmentSettings(
+    crop_area=None,
+    flip=0.0,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+    hue=0.0,
+    volume=(1.0, 1.0),
+    time_masked=(0.0, 0.0),
+    band_masked=(0.0, 0.0),
+)
+
+# Recipes by name: xID's, that of the small procedural worlds (nothing makes another digit of one), and no change.
+PRESETS = {
+    "xid": AugmentSettings(),
+    "digits": replace(
+        _STILL,
+        shift=3,
+        reverse=0.5,
+        gain=0.2,
+        offset=0.2,
+        noise=0.05,
+        sound_shift=6,
+        tilt=0.8,
+        band_masked=(0.08, 0.08),
+    ),
+    "none": _STILL,
+}
