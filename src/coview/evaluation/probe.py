@@ -7,19 +7,23 @@ play no part. The final fit uses all training rows. Full-batch L-BFGS from zero 
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from coview.errors import UsageError
 from coview.randomness import make_key, uniform
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # L2 penalty against the MEAN log loss
-_ITERATIONS = 200
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # L2 penalty against the MEAN log loss, in the order tried
+_ITERATIONS = 500
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,10 @@ def fit_probe(features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) 
             f"a linear probe needs ten labelled training recordings of two classes; got {labels.numel()} of {present}"
         )
     held = held_out_fifth(labels, seed)
-    tried = {strength: _held_out_loss(features, labels, held, strength, classes) for strength in STRENGTHS}
-    best = min(STRENGTHS, key=lambda strength: (tried[strength], -strength))  # equal losses: the stronger penalty
-    weight, bias, mean, deviation, iterations = _fit(features, labels, best, classes)
+    tried = _held_out_losses(features, labels, held, classes)
+    best = min(tried, key=lambda strength: (tried[strength], -strength))  # equal losses: the stronger penalty
+    path = [strength for strength in STRENGTHS if strength >= best]
+    fit = list(_fits(features, labels, path, classes))[-1]
     choices = {
         "classifier": "multinomial logistic regression, L-BFGS from zero weights",
         "standardised": "by the training rows' mean and deviation",
@@ -70,14 +75,15 @@ def fit_probe(features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) 
         "strength": best,
         "strengths_tried": {str(strength): round(loss, 6) for strength, loss in tried.items()},
         "chosen_by": "log loss on a held-out fifth of the training recordings; refitted on all of them",
+        "search": "from the strongest penalty, each fit started at the one before; over after two that were worse",
         "held_out_seed": seed,
-        "iterations": iterations,
+        "converged": fit.converged,
         "iteration_limit": _ITERATIONS,
         "train_recordings": labels.numel(),
         "train_windows": features.shape[1],
         "test_windows": "class probabilities averaged over a recording's windows",
     }
-    return Probe(weight, bias, mean, deviation, choices)
+    return dataclasses.replace(fit.probe, choices=choices)
 
 
 def held_out_fifth(labels: Tensor, seed: int) -> Tensor:
@@ -98,31 +104,47 @@ def average_windows(logits: Tensor) -> Tensor:
     return logits.softmax(-1).mean(1)
 
 
-def _held_out_loss(features: Tensor, labels: Tensor, held: Tensor, strength: float, classes: int) -> float:
-    weight, bias, mean, deviation, _ = _fit(features[~held], labels[~held], strength, classes)
-    logits = (features[held].double() - mean) / deviation @ weight.T + bias
-    truth = labels[held][:, None].expand(logits.shape[:2])
-    # A class that is only in the held-out part has probability zero for every strength: it cannot help to choose.
-    fair = torch.isfinite(bias)[truth]
-    logs = logits.log_softmax(-1).gather(-1, truth[..., None]).squeeze(-1)
-    return float(-logs[fair].mean())
+class _Fit(NamedTuple):
+    probe: Probe
+    converged: bool
 
 
-def _fit(features: Tensor, labels: Tensor, strength: float, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+def _held_out_losses(features: Tensor, labels: Tensor, held: Tensor, classes: int) -> dict[float, float]:
+    """Return the mean log loss on the held-out part for each penalty tried."""
+    losses: dict[float, float] = {}
+    for strength, fit in zip(STRENGTHS, _fits(features[~held], labels[~held], STRENGTHS, classes), strict=False):
+        logits = fit.probe.logits(features[held])
+        truth = labels[held][:, None].expand(logits.shape[:2])
+        # A class that is only in the held-out part has probability zero for every strength: it cannot help to choose.
+        fair = torch.isfinite(fit.probe.bias)[truth]
+        logs = logits.log_softmax(-1).gather(-1, truth[..., None]).squeeze(-1)
+        losses[strength] = float(-logs[fair].mean())
+        if len(losses) > 2 and min(losses.values()) not in list(losses.values())[-2:]:
+            return losses
+    return losses
+
+
+def _fits(features: Tensor, labels: Tensor, strengths: Sequence[float], classes: int) -> Iterator[_Fit]:
+    """Yield the fit for each penalty; each starts where the one before ended."""
     flat = features.double().flatten(0, 1)
-    truth = labels[:, None].expand(features.shape[:2]).flatten()
+    truth = labels[:, None].expand(features.shape[:2]).flatten().numpy()
     mean = flat.mean(0)
     deviation = flat.std(0, unbiased=False)
     deviation = torch.where(deviation > 1e-8 * (1 + mean.abs()), deviation, torch.ones_like(deviation))
-    standard = (flat - mean) / deviation
-    # scikit-learn minimises |w|^2 / 2 + C * (sum of log losses).
-    machine = LogisticRegression(C=1 / (strength * flat.shape[0]), max_iter=_ITERATIONS, tol=1e-5)
-    machine.fit(standard.numpy(), truth.numpy())
-    seen = torch.from_numpy(np.asarray(machine.classes_, dtype=np.int64))
-    coefficient, intercept = torch.from_numpy(machine.coef_), torch.from_numpy(machine.intercept_)
-    if seen.numel() == 2:  # stored as one row, the log odds of the second class
-        coefficient, intercept = torch.cat([-coefficient, coefficient]) / 2, torch.cat([-intercept, intercept]) / 2
-    weight = torch.zeros(classes, flat.shape[1], dtype=torch.float64)
-    bias = torch.full((classes,), -torch.inf, dtype=torch.float64)
-    weight[seen], bias[seen] = coefficient, intercept
-    return weight, bias, mean, deviation, int(machine.n_iter_.max())
+    standard = ((flat - mean) / deviation).numpy()
+    machine = LogisticRegression(max_iter=_ITERATIONS, tol=1e-5, warm_start=True)
+    for strength in strengths:
+        # scikit-learn minimises |w|^2 / 2 + C * (sum of log losses).
+        machine.set_params(C=1 / (strength * flat.shape[0]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it is counted, and stored with the result
+            machine.fit(standard, truth)
+        converged = int(machine.n_iter_.max()) < _ITERATIONS
+        seen = torch.from_numpy(np.asarray(machine.classes_, dtype=np.int64))
+        coefficient, intercept = torch.from_numpy(machine.coef_), torch.from_numpy(machine.intercept_)
+        if seen.numel() == 2:  # stored as one row, the log odds of the second class
+            coefficient, intercept = torch.cat([-coefficient, coefficient]) / 2, torch.cat([-intercept, intercept]) / 2
+        weight = torch.zeros(classes, flat.shape[1], dtype=torch.float64)
+        bias = torch.full((classes,), -torch.inf, dtype=torch.float64)
+        weight[seen], bias[seen] = coefficient, intercept
+        yield _Fit(Probe(weight, bias, mean, deviation, {}), converged)
