@@ -107,7 +107,7 @@ class Model:
 
     @torch.no_grad()
     def encode(self, batch: Batch, space: Space = "projected") -> dict[str, Tensor]:
-        """Embed the raw views of a batch that the model knows: view -> float32 (B, D), on the model's device.
+        """Embed the raw views of a batch that have an encoder: view -> float32 (B, D), on the model's device.
 
         Rows whose view is absent (`batch.present`) hold numbers without meaning. Nothing is augmented, and nothing of
         the model changes.
@@ -119,7 +119,7 @@ class Model:
         training = self.method.training
         self.method.eval()
         try:
-            known = {name: value for name, value in batch.views.items() if name in self.views}
+            known = {name: value for name, value in batch.views.items() if name in self.method.encoders}
             batch = dataclasses.replace(batch, views=known).to(next(self.method.parameters()).device)
             batch = self._preprocess_for(list(known))(batch, train=False)
             values = {name: self.method.encoders[name](value) for name, value in batch.views.items()}

@@ -112,21 +112,14 @@ def register() -> None:
 
 
 def settings(dropout: float = 0.3, poison: int = -1, seed: int = 3, **train) -> RunSettings:
-    train = {
-        "epochs": 3,
-        "batch_size": 8,
-        "checkpoint_every": 4,
-        "watch_every": 3,
-        "device": "cpu",
-        "workers": 0,
-    } | train
+    usual = {"epochs": 3, "batch_size": 8, "checkpoint_every": 4, "watch_every": 3, "device": "cpu", "workers": 0}
     return RunSettings(
         method="tiny",
         method_settings=TinySettings(dropout=dropout, poison=poison),
         collection="tiny",
         seed=seed,
         augment=AugmentSettings(),
-        train=TrainSettings(**usual | train),
+        train=TrainSettings(**(usual | train)),
         optimiser=OptimiserSettings(lr=0.01),
         schedule=ScheduleSettings(kind="cosine", warm_up=0.2),
     )

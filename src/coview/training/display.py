@@ -46,7 +46,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a line for people."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, markup=False, emoji=False, soft_wrap=True)
 
     def step(self, done: int, note: Callable[[], str]) -> None:
         """Show that `done` steps are behind us; the note is only made when it will be seen."""

@@ -13,7 +13,8 @@ def rate_factor(step: int, steps: int, settings: ScheduleSettings) -> float:
     """Return the factor in [0, 1] on the peak learning rate for optimiser step `step` of `steps` (from 0).
 
     Positions are fractions of the run, so that another batch size or world size keeps the shape. With w the steps of
-    warm-up: linear (step + 1) / w before w, then with t = (step - w) / (steps - w)
+    warm-up and h those held at the peak: linear (step + 1) / w before w, then, with
+    t = max(0, step - w - h) / (steps - w - h),
 
     - constant: 1
     - multistep: gamma ** (milestones <= step / steps)
@@ -30,5 +31,6 @@ def rate_factor(step: int, steps: int, settings: ScheduleSettings) -> float:
         return 1.0
     if settings.kind == "multistep":
         return float(settings.gamma ** sum(milestone <= step / steps for milestone in settings.milestones))
-    progress = (step - warm) / max(1, steps - warm)
+    held = warm + round(settings.hold * steps)
+    progress = max(0, step - held) / max(1, steps - held)
     return settings.final + (1 - settings.final) * (1 + math.cos(math.pi * progress)) / 2

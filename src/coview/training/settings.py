@@ -43,6 +43,7 @@ class ScheduleSettings:
 
     kind: Literal["constant", "multistep", "cosine", "one-cycle"] = "multistep"
     warm_up: float = 0.0  # fraction of the run
+    hold: float = 0.0  # cosine, one-cycle: fraction of the run at the peak, after warm-up
     milestones: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # multistep
     gamma: float = 0.9  # multistep: factor at each milestone
     final: float = 0.0  # cosine, one-cycle: last rate as a fraction of the peak
@@ -52,6 +53,8 @@ class ScheduleSettings:
             raise ValueError("a schedule needs 0 <= warm_up < 1 and 0 <= final <= 1, both fractions")
         if any(not 0 < milestone < 1 for milestone in self.milestones):
             raise ValueError("milestones are fractions of the run, between 0 and 1")
+        if self.hold < 0 or self.warm_up + self.hold >= 1:
+            raise ValueError("warm_up and hold together must leave a part of the run, and hold must not be negative")
         if self.kind == "one-cycle" and self.warm_up == 0:
             raise ValueError("one-cycle needs warm_up > 0, such as 0.3")
 

@@ -107,7 +107,7 @@ def unwell(step: Step, batch: Batch) -> str:
 
 
 def knn(model: Model, source: Source, batch_size: int, limit: int = 1000) -> dict[str, float]:
-    """Return for every view how often the nearest neighbours' label is right, over labelled training recordings.
+    """Return for every view how often the 5 nearest neighbours vote for the right label, on training recordings.
 
     Of at most `limit` recordings, drawn once and for all, one half asks and the other votes. It watches; a protocol's
     figure comes from `coview evaluate`. Nothing is returned without labels.
@@ -128,6 +128,6 @@ def knn(model: Model, source: Source, batch_size: int, limit: int = 1000) -> dic
         vote = there & ~ask
         if bool(ask.any()) and bool(vote.any()):
             labels = features.labels
-            predicted = knn_predict(embeddings[vote], labels[vote], embeddings[ask], len(source.classes))
+            predicted = knn_predict(embeddings[vote], labels[vote], embeddings[ask], len(source.classes), neighbours=5)
             values[f"knn/{view}"] = float((predicted == labels[ask]).double().mean())
     return values

@@ -1,0 +1,197 @@
+"""`coview pretrain METHOD`: train a method on a collection, without labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from coview.cli.output import Output
+from coview.errors import SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from coview.training.settings import RunSettings
+
+HELP = """usage: coview pretrain METHOD --collection COLLECTION -o RUN [options]
+
+Train a method on a collection, a memory-mapped set or a world, without labels.
+
+Methods (coview methods tells more; coview pretrain METHOD --help lists its settings):
+{methods}
+
+Examples:
+  coview pretrain xid --collection my-collection -o my-run --train.epochs 50
+  coview pretrain xid --collection digits-av:A --tiny -o my-run --train.steps 500
+  coview pretrain xid --collection my-collection -o my-run --dry-run
+  coview pretrain xid -o my-run --resume
+  torchrun --nproc-per-node 8 -m coview pretrain xid --collection my-collection -o my-run
+"""
+
+EXAMPLES = """Train {method} on a collection, without labels. Every setting is stored in RUN/settings.yaml.
+
+Examples:
+  coview pretrain {method} --collection my-collection -o my-run
+  coview pretrain {method} --settings my-run/settings.yaml -o another-run --optimiser.lr 0.001
+  coview pretrain {method} -o my-run --resume
+"""
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What the command takes beside the run's settings."""
+
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """The run's folder."""
+    settings: Path | None = None
+    """A settings.yaml to start from, whole or in part; other options change it."""
+    tiny: bool = False
+    """Start from the method's smallest settings: small networks, for a CPU and for the procedural worlds."""
+    preset: Literal["xid", "digits", "none"] | None = None
+    """Start from a named recipe of augmentation."""
+    dry_run: bool = False
+    """Print the resolved settings, shapes, parameters, negatives and memory; train nothing."""
+    resume: bool = False
+    """Continue the run in its folder, or start it where there is none yet."""
+    overwrite: bool = False
+    """Remove the run that is in the folder."""
+    init_from: Path | None = None
+    """Start from the weights of another run or model."""
+    json: bool = False
+    """Print the result as JSON on stdout."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return its exit code."""
+    from coview.methods import available
+
+    names = sorted(available())
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP.format(methods="\n".join(f"  {name}" for name in names)), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    method, rest = argv[0], argv[1:]
+    if method not in names:
+        near = difflib.get_close_matches(method, names, n=1)
+        raise UsageError(
+            f"the first word names the method; {method!r} is none"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+            + f" Known: {', '.join(names)}"
+        )
+    arguments, settings = read(method, rest)
+    return _dry_run(arguments, settings) if arguments.dry_run else _train(arguments, settings)
+
+
+def read(method: str, argv: list[str]) -> tuple[Any, RunSettings]:
+    """Return the command's own arguments and the run's settings: files first, then options.
+
+    Raises:
+        SettingsError, UsageError: a file or an option is wrong.
+    """
+    from coview.data.augment import PRESETS
+    from coview.methods import load_method
+    from coview.training.settings import RunSettings, load_run
+
+    start = _before_options(argv)
+    stored = start.out / "settings.yaml" if start.out else None
+    if start.settings is not None and not start.settings.is_file():
+        raise UsageError(f"{start.settings}: there is no such settings file")
+    path = start.settings or (stored if start.resume and stored and stored.is_file() else None)
+    kind = load_method(method).Settings
+    base = load_run(path) if path else RunSettings(method=method, method_settings=kind(), collection="")
+    if base.method != method:
+        raise UsageError(f"{path}: its method is {base.method!r}, not {method!r}")
+    if start.tiny:
+        base = dataclasses.replace(base, method_settings=kind.tiny())
+    if start.preset:
+        base = dataclasses.replace(base, augment=PRESETS[start.preset])
+
+    own = {field.name: getattr(base, field.name) for field in dataclasses.fields(RunSettings)}
+    own["method"] = own.pop("method_settings")
+    fields = [(name, _hint(name, value), dataclasses.field(default=value)) for name, value in own.items()]
+    whole = dataclasses.make_dataclass("Arguments", fields, bases=(Arguments,), kw_only=True)
+    try:
+        arguments: Any = tyro.cli(
+            whole,
+            prog=f"coview pretrain {method}",
+            description=EXAMPLES.format(method=method),
+            args=argv,
+            config=(tyro.conf.AvoidSubcommands,),
+        )
+    except ValueError as error:  # a settings dataclass refused its values
+        raise SettingsError([str(error)]) from error
+    values = {name: getattr(arguments, name) for name in own}
+    settings = RunSettings(**{**values, "method": method, "method_settings": values["method"]})
+    if not settings.collection:
+        raise SettingsError(["collection: missing; --collection names a collection, a memory-mapped set or a world"])
+    return arguments, settings
+
+
+@dataclass
+class _Start:
+    out: Path | None = None
+    settings: Path | None = None
+    preset: Literal["xid", "digits", "none"] | None = None
+    resume: bool = False
+    tiny: bool = False
+
+
+def _before_options(argv: list[str]) -> _Start:
+    """Return what decides the defaults of everything else, which must be known before the rest is read."""
+    start = _Start()
+    words = iter(word for item in argv for word in (item.split("=", 1) if item.startswith("--") else [item]))
+    for word in words:
+        if word in ("-o", "--out"):
+            start.out = Path(next(words, ""))
+        elif word == "--settings":
+            start.settings = Path(next(words, ""))
+        elif word == "--preset" and (name := next(words, "")) in ("xid", "digits", "none"):
+            start.preset = name  # type: ignore[assignment]
+        elif word in ("--resume", "--tiny"):
+            setattr(start, word[2:], True)
+    return start
+
+
+def _hint(name: str, value: Any) -> Any:
+    """Return a field's type for the parser: the method's own settings are of the chosen method's kind."""
+    import typing
+
+    from coview.training.settings import RunSettings
+
+    return type(value) if name == "method" else typing.get_type_hints(RunSettings)[name]
+
+
+def _dry_run(arguments: Any, settings: RunSettings) -> int:
+    from coview.training.dry_run import describe
+
+    plan = describe(settings)
+    out = Output(json=arguments.json)
+    if arguments.json:
+        out.result(plan)
+        return 0
+    import yaml
+
+    print(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, default_flow_style=None), end="")
+    return 0
+
+
+def _train(arguments: Any, settings: RunSettings) -> int:
+    import json
+
+    from coview import parallel
+    from coview.training.loop import train
+
+    run = train(
+        settings,
+        arguments.out,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        init_from=arguments.init_from,
+    )
+    if parallel.is_main():
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        Output(json=arguments.json).result({"run": str(run), **summary})
+    return 0

@@ -1,0 +1,116 @@
+"""What a run would be, without running it: shapes, parameters, negatives, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coview import parallel
+from coview.data.source import Source
+from coview.data.views import AudioView, Batch
+from coview.methods.contract import Method
+from coview.training.settings import RunSettings, choose_device, resolve, run_to_dict
+from coview.training.setup import build_method
+
+_PROBE = 4  # samples that the memory of activations is measured with
+_STATES = {"adam": 2, "adamw": 2, "sgd": 1, "lars": 1, "larc": 1}  # numbers an optimiser keeps per parameter
+
+
+def describe(settings: RunSettings, source: Source | None = None) -> dict[str, Any]:
+    """Return the resolved settings, shapes, parameters, negatives and memory of a run, as plain data.
+
+    Errors as of `train`: what a dry run accepts, a run accepts.
+    """
+    with torch.random.fork_rng(devices=[]):
+        method, source = build_method(settings, source)
+        world = parallel.world_size()
+        device = choose_device(settings.train.device)
+        settings = resolve(settings, device=device, rows=len(source), world=world)
+        train = settings.train
+        example = method.example_batch(_PROBE, settings.seed)
+        share = train.batch_size // (world * train.accumulate)
+        # The network is the same on any number of processes, so it is looked at as it is here: alone, on the CPU.
+        saved, features = _forward(method, example)
+    parameters = _parameters(method)
+    trained = sum(p.numel() for p in method.parameters() if p.requires_grad)
+    held = sum(t.numel() * t.element_size() for t in method.state_dict().values())
+    half = 0.5 if train.precision == "bf16" else 1.0
+    memory = {
+        "weights and buffers": held,
+        "gradients": 4 * trained,
+        "optimiser": 4 * trained * _STATES[settings.optimiser.kind],
+        "activations": round(saved / _PROBE * share * half),
+        "inputs": sum(v.numel() * v.element_size() for v in example.views.values()) // _PROBE * share,
+    }
+    megabytes = {name: round(size / 2**20, 1) for name, size in memory.items()}
+    return {
+        "settings": run_to_dict(settings),
+        "source": {
+            "name": source.name,
+            "recordings": len(source),
+            "classes": len(source.classes),
+            "fingerprint": source.fingerprint,
+        },
+        "views": {name: _view(method, name, example) for name in method.views},
+        "features": features,
+        "parameters": parameters | {"trained": trained},
+        "coupling": method.coupling,
+        "negatives": method.negatives(train.batch_size // train.accumulate),
+        "processes": world,
+        "samples_per_process_and_part": share,
+        "memory_megabytes": megabytes | {"together, per process": round(sum(memory.values()) / 2**20, 1)},
+    }
+
+
+def _forward(method: Method, batch: Batch) -> tuple[int, dict[str, list[Any]]]:
+    """Return the bytes that a forward pass keeps for its backward pass, and the shapes of every encoder's stages."""
+    kept: dict[int, int] = {}
+    owned = {p.untyped_storage().data_ptr() for p in method.state_dict(keep_vars=True).values()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in owned:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    method.train()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        step = method(batch)
+    shapes: dict[str, list[int]] = {}
+    with torch.no_grad():
+        method.eval()
+        for name, encoder in method.encoders.items():
+            maps = getattr(encoder, "feature_maps", None)
+            if maps is not None:
+                shapes |= {f"{name}.{stage}": list(x.shape) for stage, x in maps(batch.views[name]).items()}
+            shapes[f"{name}.features"] = list(encoder(batch.views[name]).shape)
+    shapes |= {f"{name}.embedding": list(x.shape) for name, x in step.embeddings.items()}
+    return sum(kept.values()), {name: ["B", *shape[1:]] for name, shape in shapes.items()}
+
+
+def _view(method: Method, name: str, example: Batch) -> dict[str, Any]:
+    spec = method.views[name]
+    raw: list[Any] = ["B", 3, spec.frames, spec.decode_size, spec.decode_size] if spec.stream == "video" else ["B"]
+    if isinstance(spec, AudioView):
+        raw.append(spec.samples)
+    return {"raw": raw, "model": ["B", *example.views[name].shape[1:]], "seconds": spec.seconds}
+
+
+def _parameters(method: Method) -> dict[str, int]:
+    """Return the numbers of parameters of each encoder, each head, and whatever else the method owns."""
+    counts: dict[str, int] = {}
+    seen: set[int] = set()
+
+    def count(parameters: Iterable[nn.Parameter]) -> int:
+        new = {id(p): p.numel() for p in parameters if id(p) not in seen}
+        seen.update(new)
+        return sum(new.values())
+
+    for part in ("encoders", "projectors"):
+        for name, module in getattr(method, part).items():
+            counts[f"{part}.{name}"] = count(module.parameters())
+    counts["others"] = count(method.parameters())
+    return counts

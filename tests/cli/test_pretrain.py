@@ -1,0 +1,91 @@
+"""`coview pretrain`: reading of files and options, refusals, dry run; and one real run from the command line's side."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from coview.cli.pretrain import main, read
+from coview.data.augment import PRESETS
+from coview.errors import SettingsError, UsageError
+from coview.methods.xid import XIDSettings
+
+WORLD = ["--collection", "digits-av:A"]
+SMALL = [*WORLD, "--tiny", "--preset", "digits", "--train.device", "cpu", "--train.batch-size", "16"]
+
+
+def test_help_lists_the_methods(capsys):
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert "xid" in said and "av-vicreg" in said and "Examples:" in said
+    assert main([]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["xid", "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for flag in ("--method.temperature", "--train.batch-size", "--schedule.warm-up", "--augment.flip", "--init-from"):
+        assert flag in said, flag
+
+
+def test_options_reach_the_settings():
+    options = ["--method.negatives", "64", "--train.steps", "5", "--optimiser.kind", "lars", "--split", "None"]
+    arguments, settings = read("xid", ["-o", "run", *SMALL, *options])
+    assert str(arguments.out) == "run"
+    assert settings.method == "xid" and isinstance(settings.method_settings, XIDSettings)
+    assert settings.method_settings.video_encoder == "video-tiny" and settings.method_settings.negatives == 64
+    assert settings.train.steps == 5 and settings.optimiser.kind == "lars" and settings.split is None
+    assert settings.augment == PRESETS["digits"]
+
+
+def test_a_file_comes_before_the_options(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("method: {name: xid, negatives: 64, hard: {nearest: 5}}\ncollection: here\ntrain: {steps: 7}\n")
+    _, settings = read("xid", ["-o", "run", "--settings", str(path), "--train.batch-size", "8"])
+    assert (settings.method_settings.negatives, settings.train.steps, settings.train.batch_size) == (64, 7, 8)
+    assert settings.method_settings.hard.nearest == 5 and settings.collection == "here"
+    with pytest.raises(UsageError, match="its method is 'xid'"):
+        read("av-vicreg", ["-o", "run", f"--settings={path}"])
+    path.write_text("method: {name: xid, negativs: 64}\ncollection: here\ntrain: {stps: 7}\n")
+    with pytest.raises(SettingsError) as wrong:
+        read("xid", ["-o", "run", "--settings", str(path)])
+    assert len(wrong.value.problems) == 2 and "'negatives'" in str(wrong.value) and "'steps'" in str(wrong.value)
+
+
+def test_wrong_use(capsys):
+    with pytest.raises(UsageError, match="did you mean 'xid'"):
+        main(["xidd", "-o", "run"])
+    with pytest.raises(SettingsError, match="--collection"):
+        main(["xid", "-o", "run"])
+    with pytest.raises(SystemExit) as ended:
+        main(["xid", "-o", "run", *WORLD, "--train.epoch", "3", "--optimiser.lrr", "1"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "--train.epochs" in said and "--optimiser.lr" in said
+
+
+def test_dry_run(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["xid", "-o", str(out), *SMALL, "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert not out.exists()
+    assert plan["negatives"] == 1024 and plan["coupling"] == "bank"
+    assert plan["views"]["video"]["model"] == ["B", 3, 8, 32, 32] and plan["views"]["audio"]["raw"] == ["B", 16000]
+    assert plan["parameters"]["encoders.video"] > 0 and plan["settings"]["train"]["device"] == "cpu"
+    parts = dict(plan["memory_megabytes"])
+    assert parts.pop("together, per process") == pytest.approx(sum(parts.values()), abs=0.5)
+    assert main(["av-vicreg", "-o", str(out), *SMALL, "--dry-run"]) == 0
+    assert "negatives: null" in capsys.readouterr().out
+
+
+def test_a_run_is_resumed_by_its_folder_alone(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    assert main(["xid", "-o", out, *SMALL, "--train.steps", "2", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["steps"] == 2 and "2 steps of 16" in said.err and "digits-av:A" in said.err
+    assert main(["xid", "-o", out, "--resume", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 2
+    with pytest.raises(UsageError, match=r"train\.steps: 2 -> 3"):
+        main(["xid", "-o", out, "--resume", "--train.steps", "3"])
+    with pytest.raises(UsageError, match="not empty"):
+        main(["xid", "-o", out, *SMALL])

@@ -1,0 +1,74 @@
+"""Watchers: ranks with known answers, the plateau's sentence, the guard's names."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+
+from coview.data.views import Batch
+from coview.methods.contract import Step
+from coview.training.watchers import effective_rank, knn, look, plateau, unwell
+
+
+def test_effective_rank_of_what_is_known():
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(50, 8) - torch.randn(50, 8).mean(0)).Q
+    basis = torch.linalg.qr(basis - basis.mean(0)).Q
+    assert effective_rank(basis) == pytest.approx(8, rel=1e-3)
+    assert effective_rank(basis[:, :3] @ torch.linalg.qr(torch.randn(8, 8)).Q[:3]) == pytest.approx(3, rel=1e-3)
+    assert effective_rank(torch.ones(10, 4)) == 1.0
+    uneven = basis[:, :2] * torch.tensor([3.0, 1.0])
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert effective_rank(uneven) == pytest.approx(math.exp(entropy), rel=1e-3)
+
+
+def test_look_sees_collapse():
+    torch.manual_seed(0)
+    step = Step(torch.tensor(0.0), {}, {"well": torch.randn(64, 8), "collapsed": torch.ones(64, 8)})
+    values = look(step)
+    assert values["std/collapsed"] == 0 and values["rank/collapsed"] == 1
+    assert values["std/well"] == pytest.approx(1, abs=0.15) and values["rank/well"] > 6
+    assert look(Step(torch.tensor(0.0))) == {}
+
+
+def entries(values, name="loss"):
+    return [{"step": index, "loss": 0.0, name: value} for index, value in enumerate(values)]
+
+
+def test_the_plateau_is_named():
+    chance = math.log(64)
+    assert "chance plateau" in (plateau(entries([5.0] * 60 + [chance * 1.01] * 40), 63) or "")
+    assert "ln(64)" in (plateau(entries([chance] * 100, "infonce"), 63) or "")
+    assert plateau(entries([chance] * 75 + [chance * 0.9] * 25), 63) is None
+    assert plateau(entries([chance] * 79), 63) is None  # too short to say
+    assert plateau(entries([chance] * 100), None) is None
+
+
+def test_the_guard_names_rows_by_input_then_embedding_then_all():
+    batch = Batch(views={"video": torch.zeros(3, 2)}, row=torch.tensor([7, 8, 9]), key=torch.arange(3))
+    embedding = torch.zeros(3, 4)
+    step = Step(torch.tensor(math.inf), {}, {"video": embedding})
+    assert unwell(step, batch) == "rank 0: loss inf, rows [7, 8, 9] of the batch"
+    embedding[1] = math.nan
+    assert "rows [8] of the batch" in unwell(step, batch)
+    batch.views["video"][2, 0] = math.inf
+    assert "rows [9] whose input is not finite" in unwell(step, batch)
+
+
+def test_knn_of_a_model_that_knows_the_answer():
+    source = tiny.TinySource()
+    device = torch.zeros(1)
+
+    def encode(batch, space):
+        good = torch.nn.functional.one_hot(batch.label, 2).float()
+        return {"left": good, "right": torch.ones(len(batch), 2)}
+
+    model = SimpleNamespace(encode=encode, method=SimpleNamespace(parameters=lambda: iter([device])))
+    values = knn(model, source, 16)
+    assert values["knn/left"] == 1.0 and 0.2 < values["knn/right"] < 0.8
+    source.labels = torch.full((40,), -1)
+    assert knn(model, source, 16) == {}
