@@ -7,7 +7,6 @@ same for any number of reading processes and, joined over the ranks, for any num
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from coview.data.order import rows_of
+from coview.data.processes import fresh_processes
 from coview.data.source import Source, sample_keys
 from coview.data.views import Batch
 from coview.errors import CoviewError, DataProblemsError, UsageError
@@ -87,7 +87,7 @@ class Loader:
         pin = torch.cuda.is_available()
         if not self.workers and not pin:
             return map(self._steps.__getitem__, itertools.count(first_step))
-        context = _context() if self.workers else None
+        context = fresh_processes() if self.workers else None
         loader: DataLoader[Any] = DataLoader(
             self._steps,
             batch_size=None,  # an item of the data set is a whole batch
@@ -145,15 +145,6 @@ class _From(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return itertools.count(self.first_step)
-
-
-def _context() -> Any:
-    """Never a plain fork: forking after decoding has been seen to hang, and CUDA forbids it."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["coview.data.loader"])  # torch is imported once, not once per worker
-    return context
 
 
 def _start_worker(worker: int) -> None:

@@ -10,10 +10,9 @@ from coview.data.media_source import MediaSource
 from coview.data.memmap import MemmapSource
 from coview.data.shuffle import ShuffledPairs
 from coview.data.source import Source
+from coview.data.synthetic import COUNTS, is_world, parse_world
 from coview.data.views import ViewSpec
 from coview.errors import UsageError
-
-WORLDS = ("digits-av", "objects-av")
 
 
 def open_source(
@@ -50,19 +49,10 @@ def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, 
         if not views:
             raise UsageError(f"{name}: say which views to cut from a collection")
         return MediaSource(Collection.open(folder).select(split=split), views)
-    world, _, variant = name.partition(":")
-    # Imported here: a world brings scikit-learn's digits along.
-    if world == "digits-av":
-        from coview.data.synthetic.digits import DigitsWorld
-
-        return DigitsWorld(variant or "A", split or "train", seed=seed, views=views)
-    if world == "objects-av":
-        from coview.data.synthetic.objects import ObjectsWorld
-
-        shared = tuple(variant.split("+")) if variant else ("object",)
-        return ObjectsWorld(shared, split or "train", seed=seed, views=views)
+    if is_world(name):
+        return parse_world(name, split or "train", seed=seed, views=views)
     if folder.is_dir():
         raise UsageError(
             f"{name}: neither a collection nor a memory-mapped set; make one by `coview index {name} -o NAME`"
         )
-    raise UsageError(f"{name}: neither a folder that exists nor a world ({', '.join(WORLDS)})")
+    raise UsageError(f"{name}: neither a folder that exists nor a world ({', '.join(COUNTS)})")

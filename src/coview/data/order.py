@@ -19,7 +19,7 @@ _ORDER = 0x6F72646572  # keeps the order's keys apart from the samples' own
 def permute(position: Tensor, count: int, seed: int, epoch: int) -> Tensor:
     """Return where `position` (int64, values in [0, count)) goes in the epoch's permutation of `count` things."""
     bits = max(1, ((count - 1).bit_length() + 1) // 2)
-    keys = [make_key(_ORDER, seed, epoch, turn) for turn in range(_ROUNDS)]
+    keys = make_key(_ORDER, seed, epoch, torch.arange(_ROUNDS))
     value = _feistel(position, bits, keys)
     outside = value >= count
     while bool(outside.any()):
@@ -36,7 +36,7 @@ def rows_of(position: Tensor, rows: int, clips_per_recording: int, seed: int, ep
     return permute(position, rows * clips_per_recording, seed, epoch) % rows
 
 
-def _feistel(value: Tensor, bits: int, keys: list[Tensor]) -> Tensor:
+def _feistel(value: Tensor, bits: int, keys: Tensor) -> Tensor:
     mask = (1 << bits) - 1
     left, right = value >> bits, value & mask
     for key in keys:

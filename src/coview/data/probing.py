@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import signal
 from collections.abc import Generator, Iterator, Sequence
@@ -12,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from coview.data.processes import fresh_processes
 from coview.errors import MediaError
 from coview.media.probe import AudioStream, VideoStream, probe
 
@@ -68,8 +68,7 @@ def _audio_fields(audio: AudioStream | None) -> Outcome:
 
 def _in_pool(waiting: Iterator[Path], workers: int) -> Generator[tuple[Path, Outcome], None, list[Path]]:
     """Yield outcomes; when a process dies, return the paths whose outcomes were lost, and leave the rest waiting."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=fresh_processes(), initializer=_start_worker)
     running: dict[Future[Outcome], Path] = {}
     lost: list[Path] = []
     try:

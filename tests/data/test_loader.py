@@ -1,0 +1,115 @@
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from numbers_source import VIEWS, Numbers
+
+from coview.data.loader import Loader
+from coview.data.media_source import MediaSource
+from coview.errors import DataProblemsError, UsageError
+
+
+def same(one, other):
+    assert one.epoch == other.epoch and one.replaced == other.replaced
+    for name in ("row", "key", "label"):
+        assert getattr(one, name).equal(getattr(other, name))
+    for field in ("views", "start", "present"):
+        for name, tensor in getattr(one, field).items():
+            assert tensor.cpu().equal(getattr(other, field)[name].cpu())
+
+
+def take(loader, count, first=0):
+    return list(itertools.islice(loader.stream(first), count))
+
+
+def test_an_epoch_reads_every_recording_and_the_next_in_another_order():
+    loader = Loader(Numbers(40), batch_size=8, seed=0)
+    assert loader.steps_per_epoch == 5
+    batches = take(loader, 10)
+    assert [batch.epoch for batch in batches] == [0] * 5 + [1] * 5
+    first, second = (torch.cat([b.row for b in part]) for part in (batches[:5], batches[5:]))
+    assert first.sort().values.equal(torch.arange(40)) and second.sort().values.equal(torch.arange(40))
+    assert not first.equal(second)
+
+
+def test_it_continues_at_any_step():
+    whole = take(Loader(Numbers(10), batch_size=4, seed=1, clips_per_recording=3), 20)
+    for first in (1, 6, 7, 13):
+        for one, other in zip(take(Loader(Numbers(10), batch_size=4, seed=1, clips_per_recording=3), 3, first),
+                              whole[first:], strict=False):  # fmt: skip
+            same(one, other)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_share_the_global_batch(world):
+    whole = take(Loader(Numbers(), batch_size=8, seed=2), 6)
+    parts = [take(Loader(Numbers(), batch_size=8, seed=2, rank=r, world=world), 6) for r in range(world)]
+    for step, batch in enumerate(whole):
+        for name in ("row", "key"):
+            assert torch.cat([getattr(part[step], name) for part in parts]).equal(getattr(batch, name))
+        assert torch.cat([part[step].views["audio"] for part in parts]).equal(batch.views["audio"])
+
+
+def test_reading_processes_change_nothing(bad_collection):
+    source = MediaSource(bad_collection, VIEWS)
+    expected = take(Loader(source, batch_size=6, seed=0), 5, first=1)
+    for one, other in zip(take(Loader(source, batch_size=6, seed=0, workers=2), 5, first=1), expected, strict=True):
+        same(one, other)
+
+
+def test_a_few_problems_are_counted_and_many_stop_the_run():
+    loader = Loader(Numbers(400, bad=[3]), batch_size=20, seed=0)
+    take(loader, 40)
+    assert loader.read == 800 and loader.replaced == [("n003", "damaged")] * 2
+
+    loader = Loader(Numbers(400, bad=range(0, 400, 20)), batch_size=20, seed=0)
+    with pytest.raises(DataProblemsError, match=r"n\d+: damaged \(1 times\)") as caught:
+        take(loader, 20)
+    assert caught.value.exit_code == 3
+    assert 100 <= loader.read <= 140
+
+
+def test_wrong_sizes_are_refused():
+    with pytest.raises(UsageError, match="larger than an epoch of 10 samples"):
+        Loader(Numbers(10), batch_size=11, seed=0)
+    with pytest.raises(UsageError, match="cut evenly into 3"):
+        Loader(Numbers(10), batch_size=10, seed=0, world=3)
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_workers_in_silence(bad_collection, tmp_path):
+    script = tmp_path / "endless.py"
+    script.write_text(
+        textwrap.dedent("""
+            import sys
+            from coview.data.collection import Collection
+            from coview.data.loader import Loader
+            from coview.data.media_source import MediaSource
+            from coview.data.views import AudioView, VideoView
+
+            if __name__ == "__main__":
+                views = {"video": VideoView(frames=2, size=16), "audio": AudioView(seconds=0.5)}
+                source = MediaSource(Collection.open(sys.argv[1]), views)
+                try:
+                    for batch in Loader(source, batch_size=4, seed=0, workers=2).stream():
+                        print("batch", flush=True)
+                except KeyboardInterrupt:
+                    sys.exit(130)
+        """),
+        encoding="utf-8",
+    )
+    command = [sys.executable, str(script), str(bad_collection.folder)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for _ in range(5):
+        process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaints == ""
