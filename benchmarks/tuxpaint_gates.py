@@ -27,7 +27,7 @@ from torch import Tensor
 
 from coview.data.adapters.tuxpaint_digits import LANGUAGE_FOLDS, TRAIN_IMAGES, language_folds
 from coview.data.augment.preprocess import Preprocess
-from coview.data.augment.settings import AugmentSettings
+from coview.data.augment.settings import PRESETS, AugmentSettings
 from coview.data.collection import Collection
 from coview.data.index import index_source
 from coview.data.loader import Loader
@@ -65,22 +65,26 @@ class Recipe:
     decay: float = 0.05
 
 
-R5 = Recipe(steps=300, batch=128, rate=3e-3, temperature=0.1, augment=AugmentSettings.preset("none"), decay=0.0)
+STILL = PRESETS["none"]
+R5 = Recipe(steps=300, batch=128, rate=3e-3, temperature=0.1, augment=STILL, decay=0.0)
 R2 = Recipe(
     steps=400,
     batch=64,
     rate=3e-3,
     temperature=0.1,
     augment=dataclasses.replace(
-        AugmentSettings.preset("digits"),
-        reverse=0.0,  # two frames have no direction
+        STILL,
+        shift=3,
+        gain=0.2,
+        offset=0.2,
+        noise=0.05,
         tilt=0.3,
         sound_shift=8,
-        time_masked=(0.0, 0.2),
-        time_mask=5,
-        band_masked=(0.0, 0.2),
-        band_mask=4,
         sound_noise=0.1,
+        time_masked=(0.1, 0.2),
+        time_mask=5,
+        band_masked=(0.1, 0.2),
+        band_mask=4,
     ),
 )
 
@@ -151,7 +155,7 @@ def train(source: Source, recipe: Recipe, seed: int) -> tuple[XID, list[float]]:
         step.loss.backward()
         optimiser.step()
         schedule.step()
-        losses.append(float(step.loss))
+        losses.append(float(step.loss.detach()))
     return method.eval(), losses
 
 
@@ -168,7 +172,7 @@ def calibrated(method: XID, source: Source, recipe: Recipe, seed: int) -> XID:
 @torch.no_grad()
 def embed(method: XID, source: Source, rows: list[int]) -> dict[str, Tensor]:
     """Return view -> (len(rows), D) of the middle window."""
-    preprocess = Preprocess(source.views, AugmentSettings.preset("none"))
+    preprocess = Preprocess(source.views, STILL)
     parts: dict[str, list[Tensor]] = {"video": [], "audio": []}
     for chunk in torch.tensor(rows).split(128):
         batch = preprocess(source.read_window(chunk, 0, 1), train=False)
