@@ -51,7 +51,7 @@ def moving_field(draw: Draw, size: int, exponent: Tensor, shift: Tensor) -> Tens
         draw: source of the white field.
         size: side in pixels; the field is periodic.
         exponent: (B,), of the amplitude spectrum.
-        shift: (B, T, 2), T even: displacement of every frame in pixels, (y, x); done as a phase, so it may be fractional.
+        shift: (B, T, 2), T even: displacement of every frame in pixels, (y, x); a phase, so it may be fractional.
     """
     fy = torch.fft.fftfreq(size, device=shift.device)[:, None]
     fx = fy.T
