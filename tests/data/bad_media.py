@@ -23,7 +23,7 @@ def tone(seconds: float, rate: int, channels: int = 1, gain: float = 0.5) -> np.
 def picture(index: int, width: int, height: int) -> np.ndarray:
     """Return a picture (height, width, 3) that says which frame it is."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([(x * 3 + index * 5) % 256, (y * 3) % 256, np.full_like(x, index * 4 % 256)], -1).astype(np.uint8)
+    return np.stack([(x * 3 + index * 5) % 256, (y * 3) % 256, np.full_like(x, index * 2 % 256)], -1).astype(np.uint8)
 
 
 def write(

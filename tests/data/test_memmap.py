@@ -1,0 +1,84 @@
+import dataclasses
+import pickle
+
+import pytest
+import torch
+from numbers_source import VIEWS, Numbers
+
+from coview.data.memmap import MemmapSource, fill, to_float, to_int16
+from coview.data.source import sample_keys
+from coview.data.views import AudioView, VideoView
+from coview.errors import DataProblemsError, UsageError
+
+
+def test_int16_comes_back_exactly():
+    every = torch.arange(-32767, 32768, dtype=torch.int16)
+    assert to_int16(to_float(every)).equal(every)
+    assert to_int16(torch.tensor([1.0, -1.0, 1.5, 0.0])).tolist() == [32767, -32767, 32767, 0]
+
+
+def test_stored_cuts_are_the_source_s(tmp_path):
+    source = Numbers(300)
+    stored = MemmapSource(fill(source, tmp_path / "m", cuts=2, seed=5))
+    assert stored.ids == source.ids and stored.labels.equal(source.labels) and stored.classes == source.classes
+    assert stored.views == source.views and stored.fingerprint == source.fingerprint and stored.windows(10) == 2
+    row = torch.tensor([7, 299, 7, 0])
+    for cut in range(2):
+        expected = source.read(row, sample_keys(5, 0, row + 300 * cut))
+        found = stored.read_window(row, cut, 2)
+        assert found.views["video"].equal(expected.views["video"])
+        assert (found.views["audio"] - expected.views["audio"]).abs().max() <= 0.5 / 32767 + 1e-7
+        assert found.start["audio"].equal(expected.start["audio"]) and found.present["audio"].all()
+    picked = stored.read(torch.zeros(50, dtype=torch.int64), sample_keys(0, 0, torch.arange(50)))
+    assert len({tuple(sound[:4].tolist()) for sound in picked.views["audio"]}) == 2
+
+
+def test_a_stopped_filling_goes_on(tmp_path):
+    def stop(done, total):
+        if done >= 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(Numbers(300), tmp_path / "m", progress=stop)
+    assert not (tmp_path / "m").exists()
+    with pytest.raises(UsageError, match="something else"):
+        fill(Numbers(300), tmp_path / "m", cuts=2)
+    seen = []
+    fill(Numbers(300), tmp_path / "m", progress=lambda done, total: seen.append(done))
+    assert seen == [256, 300]
+    fill(Numbers(300), tmp_path / "whole")
+    for name in ("video.npy", "audio.npy", "cuts.parquet", "memmap.json"):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_even_windows_and_a_worker_s_copy(tmp_path):
+    stored = MemmapSource(fill(Numbers(20), tmp_path / "m", cuts=5, placing="even"))
+    source = Numbers(20)
+    row = torch.arange(20)
+    for window, cut in enumerate((0, 2, 4)):
+        found = stored.read_window(row, window, 3).views["audio"]
+        assert (found - source.read_window(row, cut, 5).views["audio"]).abs().max() < 1e-4
+    size = len(pickle.dumps(stored))
+    stored.read(row, row)
+    assert len(pickle.dumps(stored)) == size < 20_000
+    assert pickle.loads(pickle.dumps(stored)).read_window(row, 0, 1).row.equal(row)
+
+
+def test_unreadable_recordings_are_not_replaced_in_a_store(tmp_path):
+    with pytest.raises(DataProblemsError, match="n003: damaged"):
+        fill(Numbers(20, bad=[3]), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_views_must_be_what_was_stored(tmp_path):
+    folder = fill(Numbers(4), tmp_path / "m")
+    other = {"audio": dataclasses.replace(VIEWS["audio"], mels=40, hop=100)}
+    assert set(MemmapSource(folder, other).read(torch.arange(2), torch.arange(2)).views) == {"audio"}
+    with pytest.raises(UsageError, match="'samples': 8000"):
+        MemmapSource(folder, {"audio": AudioView(seconds=2.0, sample_rate=8000)})
+    with pytest.raises(UsageError, match="no view 'video_later'"):
+        MemmapSource(folder, {"video_later": VideoView()})
+    with pytest.raises(UsageError, match="not a memory-mapped set"):
+        MemmapSource(tmp_path)
+    with pytest.raises(UsageError, match="already exists"):
+        fill(Numbers(4), folder)
