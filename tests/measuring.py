@@ -35,7 +35,7 @@ class NumberSource:
         return min(count, self.available)
 
     def read_window(self, row: Tensor, window: int, count: int) -> Batch:
-        start = torch.full((len(row),), float(window), dtype=torch.float64)
+        start = torch.full((len(row),), 2.0 * window, dtype=torch.float64)
         views = {"video": self.video[row, window], "audio": self.audio[row, window] * self.has_audio[row][:, None]}
         present = {"video": torch.ones(len(row), dtype=torch.bool), "audio": self.has_audio[row]}
         starts = {"video": start, "audio": start}

@@ -15,7 +15,7 @@ def test_features_are_those_of_each_recording_in_order(source: NumberSource) -> 
     assert torch.allclose(features.clips["audio"][37, 1], expected, atol=1e-6)
     assert torch.allclose(features.values["video"], features.clips["video"].mean(1))
     assert features.ids == source.ids
-    assert features.start["video"][3].tolist() == [0.0, 1.0]
+    assert features.start["video"][3].tolist() == [0.0, 2.0]
     assert seen[-1] == (122, 122)
 
 

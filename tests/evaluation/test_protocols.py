@@ -55,7 +55,7 @@ def test_recordings_of_one_window_have_no_pairs_within_a_view() -> None:
     names = {m.name for m in result.results}
     assert "retrieval_v2v_r1/x" not in names
     assert "class_p1_v2v/x" in names
-    assert any("no longer than one clip" in note for note in result.notes)
+    assert any("as long as two clips" in note for note in result.notes)
 
 
 def test_wrong_use_is_refused() -> None:

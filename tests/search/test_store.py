@@ -37,7 +37,7 @@ def test_vectors_are_those_of_the_model_with_id_path_and_seconds(tmp_path: Path)
     assert len(lines) == 2 * int(source.has_audio.sum())
     assert lines[3]["id"] == "r001"
     assert lines[3]["path"] == "r001.mp4"
-    assert (lines[3]["start"], lines[3]["end"]) == (1.0, 3.0)  # the second window, two seconds of sound
+    assert (lines[3]["start"], lines[3]["end"]) == (2.0, 4.0)  # the second window, two seconds of sound
     assert store.card["views"] == {"audio": 8, "video": 8}
     assert not list((tmp_path / "e").glob(".*"))
 
@@ -93,7 +93,7 @@ def test_search_equals_sorting_all_cosines(tmp_path: Path) -> None:
         hits = search(store, "audio", query, k=7)
         assert [hit.row for hit in hits] == expected.tolist()
         assert [hit.similarity for hit in hits] == pytest.approx(best[expected].tolist(), abs=1e-6)
-        assert [hit.start for hit in hits] == similarity[expected].argmax(1).tolist()
+        assert [hit.start for hit in hits] == (2.0 * similarity[expected].argmax(1)).tolist()
         assert hits[0].id == source.ids[hits[0].row]
 
 

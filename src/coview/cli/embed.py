@@ -113,5 +113,5 @@ def index_files(files: tuple[Path, ...], folder: Path) -> list[str]:
         table = csv.writer(stream)
         table.writerow(["path", "id"])
         table.writerows((file.absolute(), file) for file in files)
-    collection = index_source(str(manifest), folder / "collection")
+    collection = index_source(str(manifest), folder / "collection", workers=None if len(files) > 50 else 0)
     return [f"{row.path}: {row.reason}: {row.message}" for row in collection.quarantine()]

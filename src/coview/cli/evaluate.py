@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -15,18 +16,20 @@ if TYPE_CHECKING:
     import torch
 
     from coview.evaluation.protocols import Result
+    from coview.model import Model
 
 DESCRIPTION = """Measure a model by a protocol: linear-probe, knn or retrieval.
 
 Every figure has its 95 % interval, its chance level and the number of test items. With several models, which should be
 runs of one setting with other seeds, figures are means over them. The result is kept in the run, under evaluations/.
-"gates" measures a procedural world itself: how far plain statistics, random weights and supervision get on it.
+"gates" measures a procedural world itself: how far plain statistics and random weights get on it, and the runs given
+as --shuffled and --supervised; each row that has a limit is judged.
 
 Examples:
   coview evaluate linear-probe --model my-run --collection my-collection
   coview evaluate retrieval --model my-run --collection my-collection --controls --json
   coview evaluate knn --model run-0 run-1 run-2 --shuffled shuffled-run --collection my-collection
-  coview evaluate gates --collection digits-av:A
+  coview evaluate gates --collection digits-av:A --supervised ceiling-run
 """
 
 
@@ -65,17 +68,18 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = tyro.cli(Arguments, prog="coview evaluate", description=DESCRIPTION, args=argv)
-    if arguments.protocol == "gates":
-        return gates(arguments)
     from coview import parallel
     from coview.errors import UsageError
     from coview.training.settings import choose_device
 
-    if not arguments.model:
+    if arguments.protocol != "gates" and not arguments.model:
         raise UsageError(f"{arguments.protocol} measures a model: pass --model")
     device = parallel.initialise(choose_device(arguments.device))
     out = Output(json=arguments.json, quiet=not parallel.is_main())
     try:
+        if arguments.protocol == "gates":
+            out.result(gates(arguments, device, out))
+            return 0
         result = measure(arguments, device, out)
         if parallel.is_main():
             result.save(arguments.model[0] / "evaluations" / f"{arguments.protocol}.json")
@@ -83,49 +87,83 @@ def main(argv: list[str]) -> int:
         parallel.shutdown()
     for note in result.notes:
         out.say(note)
-    out.result({"notes": result.notes, "results": [measurement.row() for measurement in result.results]})
+    rows = [measurement.row() for measurement in result.results]
+    out.result({"notes": result.notes, "results": rows} if arguments.json else {"results": rows})
     return 0
 
 
 def measure(arguments: Arguments, device: torch.device, out: Output) -> Result:
-    """Measure the models and each control; figures are means over the models of a group."""
+    """Measure the models, then each control."""
     from coview.data.open import open_source
     from coview.evaluation.controls import NOTE, random_weights
-    from coview.evaluation.protocols import Result, evaluate
-    from coview.evaluation.statistics import over_seeds
-    from coview.model import Model
+    from coview.evaluation.protocols import Result
 
-    def load(paths: tuple[Path, ...]) -> list[Model]:
-        return [Model.from_run(path).to(device) for path in paths]
-
-    models = load(arguments.model)
-    name = models[0].method.about.slug
-    views = {view: models[0].views[view] for view in models[0].distinct_views()}
-    train, test = (
-        open_source(arguments.collection, views, split=split) for split in (arguments.train_split, arguments.test_split)
-    )
-    groups = {name: models, "shuffled": load(arguments.shuffled), "supervised-av": load(arguments.supervised)}
+    models = load(arguments.model, device)
+    groups = {models[0].method.about.slug: models}
+    for name, paths in (("shuffled", arguments.shuffled), ("supervised-av", arguments.supervised)):
+        if paths:
+            groups[name] = load(paths, device)
+    whole = Result([arguments.protocol], [], {})
     if arguments.controls:
+        views = {view: models[0].views[view] for view in models[0].distinct_views()}
+        train = open_source(arguments.collection, views, split=arguments.train_split)
         groups["random"] = [
             random_weights(model, train, seed=arguments.seed + number, batch_size=arguments.batch_size)
             for number, model in enumerate(models)
         ]
-    whole = Result([arguments.protocol], [], {}, [NOTE] if arguments.controls else [])
-    for group, members in groups.items():
-        results = []
-        for number, model in enumerate(members):
-            with bars(out) as show:
-                result = evaluate(
-                    arguments.protocol, model, train, test, name=group, seed=arguments.seed + number,
-                    windows=arguments.windows, batch_size=arguments.batch_size, progress=show,
-                )  # fmt: skip
-            results.append(result)
-        whole.results += [over_seeds(same) for same in zip(*(result.results for result in results), strict=True)]
-        whole.choices[group] = [result.choices for result in results]
-        whole.notes += [note for result in results for note in result.notes if note not in whole.notes]
+        whole.notes.append(NOTE)
+    for name, members in groups.items():
+        measure_group(whole, name, members, arguments, out)
     return whole
 
 
-def gates(arguments: Arguments) -> int:
-    """Measure a world by its gates."""
-    raise NotImplementedError
+def measure_group(whole: Result, name: str, models: list[Model], arguments: Arguments, out: Output) -> None:
+    """Add to `whole` the figures of models that differ in their seed alone: means over them."""
+    from coview.data.open import open_source
+    from coview.evaluation.protocols import evaluate
+    from coview.evaluation.statistics import over_seeds
+
+    results = []
+    for number, model in enumerate(models):
+        views = {view: model.views[view] for view in model.distinct_views()}
+        train, test = (
+            open_source(arguments.collection, views, split=split)
+            for split in (arguments.train_split, arguments.test_split)
+        )
+        with bars(out) as show:
+            result = evaluate(
+                whole.protocols, model, train, test, name=name, seed=arguments.seed + number,
+                windows=arguments.windows, batch_size=arguments.batch_size, progress=show,
+            )  # fmt: skip
+        results.append(result)
+    whole.results += [over_seeds(same) for same in zip(*(result.results for result in results), strict=True)]
+    whole.choices[name] = [result.choices for result in results]
+    whole.notes += [note for result in results for note in result.notes if note not in whole.notes]
+
+
+def gates(arguments: Arguments, device: torch.device, out: Output) -> dict[str, Any]:
+    """Measure a world without learning, and the shuffled and supervised runs that are given; judge all of them."""
+    from coview.errors import UsageError
+    from coview.evaluation.gates import LIMITS, gate_rows, verdicts
+    from coview.evaluation.protocols import Result
+
+    if arguments.collection.partition(":")[0] not in LIMITS:
+        raise UsageError(f"gates are of the worlds {' and '.join(LIMITS)}; {arguments.collection} is none of them")
+    whole = Result(["linear-probe", "retrieval"], gate_rows(arguments.collection, seed=arguments.seed), {})
+    for name, paths in (("shuffled", arguments.shuffled), ("supervised-av", arguments.supervised)):
+        if paths:
+            measure_group(whole, name, load(paths, device), arguments, out)
+    judged = verdicts(arguments.collection, whole.results)
+    for verdict in judged:
+        word = "passes" if verdict.passed else "FAILS"
+        out.say(f"{word}: {verdict.row} {verdict.value:.3f}, {verdict.side} {verdict.limit:.3f}")
+    rows = [measurement.row() for measurement in whole.results]
+    kept = {"gates": [dataclasses.asdict(verdict) for verdict in judged]} if arguments.json else {}
+    return {**kept, "results": rows}
+
+
+def load(paths: tuple[Path, ...], device: torch.device) -> list[Model]:
+    """Read models onto a device."""
+    from coview.model import Model
+
+    return [Model.from_run(path).to(device) for path in paths]

@@ -126,7 +126,7 @@ def open_store(arguments: Arguments, model: Model, out: Output) -> Store:
         store.check_model(model)
         return store
     source, paths = open_with_paths(arguments.collection, model)
-    folder = store_folder(model, arguments.model, source)
+    folder = store_folder(model, arguments.model, source, arguments.windows)
     with bars(out) as progress:
         built = build_store(
             model, source, folder, paths=paths, windows=arguments.windows,

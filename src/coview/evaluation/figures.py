@@ -42,6 +42,8 @@ def curves(lines: Mapping[str, Curve], label: str, reference: tuple[str, float] 
             axes.axhline(reference[1], color=PALETTE[7], linestyle=(0, (4, 3)), linewidth=1, label=reference[0])
         axes.set_xlabel("step")
         axes.set_ylabel(label)
+        if label in ("samples/s", "share", "accuracy"):
+            axes.set_ylim(bottom=0)
         axes.grid(axis="y", color=PALETTE[7], alpha=0.25, linewidth=0.5)
         if len(lines) + (reference is not None) > 1:
             axes.legend(frameon=False, fontsize=9)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +119,9 @@ def evaluate(
     if "retrieval" in wanted and not len(model.method.projectors):
         result.notes.append(f"{name} has no common space of its views: retrieval left out")
     elif "retrieval" in wanted:
-        retrieve(result, features(test, "test", "projected", max(windows, 2)), model.distinct_views(), name, seed)
+        found = features(test, "test", "projected", max(windows, 2))
+        lengths = {view: test.views[view].seconds for view in model.distinct_views()}
+        retrieve(result, found, lengths, name, seed)
     after = fingerprint(model)
     if before != after:
         raise CoviewError("the model's tensors changed while it was measured; the figures are void")
@@ -152,14 +154,16 @@ def classify(
         result.results.append(accuracy(f"{view}_knn/{name}", predicted == truth, 1 / classes))
 
 
-def retrieve(result: Result, features: Features, views: Sequence[str], name: str, seed: int) -> None:
+def retrieve(result: Result, features: Features, lengths: Mapping[str, float], name: str, seed: int) -> None:
     """Add all directions of retrieval to `result`.
 
     Between views (x2y): query i is view x of recording i, the gallery is view y of all recordings that have both. The
     relevant item is recording i (retrieval_*), or any of its class, its own included (class_*).
     Within a view (x2x): for retrieval_*, query i is the first window of recording i and the gallery the last window
-    of all; for class_*, query and gallery are the recordings, and a query's own takes no part.
+    of all, among recordings where the two do not overlap; for class_*, query and gallery are the recordings, and a
+    query's own takes no part. `lengths` has a view's seconds.
     """
+    views = list(lengths)
     choices = result.choices.setdefault("retrieval", {})
     choices |= {"space": "projected", "similarity": "cosine", "ties": "pessimistic", "gallery": "all test recordings"}
     left_out = choices.setdefault("left_out", {})
@@ -179,12 +183,13 @@ def retrieve(result: Result, features: Features, views: Sequence[str], name: str
             result.results += pair_figures(rank_pairs(query, gallery), direction, name, seed)
         else:
             first, last = features.clip_present[one][:, 0], features.clip_present[one][:, -1]
-            apart = first & last & (features.start[one][:, 0] != features.start[one][:, -1])
+            between = features.start[one][:, -1] - features.start[one][:, 0]
+            apart = first & last & (between >= lengths[one])
             if int(apart.sum()) >= 2:
                 windows = features.clips[one][apart]
                 result.results += pair_figures(rank_pairs(windows[:, 0], windows[:, -1]), direction, name, seed)
             else:
-                result.notes.append(f"{direction}: recordings are no longer than one clip; by pair it is left out")
+                result.notes.append(f"{direction}: no recordings are as long as two clips; by pair it is left out")
         labels = features.labels[both]
         known = labels >= 0
         if labelled and bool(known.any()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
-from torch import Tensor
-from torchvision.io import decode_png, encode_jpeg, read_file
-from torchvision.transforms.v2.functional import resize
+from PIL import Image
 
 from coview.data.collection import Collection
 from coview.data.source import Source
@@ -32,7 +31,8 @@ _WIDTH = 1100  # pixels of a shown sample sheet, at most
 _SOUNDS = 4  # of the first batch
 _POINTS = 400  # of a curve
 # Which figures get bars; the table has all of them.
-_BARRED = ("_probe", "_knn", "class_p1_v2a", "class_p1_a2v", "_v2a_r1", "_a2v_r1")
+_BARRED = ("video_probe", "audio_probe", "_knn", "class_p1_v2a", "class_p1_a2v", "_v2a_r1", "_a2v_r1")
+_CONTROLS = ("shuffled", "random", "statistics", "supervised-av")  # behind the model, in this order
 
 
 def write_report(
@@ -50,7 +50,7 @@ def write_report(
         run: a run folder; what is missing in it is left out of the page.
         results: figures to show beside those stored in `run`/evaluations.
         model, source: with both, the page has a map of embeddings and examples of retrieval from this source.
-        notes: sentences to show among the warnings.
+        notes: sentences to show beside those stored with the figures.
         seed: chooses the recordings shown.
 
     Raises:
@@ -71,7 +71,8 @@ def write_report(
         summary=summary,
         environment=_flat(_json(run / "environment.json")),
         tiles=_headline(everything),
-        warnings=[*warnings_of(summary, metrics, everything), *notes, *stored_notes],
+        warnings=warnings_of(summary, metrics, everything),
+        notes=list(dict.fromkeys([*notes, *stored_notes])),
         curves=_curves(metrics, timings, summary.get("negatives")),
         bars=Markup(bars(groups)) if (groups := _groups(everything)) else None,
         maps=_maps(exhibits),
@@ -117,7 +118,7 @@ def warnings_of(
         what, _, model = m.name.partition("/")
         for control in ("random", "shuffled"):
             other = by_name.get(f"{what}/{control}")
-            compared = model not in ("random", "shuffled", "statistics") and "median" not in what
+            compared = model not in _CONTROLS and "median" not in what
             if other and compared and m.low is not None and other.high is not None and m.low <= other.high:
                 warnings.append(
                     f"{m.name} ({m.value:.3f}) is not clearly above its {control} control ({other.value:.3f})."
@@ -151,8 +152,7 @@ def _headline(results: Sequence[Measurement]) -> list[Measurement]:
         "retrieval_v2a_r1/",
         "retrieval_a2v_r1/",
     )
-    controls = ("random", "shuffled", "statistics", "supervised-av")
-    own = [m for m in results if m.name.partition("/")[2] not in controls]
+    own = [m for m in results if m.name.partition("/")[2] not in _CONTROLS]
     return [next(m for m in own if m.name.startswith(w)) for w in wanted if any(m.name.startswith(w) for m in own)][:4]
 
 
@@ -162,7 +162,11 @@ def _groups(results: Sequence[Measurement]) -> dict[str, list[Measurement]]:
         what = m.name.partition("/")[0]
         if what.endswith(_BARRED):
             groups.setdefault(what, []).append(m)
-    return groups
+    for group in groups.values():
+        group.sort(key=lambda m: _CONTROLS.index(c) if (c := m.name.partition("/")[2]) in _CONTROLS else -1)
+    return dict(
+        sorted(groups.items(), key=lambda item: next(i for i, end in enumerate(_BARRED) if item[0].endswith(end)))
+    )
 
 
 def _curves(
@@ -208,7 +212,7 @@ def _maps(exhibits: Exhibits | None) -> list[Markup]:
 
 def _samples(folder: Path) -> dict[str, Any]:
     """Return the first batch as data URIs: sheets of pictures as JPEG, and some sounds."""
-    sheets = [(file.stem, _sheet(decode_png(read_file(str(file))))) for file in sorted(folder.glob("*.png"))]
+    sheets = [(file.stem, *_sheet(file)) for file in sorted(folder.glob("*.png"))]
     sounds = [
         "data:audio/wav;base64," + base64.b64encode(file.read_bytes()).decode()
         for file in sorted(folder.glob("*.wav"))[:_SOUNDS]
@@ -217,12 +221,15 @@ def _samples(folder: Path) -> dict[str, Any]:
     return {"sheets": sheets, "sounds": sounds}
 
 
-def _sheet(picture: Tensor) -> str:
-    """Return a picture uint8 (C, H, W) as a JPEG data URI, no wider than `_WIDTH` pixels."""
-    if picture.shape[2] > _WIDTH:
-        picture = resize(picture, [round(picture.shape[1] * _WIDTH / picture.shape[2]), _WIDTH], antialias=True)
-    content = encode_jpeg(picture[:3] if picture.shape[0] >= 3 else picture[:1], quality=80).numpy().tobytes()
-    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+def _sheet(file: Path) -> tuple[str, int]:
+    """Return a picture as a JPEG data URI, no wider than `_WIDTH` pixels, and its width on the page."""
+    with Image.open(file) as stored:
+        picture = stored.convert("RGB")
+    picture.thumbnail((_WIDTH, 4 * _WIDTH))
+    content = io.BytesIO()
+    picture.save(content, "JPEG", quality=80)
+    uri = "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+    return uri, picture.width * (2 if picture.width <= _WIDTH // 4 else 1)
 
 
 def _collection(name: str | None) -> dict[str, Any] | None:

@@ -29,12 +29,12 @@ def open_with_paths(name: str, model: Model) -> tuple[Source, list[str]]:
     return source, [str(collection.root / files[recording]) for recording in source.ids]
 
 
-def store_folder(model: Model, place: Path, source: Source) -> Path:
-    """Return where the embeddings of a source by a model are kept when nobody says: a folder of their own.
+def store_folder(model: Model, place: Path, source: Source, windows: int) -> Path:
+    """Return the folder of a source's embeddings by a model, `windows` of each recording, when nobody names one.
 
     It lies beside the model, or in the user's cache where the model's folder cannot be written.
     """
-    name = f"{fingerprint(model)[:12]}-{source.fingerprint[:12]}"
+    name = f"{fingerprint(model)[:12]}-{source.fingerprint[:12]}-{windows}"
     if os.access(place, os.W_OK):
         return place / "embeddings" / name
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from measured import collection, tiny_model
+
+from coview.cli.main import main
+from coview.data.collection import Collection
+from coview.media.encode import write_clip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save(folder)
+    return folder
+
+
+def search(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> dict[str, object]:
+    assert main(["search", "--collection", str(collection()), *arguments, "--device", "cpu", "--json"]) == code
+    said = capsys.readouterr()
+    return json.loads(said.out) if said.out else {"error": said.err}
+
+
+def test_a_recording_of_the_collection_finds_itself(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened = Collection.open(collection())
+    file = opened.path(opened[4])
+    arguments = ["--model", str(model), "--query", str(file), "--from", "audio", "--to", "audio", "-k", "3"]
+    arguments += ["--windows", "1"]  # else the query is the mean of its windows, and near to each of them only
+    result = search(capsys, 0, *arguments)
+    first = result["hits"][0]
+    assert (first["id"], first["path"]) == (opened[4].id, str(file))
+    assert first["similarity"] == pytest.approx(1, abs=1e-4)
+    assert 0 <= first["start"] < first["end"] <= opened[4].end + 0.5
+    assert len(result["hits"]) == 3
+    assert list((model / "embeddings").iterdir())  # kept, so that the next search is quick
+    assert search(capsys, 0, *arguments) == result
+
+
+def test_a_sound_that_the_index_never_saw(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    waveform = 0.3 * torch.sin(torch.arange(24000) / 16000 * 2 * torch.pi * 440)
+    write_clip(tmp_path / "tone.m4a.mp4", None, None, waveform, 16000)
+    result = search(capsys, 0, "--model", str(model), "--query", str(tmp_path / "tone.m4a.mp4"))
+    assert (result["from"], result["to"]) == ("audio", "video")
+    assert len(result["hits"]) == 5
+    similarities = [hit["similarity"] for hit in result["hits"]]
+    assert similarities == sorted(similarities, reverse=True)
+
+
+def test_embeddings_of_another_model_are_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_model(1).save(tmp_path / "other")
+    made = tmp_path / "e"
+    assert main(["embed", "--model", str(model), "--collection", str(collection()), "-o", str(made), "--json"]) == 0
+    capsys.readouterr()
+    opened = Collection.open(collection())
+    query = ["--query", str(opened.path(opened[0])), "--embeddings", str(made)]
+    assert "another model" in search(capsys, 2, "--model", str(tmp_path / "other"), *query)["error"]
+    assert search(capsys, 0, "--model", str(model), *query)["recordings"] == 30
+
+
+def test_wrong_use(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = search(capsys, 1, "--model", str(model), "--query", str(tmp_path / "none.wav"))
+    assert "none.wav" in missing["error"]
+    assert "at least 1" in search(capsys, 2, "--model", str(model), "--query", "x.wav", "-k", "0")["error"]
