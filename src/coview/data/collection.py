@@ -113,13 +113,11 @@ class Collection:
         return int(self.table.num_rows)
 
     def __getitem__(self, row: int) -> Recording:
-        fields: dict[str, Any] = self.table.slice(row, 1).to_pylist()[0]
-        for name in ("flags", "keyframe_seconds"):
-            fields[name] = tuple(fields[name])
-        return Recording(**fields)
+        return _recording(self.table.slice(row, 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[Recording]:
-        return (self[row] for row in range(len(self)))
+        for piece in self.table.to_batches(max_chunksize=1024):  # many at once: a row at a time is ten times slower
+            yield from map(_recording, piece.to_pylist())
 
     @property
     def recordings(self) -> list[Recording]:
@@ -239,6 +237,12 @@ def write_tables(
         "fingerprint": fingerprint_of(table),
     }
     (folder / "collection.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _recording(fields: dict[str, Any]) -> Recording:
+    for name in ("flags", "keyframe_seconds"):
+        fields[name] = tuple(fields[name])
+    return Recording(**fields)
 
 
 _ARROW: dict[Any, pa.DataType] = {
