@@ -26,7 +26,7 @@ def open_with_paths(name: str, model: Model) -> tuple[Source, list[str]]:
         return source, [""] * len(source)
     collection = Collection.open(name)
     files = dict(zip(collection.ids, collection.column("path"), strict=True))
-    return source, [str(collection.root / files[recording]) for recording in source.ids]
+    return source, [str((collection.root / files[recording]).absolute()) for recording in source.ids]
 
 
 def store_folder(model: Model, place: Path, source: Source, windows: int) -> Path:
