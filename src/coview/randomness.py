@@ -32,7 +32,7 @@ def make_key(*parts: int | Tensor) -> Tensor:
     """Hash integers (or equally shaped int64 tensors, which broadcast) into int64 keys; the order of parts matters."""
     key = torch.zeros((), dtype=torch.int64)
     for part in parts:
-        value = part if isinstance(part, Tensor) else torch.tensor(part, dtype=torch.int64)
+        value = part if isinstance(part, Tensor) else torch.tensor(part, dtype=torch.int64, device=key.device)
         key = mix(key.to(value.device) ^ mix(value))
     return key
 

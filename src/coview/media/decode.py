@@ -73,7 +73,7 @@ def read_clips(
     if backend == "pyav":
         with open_media(path) as media:
             return [
-                (video and read_frames(media, video), audio and read_sound(media, audio))  # None stays None
+                (read_frames(media, video) if video else None, read_sound(media, audio) if audio else None)
                 for video, audio in cuts
             ]
     if backend == "torchcodec":
