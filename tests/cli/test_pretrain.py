@@ -78,11 +78,15 @@ def test_dry_run(tmp_path, capsys):
     assert "negatives: null" in capsys.readouterr().out
 
 
-def test_a_run_is_resumed_by_its_folder_alone(tmp_path, capsys):
+def test_a_run_is_resumed_by_its_folder_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("coview.evaluation.exhibits.MAPPED", 24)
+    monkeypatch.setattr("coview.evaluation.exhibits.GALLERY", 24)
     out = str(tmp_path / "run")
     assert main(["xid", "-o", out, *SMALL, "--train.steps", "2", "--json"]) == 0
     said = capsys.readouterr()
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     assert json.loads(said.out)["steps"] == 2 and "2 steps of 16" in said.err and "digits-av:A" in said.err
+    monkeypatch.setattr("coview.evaluation.report.write_report", lambda run, **shown: run / "report.html")
     assert main(["xid", "-o", out, "--resume", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 2
     with pytest.raises(UsageError, match=r"train\.steps: 2 -> 3"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -67,6 +68,7 @@ def test_hooks_are_called_once_and_in_order(tmp_path):
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_resumes_to_the_bit(tmp_path, whole, signum):
     code = {signal.SIGTERM: SystemExit, signal.SIGINT: KeyboardInterrupt}[signum]
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(code) as stopped:
         # Reads 0 to 4 are those of fit_targets; the batch of step 7 is read while step 6 ends.
         run(tmp_path / "run", source=Stop(5 + 7, signum))
@@ -78,7 +80,7 @@ def test_a_stopped_run_resumes_to_the_bit(tmp_path, whole, signum):
     last = checkpoint.load(tmp_path / "run" / "checkpoints" / "step-00000015")
     reference = checkpoint.load(whole / "checkpoints" / "step-00000015")
     assert all(torch.equal(last.model[name], value) for name, value in reference.model.items())
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_lines_after_the_last_checkpoint_are_written_again(tmp_path, whole):
@@ -202,6 +204,15 @@ def test_init_from_refuses_encoders_of_another_shape(tmp_path, whole):
 def test_knn_is_watched_when_asked(tmp_path):
     log = read_lines(run(tmp_path / "run", tiny.settings(knn_every=3)) / "metrics.jsonl")
     assert 0 <= log[-1]["knn/left"] <= 1 and [entry["step"] for entry in log if "knn/left" in entry] == [15]
+
+
+def test_tensorboard_is_asked_for_before_a_step_is_lost(tmp_path):
+    if importlib.util.find_spec("tensorboard"):
+        run(tmp_path / "run", tiny.settings(tensorboard=True, steps=2))
+        assert list((tmp_path / "run" / "tensorboard").iterdir())
+    else:
+        with pytest.raises(UsageError, match=r"coview\[tensorboard\]"):
+            run(tmp_path / "run", tiny.settings(tensorboard=True, steps=2))
 
 
 DRIVER = """

@@ -181,8 +181,11 @@ def _dry_run(arguments: Any, settings: RunSettings) -> int:
 def _train(arguments: Any, settings: RunSettings) -> int:
     import json
 
+    import coview
     from coview import parallel
+    from coview.evaluation.report import write_report
     from coview.training.loop import train
+    from coview.training.setup import build_method
 
     run = train(
         settings,
@@ -192,6 +195,9 @@ def _train(arguments: Any, settings: RunSettings) -> int:
         init_from=arguments.init_from,
     )
     if parallel.is_main():
+        _, source = build_method(settings)
+        note = "The map and the examples show recordings that the model was trained on."
+        page = write_report(run, model=coview.load(run), source=source, notes=[note])
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        Output(json=arguments.json).result({"run": str(run), **summary})
+        Output(json=arguments.json).result({"run": str(run), "report": str(page), **summary})
     return 0

@@ -6,11 +6,13 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from coview.errors import UsageError
-from coview.methods.contract import Facts, Method
 from coview.settings import from_dict
+
+if TYPE_CHECKING:  # the names of methods are known without torch, so that help comes at once
+    from coview.methods.contract import Facts, Method
 
 METHODS: dict[str, str] = {
     "xid": "coview.methods.xid:XID",
@@ -33,7 +35,7 @@ def load_method(slug: str) -> type[Method]:
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise UsageError(f"unknown method {slug!r}{hint} Known: {', '.join(sorted(known))}")
     module, _, name = known[slug].partition(":")
-    return cast(type[Method], getattr(importlib.import_module(module), name))
+    return cast("type[Method]", getattr(importlib.import_module(module), name))
 
 
 def build(slug: str, settings: Any, facts: Facts) -> Method:

@@ -32,7 +32,7 @@ from coview.methods.contract import Step
 from coview.randomness import make_key
 from coview.training import checkpoint
 from coview.training.checkpoint import Checkpoint
-from coview.training.run import Lines, read_lines
+from coview.training.run import Lines, open_board, read_lines
 from coview.training.samples import write_samples
 from coview.training.schedules import rate_factor
 from coview.training.settings import RunSettings, choose_device
@@ -88,6 +88,7 @@ def _steps(parts: Parts, first: int, stop: list[int]) -> Path:
     metrics, timings = (
         Lines(parts.out / name if parallel.is_main() else None, first) for name in ("metrics.jsonl", "timings.jsonl")
     )
+    board = open_board(parts.out / "tensorboard" if train.tensorboard and parallel.is_main() else None)
     stream = _prepared(parts, first)
     if first == 0:
         method.fit_targets(islice(_prepared(parts, 0), per_epoch))
@@ -127,6 +128,7 @@ def _steps(parts: Parts, first: int, stop: list[int]) -> Path:
         if train.knn_every and done % (train.knn_every * per_epoch) == 0:
             line |= knn(parts.model(), parts.source, train.batch_size)
         metrics.write(done, line)
+        board(done, line)
         elapsed = time.perf_counter() - started
         speed, wait = (done - first) * train.batch_size / elapsed, waited / elapsed
         if done % train.watch_every == 0 or done == total:

@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -112,6 +112,27 @@ class Lines:
         """Close the file."""
         if self.path is not None:
             self.stream.close()
+
+
+def open_board(folder: Path | None) -> Callable[[int, Mapping[str, Any]], None]:
+    """Return a function that adds a step's numbers to TensorBoard files in `folder`; without a folder it does nothing.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
+    """
+    if folder is None:
+        return lambda step, values: None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError('train.tensorboard needs the extra: pip install "coview[tensorboard]"') from error
+    writer = SummaryWriter(str(folder))
+
+    def add(step: int, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+
+    return add
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

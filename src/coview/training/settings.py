@@ -75,6 +75,7 @@ class TrainSettings:
     checkpoint_every: int = 500  # steps
     keep: int = 2  # checkpoints kept
     watch_every: int = 50  # steps between looks at the embeddings
+    tensorboard: bool = False  # write TensorBoard files too
     knn_every: int = 0  # epochs between kNN measurements on the labels; 0: none
 
     def __post_init__(self) -> None:
