@@ -21,8 +21,6 @@ class AugmentSettings:
     hue: float = 0.2
     shift: int = 0  # pixels, at most, both ways; the edge is repeated
     reverse: float = 0.0  # probability of playing the frames backwards
-    gain: float = 0.0  # after normalisation: values times 1 - gain to 1 + gain
-    offset: float = 0.0  # after normalisation: values plus -offset to offset
     noise: float = 0.0  # after normalisation: deviation of normal noise on every value
     volume: tuple[float, float] = (0.7, 1.0)  # factor on the sound, whose peak was brought to 0.95
     sound_shift: int = 0  # spectrogram frames, at most, both ways, cyclic
@@ -62,16 +60,6 @@ _STILL = AugmentSettings(
 # Recipes by name: xID's, that of the small procedural worlds (nothing makes another digit of one), and no change.
 PRESETS = {
     "xid": AugmentSettings(),
-    "digits": replace(
-        _STILL,
-        shift=3,
-        reverse=0.5,
-        gain=0.2,
-        offset=0.2,
-        noise=0.05,
-        sound_shift=6,
-        tilt=0.8,
-        band_masked=(0.08, 0.08),
-    ),
+    "digits": replace(_STILL, shift=3, reverse=0.5, noise=0.05, sound_shift=6, tilt=0.4, band_masked=(0.08, 0.08)),
     "none": _STILL,
 }

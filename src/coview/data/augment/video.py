@@ -15,7 +15,7 @@ from coview.randomness import normal, uniform
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 # One stream of random numbers per purpose.
-_AREA, _RATIO, _PLACE, _FLIP, _SHIFT, _REVERSE, _ORDER, _FACTORS, _GAIN, _OFFSET, _NOISE = range(100, 111)
+_AREA, _RATIO, _PLACE, _FLIP, _SHIFT, _REVERSE, _ORDER, _FACTORS, _NOISE = range(100, 109)
 
 
 def centre_crop(frames: Tensor, size: int) -> Tensor:
@@ -91,15 +91,10 @@ def normalise(frames: Tensor, how: str) -> Tensor:
 
 
 def disturb(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
-    """Change gain and offset of normalised clips and add noise."""
-    wide = (slice(None), None, None, None, None)
-    if augment.gain:
-        frames = frames * (1 + augment.gain * (uniform(key, _GAIN) * 2 - 1))[wide]
-    if augment.offset:
-        frames = frames + (augment.offset * (uniform(key, _OFFSET) * 2 - 1))[wide]
-    if augment.noise:
-        frames = frames + augment.noise * normal(key, _NOISE, *frames.shape[1:])
-    return frames
+    """Add noise to normalised clips."""
+    if not augment.noise:
+        return frames
+    return frames + augment.noise * normal(key, _NOISE, *frames.shape[1:])
 
 
 def _between(draw: Tensor, limits: tuple[float, float]) -> Tensor:
