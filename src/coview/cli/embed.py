@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from coview.cli.bars import bars
 from coview.cli.output import Output
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def embed(arguments: Arguments, collection: str, device: torch.device, out: Outp
 
     model = Model.from_run(arguments.model).to(device)
     source, paths = open_with_paths(collection, model)
-    with bars(out) as show:
+    with out.steps() as show:
         return build_store(
             model, source, arguments.out, paths=paths, space=arguments.space, windows=arguments.windows,
             batch_size=arguments.batch_size, progress=lambda done, total: show("embedding", done, total),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from coview.cli.bars import bars
 from coview.cli.output import Output
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def measure_group(whole: Result, name: str, models: list[Model], arguments: Argu
             open_source(arguments.collection, views, split=split)
             for split in (arguments.train_split, arguments.test_split)
         )
-        with bars(out) as show:
+        with out.steps() as show:
             result = evaluate(
                 whole.protocols, model, train, test, name=name, seed=arguments.seed + number,
                 windows=arguments.windows, batch_size=arguments.batch_size, progress=show,

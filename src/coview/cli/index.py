@@ -56,14 +56,7 @@ def main(argv: list[str]) -> int:
     from coview.data.adapters import Options
     from coview.data.index import index_source
 
-    with out.progress() as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total, note="")
-            bar.update(tasks[what], completed=done, total=total)
-
+    with out.steps() as show:
         try:
             collection = index_source(
                 arguments.source,

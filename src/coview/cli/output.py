@@ -32,7 +32,7 @@ class Output:
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self.json = json
         self.quiet = quiet
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
 
     def say(self, text: str) -> None:
         """Print a line for people."""
@@ -71,7 +71,7 @@ class Output:
         if self.json:
             sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
             return
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, soft_wrap=True, emoji=False)
         for name, value in result.items():
             if name != "results":
                 console.print(f"{name}: {value}", markup=False)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from coview.cli.bars import bars
 from coview.cli.output import Output
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def open_store(arguments: Arguments, model: Model, out: Output) -> Store:
         return store
     source, paths = open_with_paths(arguments.collection, model)
     folder = store_folder(model, arguments.model, source, arguments.windows)
-    with bars(out) as progress:
+    with out.steps() as progress:
         built = build_store(
             model, source, folder, paths=paths, windows=arguments.windows,
             progress=lambda done, total: progress("embedding the collection", done, total),
