@@ -31,7 +31,10 @@ def write(
             video.height, video.width, video.pix_fmt = *pictures.shape[1:3], "yuv420p"
             video.codec_context.time_base = Fraction(1, CLOCK)
         if sound is not None:
-            audio = out.add_stream(codecs[1], rate=rate, layout=layout)
+            quality = {"aac_coder": "fast"} if codecs[1] == "aac" else {}
+            audio = out.add_stream(codecs[1], rate=rate, layout=layout, options=quality)
+            if codecs[1] == "aac":
+                audio.bit_rate = 96000
             audio.codec_context.time_base = Fraction(1, rate)
         if video is not None:
             for time, picture in zip(picture_times, pictures, strict=True):

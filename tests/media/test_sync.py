@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from making import SIDE, write
 
+from coview.media.container import open_media
 from coview.media.cuts import AudioCut, VideoCut
 from coview.media.decode import read_clip
+from coview.media.encode import write_clip
 
 RATE = 44100
 EVENTS = (0.9, 1.7, 2.6)  # seconds of a common clock
@@ -38,7 +41,11 @@ def flash_and_click(path, times, video_from=0.0, audio_from=0.0, **more):
 
 
 def check(path, events, origin=0.0):
-    """Cut around every event; the flash is the right frame, and the click within 2 ms."""
+    """Cut around every event; the flash is the right frame, and the click within 2 ms of it.
+
+    MPEG-TS does not tell the run-up of its encoders, so that both come later by the same time.
+    """
+    apart = path.suffix == ".ts"
     for event in events:
         start = event - origin - 0.3
         clip = read_clip(
@@ -50,16 +57,18 @@ def check(path, events, origin=0.0):
         flash = int(bright.int().argmax()) / 500
         click = float(clip.audio.abs().argmax() - 30 * 16000 / RATE) / 16000
         assert bool(bright.any())
-        assert abs(flash - 0.3) <= 0.0035  # found on a grid of 2 ms; a frame lasts at least 15
-        assert abs(click - 0.3) <= 0.002
-        assert abs(click - flash) <= 0.0035
+        assert abs(click - flash) <= 0.0035  # the flash is found on a grid of 2 ms; a frame lasts at least 15
+        if not apart:
+            assert abs(flash - 0.3) <= 0.0035
+            assert abs(click - 0.3) <= 0.002
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts"])
 @pytest.mark.parametrize("rate", FRAMES)
 def test_flash_and_click_coincide(tmp_path, rate, suffix):
     path = tmp_path / f"a.{suffix}"
-    check(path, flash_and_click(path, FRAMES[rate]))
+    events = flash_and_click(path, FRAMES[rate])
+    check(path, events, origin=first_instant(path))
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
@@ -72,22 +81,12 @@ def test_flash_and_click_coincide_where_the_streams_start_apart(tmp_path, suffix
 
 
 def first_instant(path):
-    from coview.media.container import open_media
-
+    """Second 0 of the file's clock, on the clock of the events."""
     with open_media(path) as media:
-        return media.origin - transport_delay(media)
-
-
-def transport_delay(media):
-    """MPEG-TS starts its clock at 1.4 s, so that every packet can arrive before it is due."""
-    return 1.4 if media.format == "mpegts" else 0.0
+        return media.origin
 
 
 def test_the_written_clip_keeps_flash_and_click_together(tmp_path):
-    import torch
-
-    from coview.media.encode import write_clip
-
     for rate, fps in ((16000, 16.0), (44100, 25.0), (48000, NTSC)):
         frames = torch.zeros(3, round(3 * fps), SIDE, SIDE, dtype=torch.uint8)
         waveform = torch.zeros(3 * rate)

@@ -6,6 +6,7 @@ Streams keep their distance, so that picture and sound cut at the same second be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,3 +131,14 @@ def _choose(path: Path, container: InputContainer) -> Media:
     starts = [float(s.start_time * s.time_base) for s in media.streams if s.start_time is not None]
     media.origin = min(starts, default=0.0)
     return media
+
+
+def seek_back(media: Media, stream: Any, second: float) -> None:
+    """Go to a packet of `stream` at or before `second` of the stream's clock, or to its first one.
+
+    A second before the stream's start matters: an encoder's run-up lies there.
+    """
+    try:
+        media.container.seek(math.floor(second / stream.time_base), stream=stream, backward=True)
+    except av.error.PermissionError:  # how a format says that it holds nothing so early
+        media.container.seek(stream.start_time or 0, stream=stream, backward=True)

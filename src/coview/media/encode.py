@@ -16,6 +16,7 @@ from coview.errors import UsageError
 
 _PRESET = "veryfast"
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_SOUND_BITS = 96000
 _BLOCK = 1024  # samples per AAC frame
 # The clock of the written picture: exact for every whole rate, and for 29.97 (3003 ticks a frame).
 _CLOCK = 90000
@@ -85,7 +86,9 @@ def _picture_stream(container: Any, frames: Tensor, fps: float | None, crf: int)
 
 
 def _sound_stream(container: Any, sample_rate: int | None) -> Any:
-    stream = container.add_stream("aac", rate=sample_rate, layout="mono")
+    # The encoder's default search leaves errors of .4 of full scale at onsets; "fast" follows the wave.
+    stream = container.add_stream("aac", rate=sample_rate, layout="mono", options={"aac_coder": "fast"})
+    stream.bit_rate = _SOUND_BITS
     stream.codec_context.time_base = Fraction(1, sample_rate or 1)
     return stream
 

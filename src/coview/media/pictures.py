@@ -12,8 +12,11 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coview.media.container import MAX_SECONDS, Media
+from coview.media.container import MAX_SECONDS, Media, seek_back
 from coview.media.cuts import SAME_INSTANT, VideoCut
+
+# Reordered frames are decoded before the stream's first is shown, by less than this.
+_RUN_UP_SECONDS = 1.0
 
 # Codecs whose non-reference frames can be left out without changing any other frame by a bit (tested).
 _SKIPPABLE = {"h264", "hevc"}
@@ -80,11 +83,11 @@ def _packets(media: Media, first: float, last: float) -> tuple[list[Any], bool]:
     """
     stream, seconds = media.video, float(media.video.time_base)
     media.only(stream)
-    step, limit = 0.0, _ticks(last, stream)
+    step, earliest, limit = 0.0, _ticks(first, stream), _ticks(last, stream)
     while True:
         # A key frame is found by its decoding time, which lies before its time of showing: step back where it matters.
-        target = max(first - step, media.origin)
-        media.container.seek(int(target / seconds), stream=stream, backward=True)
+        target = first - step
+        seek_back(media, stream, target if target > media.origin else media.origin - _RUN_UP_SECONDS)
         packets: list[Any] = []
         ended = True
         for packet in media.container.demux(stream):
@@ -97,9 +100,11 @@ def _packets(media: Media, first: float, last: float) -> tuple[list[Any], bool]:
             packets.append(packet)
             if stamp is not None and (stamp * seconds - target) > MAX_SECONDS:
                 raise media.error("too-large", f"no key frame within {MAX_SECONDS} s")
-        opening = packets[0].pts if packets else None
-        early_enough = opening is not None and opening <= _ticks(first, stream)
-        if early_enough or target <= media.origin:
+        # Some formats seek to any packet: begin with the last key frame that is shown in time.
+        keys = [i for i, p in enumerate(packets) if p.is_keyframe and p.pts is not None and p.pts <= earliest]
+        if keys:
+            return packets[keys[-1] :], ended
+        if target <= media.origin:
             return packets, ended
         step = max(2 * step, 0.5)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coview.media.container import Media
+from coview.media.container import Media, seek_back
 from coview.media.cuts import AudioCut, Sound
 
 Waveform = NDArray[np.float32]
@@ -87,7 +87,7 @@ def _pieces(media: Media, begin: float, end: float) -> Iterator[tuple[float, int
     media.only(stream)
     stream.codec_context.flush_buffers()
     early = begin - _PREROLL_SECONDS - _PREROLL_SAMPLES / (stream.rate or 8000)
-    media.container.seek(int(np.floor(early / seconds)), stream=stream, backward=True)
+    seek_back(media, stream, early)
     cursor: float | None = None
     for packet in media.container.demux(stream):
         stamp = packet.pts if packet.pts is not None else packet.dts
