@@ -29,7 +29,7 @@ from coview.randomness import make_key
 _VERSION = 1  # changes with every change of a feature or a probe
 _BATCH = 64
 _CLIPS = {"digits-av": (3000, 1500), "objects-av": (2400, 1000)}  # train, test
-_QUICK = (600, 300)
+_QUICK = (320, 160)
 _CALIBRATION = 2560  # clips that set the normalisation statistics of the random encoder
 # What is read from which side: label column and the figure's prefix.
 _TASKS = {
