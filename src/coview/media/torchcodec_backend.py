@@ -47,12 +47,17 @@ def _frames(media: Media, decoders: Any, cut: VideoCut) -> Tensor:
         raise media.error("no-video", "a picture was asked for, and the file has sound only")
     try:
         decoder = decoders.VideoDecoder(str(media.path), stream_index=media.video.index, num_ffmpeg_threads=1)
-        begin, end = decoder.metadata.begin_stream_seconds, decoder.metadata.end_stream_seconds
-        times = [t + media.origin + SAME_INSTANT for t in cut.times]
-        if times[0] >= end:
+        facts = decoder.metadata
+        begin, end = facts.begin_stream_seconds, facts.end_stream_seconds
+        times = [max(t + media.origin + SAME_INSTANT, begin) for t in cut.times]
+        if times[0] >= end + 1 / facts.average_fps:
             message = f"the cut begins at {cut.start:.3f} s, the picture ends at {end - media.origin:.3f} s"
             raise media.error("outside", message)
-        pictures = decoder.get_frames_played_at([min(max(t, begin), end - SAME_INSTANT) for t in times]).data
+        inside = [t for t in times if t < end]
+        parts = [decoder.get_frames_played_at(inside).data] if inside else []
+        if len(inside) < len(times):  # past the end the last frame is shown
+            parts.append(decoder[-1][None].expand(len(times) - len(inside), -1, -1, -1))
+        pictures = torch.cat(parts)
     except (RuntimeError, ValueError, IndexError) as error:
         raise media.error("undecodable", f"picture near {cut.start:.3f} s: {error}") from error
     height, width = pictures.shape[-2:]
