@@ -18,7 +18,7 @@ from typing import Any
 from coview.data.adapters import Item, Made, Options
 from coview.data.adapters.tuxpaint_clips import check_language, render_stamps
 from coview.data.adapters.tuxpaint_digits import render_digits
-from coview.data.adapters.tuxpaint_groups import FOLDS, Heard, fold, group_items, listen, silent
+from coview.data.adapters.tuxpaint_groups import FOLDS, Heard, fold, group_items, listen, silent, split
 from coview.data.adapters.tuxpaint_items import PACKAGE, USUAL_FOLDER, Sound, Stamp, Stamps, walk
 
 KNOWN_VERSION = "2022.06.04"
@@ -52,19 +52,12 @@ def make(out: Path, options: Options) -> Made:
     heard = listen(stamps.folder, files)
     groups = group_items(stamps, heard)
     if options.variant:
-        made, root = render_stamps(stamps, groups, options.variant, out, options), out
+        items, root = render_stamps(stamps, groups, options.variant, out, options), out
     else:
-        made, root = [_recording(item, sound, groups[item.id]) for item in stamps.items for sound in item.sounds], None
-        made = made[: options.count]
-    ignored = {**stamps.ignored, **{f"pictures refused ({r.reason})": 0 for r in stamps.refused}}
-    for refused in stamps.refused:
-        ignored[f"pictures refused ({refused.reason})"] += 1
-    return Made(items=made, root=root or stamps.folder, ignored=ignored, report=describe(stamps, heard, groups))
-
-
-def split(group: str) -> str:
-    """Return the split of a group: fold 0 is "test", the others "train"; a flag `fold-K` names the fold itself."""
-    return "test" if fold(group) == 0 else "train"
+        items = [_recording(item, sound, groups[item.id]) for item in stamps.items for sound in item.sounds]
+        items, root = items[: options.count], stamps.folder
+    reasons = Counter(f"pictures refused ({refused.reason})" for refused in stamps.refused)
+    return Made(items=items, root=root, ignored={**stamps.ignored, **reasons}, report=describe(stamps, heard, groups))
 
 
 def describe(stamps: Stamps, heard: Mapping[str, Heard], groups: Mapping[str, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from coview.data.adapters import Item, Options
-from coview.data.adapters.tuxpaint_groups import fold
+from coview.data.adapters.tuxpaint_groups import fold, split
 from coview.data.adapters.tuxpaint_items import Sound, Stamp, Stamps
 from coview.data.adapters.tuxpaint_pictures import composite, fit, read_rgba
 from coview.errors import MediaError, UsageError
@@ -144,7 +144,7 @@ def render_stamps(stamps: Stamps, groups: Mapping[str, str], language: str, out:
             path=path,
             id=item.id,
             label=item.category,
-            split="test" if fold(group) == 0 else "train",
+            split=split(group),
             caption=item.captions.get(language),
             group=group,
             flags=tuple(flags),

@@ -115,6 +115,11 @@ def fold(group: str) -> int:
     return int.from_bytes(hashlib.sha256(f"0/{group}".encode()).digest(), "big") % FOLDS
 
 
+def split(group: str) -> str:
+    """Return the split of a group: fold 0 is "test", the others "train"; a recording's flag `fold-K` names the fold."""
+    return "test" if fold(group) == 0 else "train"
+
+
 def _listen(path: Path) -> Heard:
     digest = hashlib.sha256()
     try:
