@@ -116,6 +116,7 @@ def decode_everything(path: Path, start: float) -> None:
 
 
 def main() -> None:
+    """Make the files, measure, print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "coview-benchmark-loader")
     parser.add_argument("--samples", type=int, default=96)

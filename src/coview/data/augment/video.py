@@ -122,15 +122,16 @@ def _saturation(frames: Tensor, amount: Tensor) -> Tensor:
 
 def _hue(frames: Tensor, turns: Tensor) -> Tensor:
     """Turn the hue with saturation and value kept (the HSV hexagon, written per channel as Smith 1978 inverts it)."""
-    value, least = frames.amax(1, keepdim=True), frames.amin(1, keepdim=True)
-    chroma = value - least
     red, green, blue = frames.unbind(1)
-    spread = chroma[:, 0].clamp(min=1e-8)
-    top = frames.argmax(1)
-    sector = torch.where(
-        top == 0, (green - blue) / spread, torch.where(top == 1, 2 + (blue - red) / spread, 4 + (red - green) / spread)
-    )
-    hue = (sector[:, None] + 6 * turns) % 6
-    offsets = frames.new_tensor([5.0, 3.0, 1.0])[:, None, None, None]
-    k = (offsets + hue) % 6
-    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    spread = chroma.clamp(min=1e-8)
+    # Where channels tie for the top, the sectors meet, and each formula gives the same hue.
+    sector = torch.where(value == green, 2 + (blue - red) / spread, 4 + (red - green) / spread)
+    hue = torch.where(value == red, (green - blue) / spread, sector) + 6 * turns[:, 0]
+    channels = []
+    for offset in (5.0, 3.0, 1.0):
+        k = (hue + offset) / 6
+        k = (k - k.floor()) * 6  # the remainder operator takes several times as long
+        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp(0, 1))
+    return torch.stack(channels, dim=1)
