@@ -1,3 +1,6 @@
+import io
+
+import av
 import numpy as np
 import pytest
 from making import SIDE, noise_pictures, steps, tone, write
@@ -103,9 +106,21 @@ def test_facts_that_are_no_errors(tmp_path):
         assert set(probe(path).flags) == expected, flag
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("mp3", "libmp3lame"), ("flac", "flac"), ("ogg", "libopus"), ("ts", "aac"), ("aac", "aac")]
+)
+def test_all_the_sound_is_heard_in_every_format(tmp_path, suffix, codec):
+    if codec not in av.codec.codecs_available:
+        pytest.skip(f"this PyAV has no encoder {codec}")
+    path = write(tmp_path / f"a.{suffix}", sound=tone(2.0, 48000), rate=48000, codecs=("", codec))
+    facts = probe(path)
+    assert facts.flags == ("no-video",) or (suffix == "aac" and set(facts.flags) == {"no-video", "no-duration"})
+    assert facts.audio.duration == pytest.approx(2.0, abs=0.06)
+    assert facts.audio.peak == pytest.approx(0.5, abs=0.1)
+
+
 def test_a_stream_without_a_length_in_its_header(tmp_path):
     """A live recording in Matroska that nobody closed."""
-    import io
 
     class Pipe(io.RawIOBase):
         def __init__(self):
@@ -117,8 +132,6 @@ def test_a_stream_without_a_length_in_its_header(tmp_path):
         def write(self, piece):
             self.data += piece
             return len(piece)
-
-    import av
 
     pipe = Pipe()
     with av.open(pipe, "w", format="matroska", options={"live": "1"}) as out:

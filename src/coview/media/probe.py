@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from coview.media.container import MAX_SECONDS, Media, open_media
+from coview.media.container import MAX_SECONDS, Media, open_media, seek_back
 from coview.media.pictures import displayed_size, shown_frames
 from coview.media.sounds import JITTER_SECONDS, to_mono
 
@@ -190,7 +190,7 @@ def _hear(media: Media) -> _Heard:
     heard = _Heard()
     media.only(media.audio)
     media.audio.codec_context.flush_buffers()
-    media.container.seek(int((media.origin - 1) / media.audio.time_base), stream=media.audio)
+    seek_back(media, media.audio, media.origin - 1)
     for packet in media.container.demux(media.audio):
         heard.packets += 1
         try:
