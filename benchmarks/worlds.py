@@ -34,7 +34,7 @@ from coview.randomness import make_key, uniform
 from coview.training.schedules import rate_factor
 from coview.training.settings import ScheduleSettings
 
-BATCH, PROBE, GALLERY = 64, 3000, 500
+FULL, PROBE, GALLERY = 8 * (5000 // 64), 3000, 500
 WIDE_STROKE = replace(LEVELS["A"], threshold=(0.20, 0.65))
 LEVEL = {"A-stroke": WIDE_STROKE, "A-timing": replace(LEVELS["A"], segment_jitter=0.45)}
 AUGMENT = {
@@ -64,13 +64,15 @@ PAIRS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training run; steps of 64 pairs."""
+    """One training run; steps of `batch` pairs."""
 
     world: str
     steps: int
     seed: int  # of the world, the weights and the order
     method: str = "infonce"  # or "supervised"
     shuffled: bool = False
+    batch: int = 64
+    rate: float = 3e-3
     warm_up: float = 0.15
     hold: float = 0.5
 
@@ -78,32 +80,30 @@ class Run:
     def name(self) -> str:
         """File name of the run."""
         world = self.world.replace(":", "-").replace("+", "_")
-        return (
-            f"{world}.{self.method}{'.shuffled' if self.shuffled else ''}.{self.steps}.hold{self.hold}.seed{self.seed}"
-        )
+        kind = f"{self.method}{'.shuffled' if self.shuffled else ''}"
+        return f"{world}.{kind}.{self.steps}x{self.batch}.rate{self.rate}.hold{self.hold}.seed{self.seed}"
 
 
 def series() -> dict[str, list[Run]]:
     """Return the named lists of runs."""
-    full = 8 * (5000 // BATCH)
-    digits = [Run(world="digits-av:A", steps=full, seed=s, shuffled=x) for x in (False, True) for s in (1, 2, 3)]
+    digits = [Run(world="digits-av:A", steps=FULL, seed=s, shuffled=x) for x in (False, True) for s in (1, 2, 3)]
 
     def variant(level: str) -> list[Run]:
         world = f"digits-av:{level}"
         return [
-            *(Run(world=world, steps=full, seed=s) for s in (1, 2, 3)),
-            Run(world=world, steps=full, seed=1, shuffled=True),
-            Run(world=world, steps=full, seed=1, method="supervised"),
+            *(Run(world=world, steps=FULL, seed=s) for s in (1, 2, 3)),
+            Run(world=world, steps=FULL, seed=1, shuffled=True),
+            Run(world=world, steps=FULL, seed=1, method="supervised"),
         ]
 
     objects = [Run(world="objects-av:object", steps=n, seed=s) for n in (450, 900) for s in (2, 3, 4)]
     both = [Run(world="objects-av:object+action", steps=n, seed=s) for n in (900, 1350) for s in (2, 3)]
     return {
         "digits-seeds": digits,
-        "digits-supervised": [Run(world="digits-av:A", steps=full, seed=1, method="supervised")],
+        "digits-supervised": [Run(world="digits-av:A", steps=FULL, seed=1, method="supervised")],
         "digits-stroke": variant("A-stroke"),
         "digits-timing": variant("A-timing"),
-        "digits-C": [Run(world="digits-av:C", steps=2 * full, seed=1, method="supervised")],
+        "digits-C": [Run(world="digits-av:C", steps=2 * FULL, seed=1, method="supervised")],
         "objects-supervised": [Run(world="objects-av:object", steps=450, seed=2, method="supervised")],
         "objects-shuffled": [Run(world="objects-av:object", steps=n, seed=2, shuffled=True) for n in (450, 900)],
         "objects-seeds": objects,
@@ -179,9 +179,9 @@ def train(run: Run, out: Path) -> None:
     rendered = time.process_time() - began
     method = make_method(run, worlds["train"])
     prepare = Preprocess(method.views, AUGMENT[run.world.partition(":")[0]])
-    optimiser = torch.optim.AdamW(method.parameters(), 3e-3, weight_decay=0.02)
+    optimiser = torch.optim.AdamW(method.parameters(), run.rate, weight_decay=0.02)
     schedule = ScheduleSettings(kind="cosine", warm_up=run.warm_up, hold=run.hold)
-    rows, per_epoch = len(worlds["train"]), len(worlds["train"]) // BATCH
+    rows, per_epoch = len(worlds["train"]), len(worlds["train"]) // run.batch
     partner = torch.argsort(uniform(make_key(run.seed, torch.arange(rows)), 9)) if run.shuffled else torch.arange(rows)
     curve, total, seconds = [], 0.0, 0.0
     for step in range(run.steps):
@@ -189,13 +189,13 @@ def train(run: Run, out: Path) -> None:
         epoch, place = divmod(step, per_epoch)
         if place == 0:
             order = torch.argsort(uniform(make_key(run.seed, epoch, torch.arange(rows)), 8))
-        row = order[place * BATCH : (place + 1) * BATCH]
-        key = sample_keys(run.seed, epoch, place * BATCH + torch.arange(BATCH))
+        row = order[place * run.batch : (place + 1) * run.batch]
+        key = sample_keys(run.seed, epoch, place * run.batch + torch.arange(run.batch))
         view = method.views["video"]
         raw = clips["train"].cut(row, partner[row], view, worlds["train"].fps, make_key(key, 5) & 7)
         batch = prepare(Batch(views=raw, row=row, key=key, label=worlds["train"].labels[row]), train=True)
         for group in optimiser.param_groups:
-            group["lr"] = 3e-3 * rate_factor(step, run.steps, schedule)
+            group["lr"] = run.rate * rate_factor(step, run.steps, schedule)
         loss = method(batch).loss
         optimiser.zero_grad()
         loss.backward()

@@ -36,12 +36,12 @@ def render_picture(key: Tensor, scene: Scene, difficulty: Difficulty) -> Tensor:
     """Return uint8 (B, 3, 8, 48, 48) of the scenes, with the other factors drawn from `key`."""
     draw = Draw(key)
     path = _path(draw, scene)
-    inside, across = _shape(draw, scene, path)
+    inside, across = _shape(draw, scene, path, difficulty)
     steps = torch.arange(FRAMES, device=key.device)[:, None]
     heading = draw.uniform(0, 2 * math.pi)
     direction = torch.stack([heading.sin(), heading.cos()], -1)[:, None]
     shift = draw.uniform(0.3, 2.0)[:, None, None] * direction * steps + draw.normal(0.3, FRAMES, 2)
-    field = moving_field(draw, SIZE, draw.uniform(1.0, 1.8), shift) * draw.uniform(0.04, 0.10)[:, None, None, None]
+    field = moving_field(draw, SIZE, draw.uniform(1.0, 1.8), shift) * draw.uniform(*difficulty.background)[:, None, None, None]
     base = draw.uniform(0.25, 0.45)[:, None, None] + light(draw, SIZE, 0.08)
     ground = base[:, None] + field + draw.normal(0.02, FRAMES, SIZE, SIZE)
 
@@ -75,11 +75,11 @@ def _path(draw: Draw, scene: Scene) -> Tensor:
     return position - position.mean(1, keepdim=True) + offset[:, None]
 
 
-def _shape(draw: Draw, scene: Scene, path: Tensor) -> tuple[Tensor, Tensor]:
+def _shape(draw: Draw, scene: Scene, path: Tensor, difficulty: Difficulty) -> tuple[Tensor, Tensor]:
     """Coverage (B, T, S, S) of the object, and coordinates (B, T, S, S, 2) on it in units of its radius."""
     time = torch.linspace(-0.5, 0.5, FRAMES, device=path.device)
     angle = draw.uniform(-25, 25)[:, None] * (math.pi / 180) + draw.uniform(-0.1, 0.1)[:, None] * time
-    aspect = torch.exp(draw.uniform(-0.06, 0.06))[:, None, None, None]
+    aspect = torch.exp(draw.uniform(-difficulty.aspect, difficulty.aspect))[:, None, None, None]
     pixel = torch.arange(SIZE, device=path.device) - (SIZE - 1) / 2
     dy, dx = (pixel - path[..., :1])[..., :, None], (pixel - path[..., 1:])[..., None, :]
     cos, sin = (
@@ -87,8 +87,8 @@ def _shape(draw: Draw, scene: Scene, path: Tensor) -> tuple[Tensor, Tensor]:
         (angle.sin() / scene.size[:, None])[..., None, None],
     )
     x, y = (cos * dx + sin * dy) / aspect, (cos * dy - sin * dx) * aspect
-    # Lobes of second and third order bend the outline by about 2 %.
-    bend = draw.normal(0.02 / math.sqrt(2), 4)[..., None, None, None]
+    # Lobes of second and third order bend the outline.
+    bend = draw.normal(difficulty.bend / math.sqrt(2), 4)[..., None, None, None]
     square = x * x + y * y
     second = bend[:, 0] * (x * x - y * y) + bend[:, 1] * 2 * x * y
     third = bend[:, 2] * x * (x * x - 3 * y * y) + bend[:, 3] * y * (3 * x * x - y * y)
@@ -98,7 +98,8 @@ def _shape(draw: Draw, scene: Scene, path: Tensor) -> tuple[Tensor, Tensor]:
     flat = (grid / _REACH).flatten(1, 2)
     distance = functional.grid_sample(maps, flat, padding_mode="border", align_corners=False)
     distance = distance.reshape(-1, FRAMES, SIZE, SIZE)
-    return logistic(distance * scene.size[:, None, None, None] / 0.35), grid
+    edge = draw.log_uniform(*difficulty.edge)
+    return logistic(distance * (scene.size / edge)[:, None, None, None]), grid
 
 
 def _grating(draw: Draw, across: Tensor, difficulty: Difficulty) -> Tensor:
