@@ -74,7 +74,7 @@ def test_rows_are_measured_and_kept(rows):
         assert found[f"video_probe/{kind}"].chance == pytest.approx(chance)
         assert found[f"audio_probe/{kind}"].chance == pytest.approx(chance)
     if world == "objects-av":
-        assert found["video_action_probe/statistics-lags"].value > 0.6  # nearly the actions' definition
+        assert found["video_action_probe/statistics-lags"].low > 0.25  # order of motion shows over two frames
 
 
 def test_verdicts_follow_the_limits():
