@@ -119,7 +119,7 @@ def statistics_rows(world_name: str, *, seed: int = 0, quick: bool = False) -> l
     """Return the rows "<probe>/statistics": logistic regression on `low_level` numbers (kept in the user's cache).
 
     For objects, energy variation over time is among the sound's numbers, and "video_action_probe/statistics-lags" reads
-    the action from differences over two and three frames: nearly its definition.
+    the action from differences over two and three frames, which are close to its definition.
     """
     family = world_name.partition(":")[0]
 
