@@ -41,7 +41,10 @@ def render_picture(key: Tensor, scene: Scene, difficulty: Difficulty) -> Tensor:
     heading = draw.uniform(0, 2 * math.pi)
     direction = torch.stack([heading.sin(), heading.cos()], -1)[:, None]
     shift = draw.uniform(0.3, 2.0)[:, None, None] * direction * steps + draw.normal(0.3, FRAMES, 2)
-    field = moving_field(draw, SIZE, draw.uniform(1.0, 1.8), shift) * draw.uniform(*difficulty.background)[:, None, None, None]
+    field = (
+        moving_field(draw, SIZE, draw.uniform(1.0, 1.8), shift)
+        * draw.uniform(*difficulty.background)[:, None, None, None]
+    )
     base = draw.uniform(0.25, 0.45)[:, None, None] + light(draw, SIZE, 0.08)
     ground = base[:, None] + field + draw.normal(0.02, FRAMES, SIZE, SIZE)
 
