@@ -22,7 +22,7 @@ STAMP = VENV / "coview-lock.sha256"
 
 def main() -> int:
     """Install if needed, then run the command and return its exit code."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this may have another Python
         print(f"coview needs Python 3.11 or newer; this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
     wanted = hashlib.sha256(
