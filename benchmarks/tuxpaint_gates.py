@@ -75,8 +75,6 @@ R2 = Recipe(
     augment=dataclasses.replace(
         STILL,
         shift=3,
-        gain=0.2,
-        offset=0.2,
         noise=0.05,
         tilt=0.3,
         sound_shift=8,
