@@ -1,10 +1,9 @@
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
 
+import interrupts
 import pyarrow.parquet as pq
 import pytest
 
@@ -89,12 +88,11 @@ def test_an_interrupt_leaves_what_was_probed(tmp_path):
             file.writeframes(noise)
     command = [sys.executable, "-m", "coview", "index", str(folder), "-o", str(tmp_path / "c"), "--workers", "1"]
     side = tmp_path / "c.partial" / "probed.jsonl"
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = interrupts.start(command)
     while not side.exists() or side.read_text().count("\n") < 2:
         time.sleep(0.02)
         assert process.poll() is None
-    os.killpg(process.pid, signal.SIGINT)
-    _, talk = process.communicate(timeout=60)
+    _, talk = interrupts.stop(process)
     assert process.returncode == 130 and "goes on from here" in talk and "Traceback" not in talk
     known = side.read_text().count("\n")
     assert 2 <= known < 40 and not (tmp_path / "c").exists()

@@ -1,10 +1,8 @@
 import itertools
-import os
-import signal
-import subprocess
 import sys
 import textwrap
 
+import interrupts
 import pytest
 import torch
 from numbers_source import VIEWS, Numbers
@@ -104,12 +102,9 @@ def test_an_interrupt_ends_the_workers_in_silence(bad_collection, tmp_path):
         encoding="utf-8",
     )
     command = [sys.executable, str(script), str(bad_collection.folder)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = interrupts.start(command)
     for _ in range(5):
         process.stdout.readline()
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
-    _, complaints = process.communicate(timeout=60)
+    _, complaints = interrupts.stop(process)
     assert process.returncode == 130
     assert complaints == ""
