@@ -63,9 +63,9 @@ def main(argv: list[str]) -> int:
     make_world(out)
     queries = make_clips(out, output)
     output.say("2/5  Learning: xID on true pairs; beside it the same on shuffled pairs, and a supervised ceiling")
+    beside = resident_now()
     learn(out, arguments.seed, output)
-    # Two runs at a time, beside this process as it is now; later it is alone.
-    together = resident(resource.RUSAGE_SELF) + 2 * resident(resource.RUSAGE_CHILDREN)
+    together = beside + 2 * peak_resident(resource.RUSAGE_CHILDREN)  # two runs at a time; later this process is alone
     output.say("3/5  Measuring on handwriting and speakers that training has not seen")
     results, model = measure(out, arguments.seed, output)
     output.say(f"4/5  Searching {INDEXED} MP4 files with the sound and the picture of {ASKED} others")
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
         "seed": arguments.seed,
         "clips_written": INDEXED + ASKED,
         "seconds": round(time.perf_counter() - started, 1),
-        "peak_memory_gb": round(max(together, resident(resource.RUSAGE_SELF)), 2),
+        "peak_memory_gb": round(max(together, peak_resident(resource.RUSAGE_SELF)), 2),
         "report": str(page),
         "searches": searches,
         "results": [measurement.row() for measurement in (*results, *found)],
@@ -258,6 +258,14 @@ def describe(searches: list[dict[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
-def resident(who: int) -> float:
+def peak_resident(who: int) -> float:
     """Return the most memory that this process (RUSAGE_SELF) or one it started has held so far, in GB."""
     return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def resident_now() -> float:
+    """Return the memory that this process holds now, in GB; its peak where the system does not tell."""
+    table = Path("/proc/self/statm")
+    if not table.is_file():
+        return peak_resident(resource.RUSAGE_SELF)
+    return int(table.read_text().split()[1]) * resource.getpagesize() / 1e9
