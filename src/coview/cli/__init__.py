@@ -1,1 +1,1 @@
-"""."""
+"""The verbs of the command, one thin file each."""

@@ -1,1 +1,1 @@
-"""."""
+"""From recordings to batches: collections, sources, the loader."""

@@ -1,1 +1,1 @@
-"""."""
+"""Protocols, statistics, controls and the report."""

@@ -1,1 +1,1 @@
-"""."""
+"""Files to tensors and back."""

@@ -1,1 +1,1 @@
-"""."""
+"""Pure functions of tensors, and the memory bank."""

@@ -1,1 +1,1 @@
-"""."""
+"""Stored embeddings and exact nearest neighbours."""
