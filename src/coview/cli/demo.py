@@ -8,7 +8,9 @@ import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -60,12 +62,15 @@ def main(argv: list[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes started below: two run at a time, one core each
     output.say(f"1/5  A world: pictures of digits and spoken-like sounds that share nothing but the class ({WORLD})")
-    make_world(out)
-    queries = make_clips(out, output)
+    # In a process of its own, beside the writing of files: what rendering takes is given back before training.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
+        world = beside.submit(make_world, out)
+        queries = make_clips(out, output)
+        world.result()
     output.say("2/5  Learning: xID on true pairs; beside it the same on shuffled pairs, and a supervised ceiling")
-    beside = resident_now()
+    before = resident_now()
     learn(out, arguments.seed, output)
-    together = beside + 2 * peak_resident(resource.RUSAGE_CHILDREN)  # two runs at a time; later this process is alone
+    together = before + 2 * peak_resident(resource.RUSAGE_CHILDREN)  # two runs at a time; later this process is alone
     output.say("3/5  Measuring on handwriting and speakers that training has not seen")
     results, model = measure(out, arguments.seed, output)
     output.say(f"4/5  Searching {INDEXED} MP4 files with the sound and the picture of {ASKED} others")
