@@ -17,7 +17,7 @@ from PIL import Image
 
 from coview.data.collection import Collection
 from coview.data.source import Source
-from coview.errors import UsageError
+from coview.errors import CoviewError, UsageError
 from coview.evaluation.exhibits import Exhibits, make_exhibits
 from coview.evaluation.figures import Curve, bars, curves, scatter
 from coview.evaluation.statistics import Measurement
@@ -55,6 +55,7 @@ def write_report(
 
     Raises:
         UsageError: the folder is no run.
+        CoviewError: the page is larger than `SIZE_LIMIT`.
     """
     if not (run / "settings.yaml").is_file():
         raise UsageError(f"{run} is not a run (it has no settings.yaml)")
@@ -83,7 +84,7 @@ def write_report(
         collection=_collection(settings.get("collection")),
     )
     if len(page.encode()) > SIZE_LIMIT:
-        raise AssertionError(
+        raise CoviewError(
             f"the page has {len(page.encode())} bytes; its parts are limited to keep it below {SIZE_LIMIT}"
         )
     write_aside(run / "report.html", page)
