@@ -1,0 +1,1 @@
+"""Published configurations as functions that return complete settings, one file per system."""
