@@ -1,0 +1,211 @@
+"""k-means over all processes: the same clusters whatever the number of processes.
+
+Lloyd's iterations (Lloyd, IEEE Trans. Inf. Theory 1982) on features that are divided over the processes in any way, and
+that may lie in a memory-mapped file: they are walked in blocks. Sums are taken in fixed point, as 64-bit integers, so
+that they are exact and the order of summing cannot matter; a float32 sum stops growing at 2**24 points. Seeds are drawn
+from keys of (seed, row). Labels are therefore equal to the bit for 1, 2 or 4 processes unless a point lies as far from
+two centroids to the last digits of float64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from coview.errors import UsageError
+from coview.parallel import gather, rank, row_counts, sum_with_grad
+from coview.randomness import make_key, uniform
+
+BLOCK = 1 << 14  # rows looked at together
+SEED_ROWS = 256  # rows per cluster that seeds are chosen among
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clusters:
+    """What k-means found; everything but `labels` is the same on every process.
+
+    Attributes:
+        centroids: float64 (K, D); of unit length where the clustering was spherical.
+        labels: int64 (N_r,), the nearest centroid of each of this process's rows.
+        counts: int64 (K,), rows of all processes in each cluster.
+        inertia: sum over all rows of the squared distance to the own centroid.
+        iterations: Lloyd iterations made, the last, in which no label changed, included.
+    """
+
+    centroids: Tensor
+    labels: Tensor
+    counts: Tensor
+    inertia: float
+    iterations: int
+
+
+@torch.no_grad()
+def kmeans(
+    x: Tensor,
+    clusters: int,
+    *,
+    seed: int,
+    row: Tensor | None = None,
+    start: Tensor | None = None,
+    iterations: int = 100,
+    spherical: bool = False,
+    empty: Literal["reseed", "keep"] = "reseed",
+    device: torch.device | str | None = None,
+) -> Clusters:
+    """Cluster the rows of all processes, until no label changes or for `iterations`.
+
+    An empty cluster takes the row farthest from its own centroid, the second empty one the second farthest, and so on,
+    of the rows of all processes (ties: the lower row), or keeps its centroid.
+
+    Args:
+        x: this process's features (N_r, D), any floating type, on any device or memory-mapped; N_r may be 0.
+        clusters: K, at most the number of rows of all processes.
+        seed: of the first centroids (k-means++), where `start` does not give them.
+        row: int64 (N_r,), the rows' numbers in the collection, each once over all processes; None: x holds all rows of
+            the processes one after another, in order of rank.
+        start: (K, D), the first centroids, the same on every process.
+        spherical: features and centroids are brought to unit length, as in DeepCluster-v2 (arXiv 2006.09882).
+        device: where blocks are computed and results lie; None: where x lies.
+
+    Raises:
+        UsageError: fewer rows than clusters, or features that are not finite.
+    """
+    device = x.device if device is None else torch.device(device)
+    row = rows_in_rank_order(x, device) if row is None else row.to(device)
+    total, largest = _survey(x, spherical, device)
+    if total < clusters:
+        raise UsageError(f"{clusters} clusters need at least as many recordings, found {total}")
+    if not math.isfinite(largest):
+        raise UsageError("k-means: the features hold values that are not finite; look at the run's loss and data")
+    bits = 62 - max(total - 1, 1).bit_length()  # a sum of all rows fits 63 bits
+    scale = 2.0 ** (bits - 1 - math.frexp(largest)[1])  # a power of two: scaling costs no digits
+    centroids = seeds(x, clusters, seed=seed, row=row, spherical=spherical) if start is None else start
+    centroids = _shaped(centroids.to(device, torch.float64), spherical)
+    labels = torch.full((x.shape[0],), -1, dtype=torch.int64, device=device)
+    made, converged = 0, False
+    while made < iterations and not converged:
+        before, (labels, distance) = labels, assign(x, centroids, spherical=spherical)
+        made += 1
+        converged = not bool(sum_with_grad((labels != before).sum()))
+        if not converged:
+            sums, counts = _sums(x, labels, clusters, scale, spherical)
+            if empty == "reseed" and not bool(counts.all()):
+                _reseed(x, row, labels, distance, sums, counts, scale, spherical)
+            means = sums.double() / counts.clamp(min=1)[:, None] / scale
+            centroids = _shaped(torch.where(counts[:, None] > 0, means, centroids), spherical)
+    if not converged:
+        labels, distance = assign(x, centroids, spherical=spherical)
+    counts = sum_with_grad(torch.bincount(labels, minlength=clusters))
+    inertia = float(sum_with_grad(distance.sum()))
+    return Clusters(centroids=centroids, labels=labels, counts=counts, inertia=inertia, iterations=made)
+
+
+@torch.no_grad()
+def assign(x: Tensor, centroids: Tensor, *, spherical: bool = False) -> tuple[Tensor, Tensor]:
+    """Return for rows x (N, D) the nearest of centroids (K, D), int64 (N,), and its squared distance, float64 (N,).
+
+    Of several equally near ones the first. Computed where the centroids lie.
+    """
+    device, centroids = centroids.device, centroids.double()
+    sizes = centroids.square().sum(1)
+    labels = torch.empty(x.shape[0], dtype=torch.int64, device=device)
+    distance = torch.empty(x.shape[0], dtype=torch.float64, device=device)
+    for part, block in _blocks(x, spherical, device):
+        nearest, index = torch.addmm(sizes, block, centroids.T, alpha=-2).min(1)
+        labels[part], distance[part] = index, (nearest + block.square().sum(1)).clamp(min=0)
+    return labels, distance
+
+
+@torch.no_grad()
+def seeds(x: Tensor, clusters: int, *, seed: int, row: Tensor | None = None, spherical: bool = False) -> Tensor:
+    """Choose K rows of all processes by k-means++ (Arthur & Vassilvitskii, SODA 2007); float64 (K, D), the same on all.
+
+    They are chosen among 256 K rows, or all where there are fewer: those whose keys of (seed, row) are lowest. The next
+    seed is drawn with a probability proportional to the squared distance to the nearest seed so far.
+    """
+    row = rows_in_rank_order(x, x.device) if row is None else row
+    wanted = SEED_ROWS * clusters
+    order, mine = make_key(seed, row).sort()
+    keys = gather(order[:wanted])
+    candidates = _shaped(gather(x[mine[:wanted].to(x.device)].to(row.device, torch.float64)), spherical)
+    candidates = candidates[keys.argsort()[:wanted]]
+    if candidates.shape[0] < clusters:
+        raise UsageError(f"{clusters} clusters need at least as many recordings, found {candidates.shape[0]}")
+    # Row i wins the draw of seed k with probability d_i / sum d: exponential times over d_i, the shortest first.
+    places = torch.arange(candidates.shape[0], device=row.device)
+    distance = torch.ones(candidates.shape[0], dtype=torch.float64, device=row.device)
+    taken: list[int] = []
+    for number in range(clusters):
+        drawn = 1 - uniform(make_key(seed, number, places), 0).double()
+        time = -drawn.log() / distance.clamp(min=1e-300)
+        time[taken] = torch.inf
+        taken.append(int(time.argmin()))
+        apart = (candidates - candidates[taken[-1]]).square().sum(1)
+        distance = apart if number == 0 else torch.minimum(distance, apart)
+    return candidates[taken]
+
+
+def rows_in_rank_order(x: Tensor, device: torch.device) -> Tensor:
+    """Return int64 (N_r,): the number of each row of x (N_r, D) among those of all processes, in order of rank."""
+    own = torch.arange(x.shape[0], device=device)
+    return own + sum(row_counts(own)[: rank()])
+
+
+def _blocks(x: Tensor, spherical: bool, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
+    for first in range(0, x.shape[0], BLOCK):
+        part = slice(first, first + BLOCK)
+        yield part, _shaped(x[part].to(device, torch.float64), spherical)
+
+
+def _shaped(x: Tensor, spherical: bool) -> Tensor:
+    return normalize(x, dim=1) if spherical else x
+
+
+def _survey(x: Tensor, spherical: bool, device: torch.device) -> tuple[int, float]:
+    """Return the number of rows and the largest magnitude, of all processes."""
+    own = torch.zeros(1, 2, dtype=torch.float64, device=device)
+    own[0, 0] = x.shape[0]
+    for _, block in _blocks(x, spherical, device):
+        # A maximum would pass over what is not a number on some devices; a sum of magnitudes does not.
+        own[0, 1] = torch.maximum(own[0, 1], block.abs().max()) + 0 * block.abs().sum()
+    everyone = gather(own)
+    return int(everyone[:, 0].sum()), max(float(everyone[:, 1].max()), 1e-200)
+
+
+def _sums(x: Tensor, labels: Tensor, clusters: int, scale: float, spherical: bool) -> tuple[Tensor, Tensor]:
+    """Return the sums (K, D) in fixed point and the counts (K,) of all processes' clusters, int64."""
+    sums = torch.zeros(clusters, x.shape[1], dtype=torch.int64, device=labels.device)
+    for part, block in _blocks(x, spherical, labels.device):
+        sums.index_add_(0, labels[part], (block * scale).round().long())
+    return sum_with_grad(sums), sum_with_grad(torch.bincount(labels, minlength=clusters))
+
+
+def _reseed(
+    x: Tensor,
+    row: Tensor,
+    labels: Tensor,
+    distance: Tensor,
+    sums: Tensor,
+    counts: Tensor,
+    scale: float,
+    spherical: bool,
+) -> None:
+    """Move the rows farthest from their centroids, one each, into the empty clusters' sums and counts."""
+    holes = torch.nonzero(counts == 0).flatten()
+    # Farthest first, and of equals the lower row: two stable sorts.
+    by_row = row.argsort()
+    mine = by_row[distance[by_row].argsort(descending=True, stable=True)][: holes.numel()]
+    far, place, donor = gather(distance[mine]), gather(row[mine]), gather(labels[mine])
+    moved = (gather(_shaped(x[mine.to(x.device)].to(row.device, torch.float64), spherical)) * scale).round().long()
+    by_row = place.argsort()
+    order = by_row[far[by_row].argsort(descending=True, stable=True)]
+    for hole, index in zip(holes.tolist(), order.tolist(), strict=False):
+        for cluster, sign in ((hole, 1), (int(donor[index]), -1)):
+            sums[cluster] += sign * moved[index]
+            counts[cluster] += sign
