@@ -19,7 +19,9 @@ from coview.methods.xid import HardNegatives
 FACTS = Facts(rows=40, classes=4)
 HARD = HardNegatives(start_epoch=0, nearest=8, between=6, towards=4)
 CASES = {slug: (slug, {}) for slug in METHODS} | {
+    "supervised-av per-view": ("supervised-av", {"fusion": "per-view"}),
     "xid in-batch": ("xid", {"variant": "in-batch"}),
+    "xid labels": ("xid", {"variant": "in-batch", "positives": "label"}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])
