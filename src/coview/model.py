@@ -20,7 +20,7 @@ from coview.data.collection import Collection, Recording, write_tables
 from coview.data.media_source import MediaSource
 from coview.data.probing import probe_file
 from coview.data.source import Source
-from coview.data.views import Batch, VideoView, ViewSpec
+from coview.data.views import Batch, ViewSpec
 from coview.errors import MediaError, UsageError
 from coview.files import read_tensors, write_aside, write_tensors
 from coview.methods import build
@@ -211,7 +211,7 @@ class Model:
         """Return the model card, with a YAML head."""
         about, method = self.about, self.method.about
         head = {"library_name": "coview", "tags": [method.slug, method.family, *self.views]}
-        views = "\n".join(f"- `{name}`: {_describe(spec)}" for name, spec in self.views.items())
+        views = "\n".join(f"- `{name}`: {spec}" for name, spec in self.views.items())
         known = {
             **about["collection"],
             "labels in it (not learnt from unless the method says so)": len(about["classes"]),
@@ -253,9 +253,3 @@ def _recording(index: int, path: Path, views: Mapping[str, ViewSpec]) -> Recordi
             raise MediaError(str(path), "silent", f"the file's sound is silent, so it has no {name!r}{hint}")
     known = {"id": f"{index:09d}", "path": str(path.absolute()), "start": 0.0, "duration": fields["end"]}
     return Recording(**{**fields, **known})
-
-
-def _describe(spec: ViewSpec) -> str:
-    if isinstance(spec, VideoView):
-        return f"{spec.frames} frames at {spec.fps:g} fps, {spec.size} x {spec.size} pixels"
-    return f"{spec.seconds:g} s of sound at {spec.sample_rate} Hz, {spec.layout}, {spec.mels} bands"

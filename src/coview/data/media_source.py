@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from coview.data.collection import Collection, Recording
-from coview.data.views import AudioView, Batch, VideoView, ViewSpec
+from coview.data.text import encode_text
+from coview.data.views import AudioView, Batch, FeaturesView, TextView, VideoView, ViewSpec
 from coview.errors import DataProblemsError, MediaError, UsageError
 from coview.media.cuts import AudioCut, VideoCut
 from coview.media.decode import read_clips
 from coview.randomness import integers, uniform
 
+_DTYPES = {"video": torch.uint8, "audio": torch.float32, "text": torch.int64}
 _ATTEMPTS = 8  # recordings tried for one sample before giving up: a disk that is gone must not look like bad luck
 _WINDOW, _REPLACE, _PLACE = 100, 200, 300  # streams of a sample's key; one per view or attempt from each number on
 
@@ -36,6 +38,8 @@ class MediaSource:
     has a single cut of sound that is zero throughout. A stream shorter than a view starts at its beginning; the last
     frame is repeated, sound is followed by zeros, and `short` says for which recordings that happens.
 
+    **Captions.** A text view is the recording's caption; it has no place in time, and starts at 0.
+
     Recordings that have none of the views are left out from the beginning (`left_out` counts them).
 
     Args:
@@ -50,6 +54,9 @@ class MediaSource:
     def __init__(self, collection: Collection, views: Mapping[str, ViewSpec], off_sync: float = 0.5) -> None:
         if off_sync < 0 or not views:
             raise UsageError("a source needs at least one view and off_sync >= 0")
+        computed = [name for name, view in views.items() if isinstance(view, FeaturesView)]
+        if computed:
+            raise UsageError(f"{collection.folder}: {computed[0]!r} is no view of media files; embed them first")
         kept = [row for row, recording in enumerate(collection) if any(_has(recording, v) for v in views.values())]
         self.left_out = len(collection) - len(kept)
         if not kept:
@@ -132,12 +139,13 @@ class MediaSource:
         """Return where every view of a sample starts, for the views that the recording has."""
         names = list(self.views)
         here = {name: view for name, view in self.views.items() if _has(recording, view)}
+        written = {name: 0.0 for name, view in here.items() if isinstance(view, TextView)}
 
         def draw(name: str, low: float, high: float) -> float:
             return low + max(0.0, high - low) * float(uniform(key, _PLACE + names.index(name)))
 
         later = {name: view for name, view in here.items() if isinstance(view, VideoView) and view.after}
-        plain = {name: view for name, view in here.items() if name not in later}
+        plain = {name: view for name, view in here.items() if name not in later and name not in written}
         picture = next((name for name, view in plain.items() if isinstance(view, VideoView)), None)
         # Delays come first: they decide how much room at its end the first picture has to leave.
         delays = {}
@@ -171,7 +179,7 @@ class MediaSource:
             begin, end = self._span(recording, view)
             first = starts[picture] if picture else draw(name, begin, end - reserve)
             starts[name] = max(begin, min(first + delays[name], end - view.seconds))
-        return starts
+        return starts | written
 
     def _span(self, recording: Recording, view: ViewSpec) -> Span:
         """Return the seconds that a view can be cut from: its stream, inside the recording's span."""
@@ -185,17 +193,21 @@ class MediaSource:
         """Read all views of one sample, opening its file once; view -> (tensor, start)."""
         order: list[str] = []
         cuts: list[tuple[VideoCut | None, AudioCut | None]] = []
+        found: dict[str, tuple[Tensor, float]] = {}
         for name, start in starts.items():
             view = self.views[name]
+            if isinstance(view, TextView):
+                found[name] = encode_text(recording.caption or "", view), start
+                continue
             order.append(name)
             if isinstance(view, VideoView):
                 size = view.decode_size
                 cut = VideoCut(start=start, count=view.frames, fps=view.fps, size=size, window=window[name])
                 cuts.append((cut, None))
-            else:
+            elif isinstance(view, AudioView):
                 cuts.append((None, AudioCut(start=start, seconds=view.seconds, sample_rate=view.sample_rate)))
-        found: dict[str, tuple[Tensor, float]] = {}
-        for name, (frames, sound) in zip(order, read_clips(self.root / Path(recording.path), cuts), strict=True):
+        read = read_clips(self.root / Path(recording.path), cuts) if cuts else []
+        for name, (frames, sound) in zip(order, read, strict=True):
             if frames is not None:
                 found[name] = frames, starts[name]
             elif sound is not None and bool(sound.waveform.any()):
@@ -211,7 +223,7 @@ class MediaSource:
     ) -> Batch:
         views, start, present = {}, {}, {}
         for name, view in self.views.items():
-            views[name] = _empty(view)(len(cuts))
+            views[name] = torch.zeros(len(cuts), *view.raw_shape, dtype=_DTYPES[view.stream])
             start[name] = torch.zeros(len(cuts), dtype=torch.float64)
             present[name] = torch.tensor([name in cut for cut in cuts], dtype=torch.bool)
             for index, cut in enumerate(cuts):
@@ -225,10 +237,14 @@ class MediaSource:
 def _has(recording: Recording, view: ViewSpec) -> bool:
     if isinstance(view, VideoView):
         return recording.has_video
+    if isinstance(view, TextView):
+        return bool(recording.caption)
     return recording.has_audio and not recording.silent
 
 
 def _is_short(recording: Recording, view: ViewSpec) -> bool:
+    if isinstance(view, TextView):
+        return False
     if isinstance(view, VideoView):
         length = min(recording.end, recording.video_end) - max(recording.start, recording.video_start)
     else:
@@ -238,15 +254,10 @@ def _is_short(recording: Recording, view: ViewSpec) -> bool:
 
 
 def _window_start(span: Span, view: ViewSpec, window: int, count: int) -> float:
+    if isinstance(view, TextView):
+        return 0.0
     room = max(0.0, span[1] - span[0] - view.seconds)
     share = window / (count - 1) if count > 1 else 0.5
-    if isinstance(view, AudioView):
+    if not isinstance(view, VideoView):
         return span[0] + room * share
     return span[0] + math.floor(room * view.fps * share + 1e-6) / view.fps
-
-
-def _empty(view: ViewSpec) -> Callable[[int], Tensor]:
-    if isinstance(view, VideoView):
-        side = view.decode_size
-        return lambda count: torch.zeros(count, 3, view.frames, side, side, dtype=torch.uint8)
-    return lambda count: torch.zeros(count, view.samples)

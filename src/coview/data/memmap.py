@@ -1,6 +1,7 @@
 """Small sets as memory-mapped arrays: cuts decoded once, then read at the speed of memory.
 
-A folder of one `.npy` array per view (uint8 frames, int16 sound, first dimension recordings x cuts), `cuts.parquet`
+A folder of one `.npy` array per view (uint8 frames, int16 sound, first dimension recordings x cuts, or recordings
+alone where all cuts are alike), `cuts.parquet`
 (one row per cut: id, row, cut, label, start and presence of every view) and `memmap.json`.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +20,14 @@ import torch
 from torch import Tensor
 
 from coview.data.source import Source, sample_keys
-from coview.data.views import AudioView, Batch, VideoView, ViewSpec
+from coview.data.views import AudioView, Batch, ViewSpec, read_view
 from coview.errors import DataProblemsError, UsageError
 from coview.randomness import integers
 
 FORMAT = 1
 FULL_SCALE = 32767  # int16 value of a waveform's 1.0
 _PICK = 400  # stream of a sample's key that chooses the stored cut
+_DTYPES = {"video": np.uint8, "audio": np.int16, "text": np.int64, "features": np.float32}
 _CHUNK = 128  # recordings between two notes of how far the filling is
 
 
@@ -46,6 +48,7 @@ def fill(
     cuts: int = 1,
     placing: Literal["random", "even"] = "random",
     seed: int = 0,
+    once: Iterable[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write `cuts` cuts of every recording of a source, and return `folder`.
@@ -56,10 +59,11 @@ def fill(
     Args:
         placing: "random" cuts as training would in its first epochs, "even" at evenly spaced windows.
         seed: of the random cuts.
+        once: views that all cuts of a recording have alike, such as a sound as long as the clip; stored once.
         progress: called with (recordings done, recordings in all).
 
     Raises:
-        UsageError: the folder exists, or a stopped filling was of something else.
+        UsageError: the folder exists, a stopped filling was of something else, or cuts of a view in `once` differ.
         DataProblemsError: recordings could not be read; nothing is substituted, they have to be left out first.
     """
     if folder.exists():
@@ -68,10 +72,12 @@ def fill(
         raise UsageError(f"{source.name}: cannot be cut {cuts} times with placing {placing!r}")
     partial = folder.with_name(folder.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    card = _card(source, cuts, placing, seed)
+    alike = sorted(once)
+    card = _card(source, cuts, placing, seed) | ({"once": alike} if alike else {})
     done, notes, problems = _resume(partial, card)
     arrays = {
-        name: _array(partial, name, view, len(source) * cuts, new=not done) for name, view in source.views.items()
+        name: _array(partial, name, view, len(source) * (1 if name in alike else cuts), new=not done)
+        for name, view in source.views.items()
     }
     for first in range(done, len(source), _CHUNK):
         row = torch.arange(first, min(first + _CHUNK, len(source)))
@@ -82,7 +88,13 @@ def fill(
             problems |= {source.ids[index]: reason for index, reason in batch.replaced}
             for name in source.views:
                 raw = batch.views[name].cpu()
-                arrays[name][row * cuts + cut] = (to_int16(raw) if raw.dtype == torch.float32 else raw).numpy()
+                stored = to_int16(raw) if isinstance(source.views[name], AudioView) else raw
+                if name not in alike:
+                    arrays[name][row * cuts + cut] = stored.numpy()
+                elif cut == 0:
+                    arrays[name][row] = stored.numpy()
+                elif not np.array_equal(arrays[name][row], stored.numpy()):
+                    raise UsageError(f"{source.name}: the cuts of {name!r} differ; it cannot be stored once")
             notes += _notes(source, batch, cut)
         for array in arrays.values():
             array.flush()
@@ -119,12 +131,13 @@ class MemmapSource:
         card = json.loads(path.read_text(encoding="utf-8"))
         if card["format"] != FORMAT:
             raise UsageError(f"{path}: format {card['format']}, but this version reads {FORMAT}; fill it again")
-        stored = {name: _view(fields) for name, fields in card["views"].items()}
+        stored = {name: read_view(fields) for name, fields in card["views"].items()}
         self.views = dict(views or stored)
         _check_views(self.folder, self.views, stored)
         table = pq.read_table(self.folder / "cuts.parquet")
         self.name = str(self.folder)
         self.cuts = int(card["cuts"])
+        self.once = frozenset(card.get("once", ()))
         self.classes: list[str] = card["classes"]
         self.fingerprint = str(card["fingerprint"])
         self.ids: list[str] = table.column("id").to_pylist()[:: self.cuts]
@@ -158,7 +171,7 @@ class MemmapSource:
         for name, view in self.views.items():
             if name not in self._arrays:
                 self._arrays[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
-            raw = torch.from_numpy(self._arrays[name][slot.numpy()])
+            raw = torch.from_numpy(self._arrays[name][(row if name in self.once else slot).numpy()])
             views[name] = to_float(raw) if isinstance(view, AudioView) else raw
         return Batch(
             views=views,
@@ -205,10 +218,7 @@ def _array(partial: Path, name: str, view: ViewSpec, count: int, new: bool) -> A
     path = partial / f"{name}.npy"
     if not new:
         return np.lib.format.open_memmap(path, mode="r+")
-    if isinstance(view, VideoView):
-        shape: tuple[int, ...] = (count, 3, view.frames, view.decode_size, view.decode_size)
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.int16, shape=(count, view.samples))
+    return np.lib.format.open_memmap(path, mode="w+", dtype=_DTYPES[view.stream], shape=(count, *view.raw_shape))
 
 
 def _notes(source: Source, batch: Batch, cut: int) -> list[dict[str, Any]]:
@@ -222,22 +232,9 @@ def _notes(source: Source, batch: Batch, cut: int) -> list[dict[str, Any]]:
     return notes
 
 
-def _view(fields: dict[str, Any]) -> ViewSpec:
-    if fields["stream"] == "audio":
-        return AudioView(**fields)
-    return VideoView(**{**fields, "after": tuple(fields["after"]) if fields["after"] else None})
-
-
-def _raw(view: ViewSpec) -> dict[str, Any]:
-    """What of a view is fixed once it is stored."""
-    if isinstance(view, VideoView):
-        return {"frames": view.frames, "fps": view.fps, "decode_size": view.decode_size, "after": view.after}
-    return {"samples": view.samples, "sample_rate": view.sample_rate}
-
-
 def _check_views(folder: Path, views: Mapping[str, ViewSpec], stored: Mapping[str, ViewSpec]) -> None:
     for name, view in views.items():
         if name not in stored:
             raise UsageError(f"{folder}: no view {name!r} is stored; there are {', '.join(stored)}")
-        if _raw(view) != _raw(stored[name]):
-            raise UsageError(f"{folder}: view {name!r} is stored as {_raw(stored[name])}, but {_raw(view)} is wanted")
+        if view.stored != stored[name].stored:
+            raise UsageError(f"{folder}: view {name!r} is stored as {stored[name].stored}, but {view.stored} is wanted")

@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
+
+from coview.errors import SettingsError
+from coview.settings import from_dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,24 @@ class VideoView:
         """Side in pixels of the square that the decoder delivers; even."""
         return 2 * round(self.size * self.margin / 2)
 
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of one raw view."""
+        return 3, self.frames, self.decode_size, self.decode_size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one model view."""
+        return 3, self.frames, self.size, self.size
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What is fixed once the raw view is stored."""
+        return {"frames": self.frames, "fps": self.fps, "decode_size": self.decode_size, "after": self.after}
+
+    def __str__(self) -> str:
+        return f"{self.frames} frames at {self.fps:g} fps, {self.size} x {self.size} pixels"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AudioView:
@@ -74,8 +95,115 @@ class AudioView:
         """Length of the waveform in samples."""
         return round(self.seconds * self.sample_rate)
 
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of one raw view."""
+        return (self.samples,)
 
-ViewSpec = VideoView | AudioView
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one model view."""
+        time = self.samples // self.hop
+        return (1, self.mels, time) if self.layout == "mel" else (1, time, self.n_fft // 2 + 1)
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What is fixed once the raw view is stored."""
+        return {"samples": self.samples, "sample_rate": self.sample_rate}
+
+    def __str__(self) -> str:
+        bands = f"{self.mels} bands" if self.layout == "mel" else f"{self.n_fft // 2 + 1} frequencies"
+        return f"{self.seconds:g} s of sound at {self.sample_rate} Hz, {self.layout}, {bands}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextView:
+    """A recording's caption as numbers; the whole caption belongs to every sample of its recording.
+
+    Raw and model: int64 (length,), 0 after the end; see `coview.data.text`.
+    """
+
+    stream: Literal["text"] = "text"
+    length: int = 100  # characters or word pieces kept
+    tokens: Literal["characters", "minilm"] = "characters"  # minilm: the word pieces of MiniLM (extra "text")
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ValueError("a text view needs length >= 1")
+
+    @property
+    def seconds(self) -> float:
+        """0: a caption has no length in time."""
+        return 0.0
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of one raw view."""
+        return (self.length,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one model view."""
+        return (self.length,)
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What is fixed once the raw view is stored."""
+        return {"length": self.length, "tokens": self.tokens}
+
+    def __str__(self) -> str:
+        return f"the caption, at most {self.length} {'characters' if self.tokens == 'characters' else 'word pieces'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesView:
+    """A vector that was computed before, such as the features of a frozen encoder.
+
+    Raw and model: float32 (dim,), or (steps, dim) for a sequence.
+    """
+
+    stream: Literal["features"] = "features"
+    dim: int
+    steps: int = 0  # 0: one vector
+
+    def __post_init__(self) -> None:
+        if self.dim < 1 or self.steps < 0:
+            raise ValueError("a features view needs dim >= 1 and steps >= 0")
+
+    @property
+    def seconds(self) -> float:
+        """0: nothing is cut."""
+        return 0.0
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of one raw view."""
+        return (self.steps, self.dim) if self.steps else (self.dim,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one model view."""
+        return self.raw_shape
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What is fixed once the raw view is stored."""
+        return {"dim": self.dim, "steps": self.steps}
+
+    def __str__(self) -> str:
+        return f"{self.dim} numbers computed before" + (f", {self.steps} in time" if self.steps else "")
+
+
+ViewSpec = VideoView | AudioView | TextView | FeaturesView
+_KINDS: dict[str, type[Any]] = {"video": VideoView, "audio": AudioView, "text": TextView, "features": FeaturesView}
+
+
+def read_view(fields: Mapping[str, Any]) -> ViewSpec:
+    """Return the view that `coview.settings.to_dict` made into plain data; raises SettingsError where it is none."""
+    stream = str(fields.get("stream"))
+    if stream not in _KINDS:
+        raise SettingsError([f"stream: expected one of {', '.join(_KINDS)}, found {stream!r}"])
+    return cast(ViewSpec, from_dict(_KINDS[stream], fields))
 
 
 @dataclass(kw_only=True)

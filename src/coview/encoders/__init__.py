@@ -11,6 +11,7 @@ from coview.encoders.heads import mlp
 from coview.encoders.r2plus1d import R2Plus1D
 from coview.encoders.small import SMALL, TINY, SmallAudio, SmallVideo
 from coview.encoders.speech import SpeechAudio
+from coview.encoders.text import CharacterText, MiniLM
 from coview.errors import UsageError
 
 VIDEO: dict[str, Callable[[], Encoder]] = {
@@ -25,9 +26,11 @@ AUDIO: dict[str, Callable[[], Encoder]] = {
     "audio-tiny": SmallAudio,
     "audio-small": SmallAudio,
     "audio-speech": SpeechAudio,  # for 40 bands
+    "audio-speech-64": lambda: SpeechAudio(bands=64, width=96),
 }
+TEXT: dict[str, Callable[[], Encoder]] = {"text-characters": CharacterText, "minilm": MiniLM}
 
-__all__ = ["AUDIO", "VIDEO", "Encoder", "build_audio", "build_video", "mlp"]
+__all__ = ["AUDIO", "TEXT", "VIDEO", "Encoder", "build_audio", "build_text", "build_video", "mlp"]
 
 
 def build_video(name: str) -> Encoder:
@@ -38,6 +41,11 @@ def build_video(name: str) -> Encoder:
 def build_audio(name: str) -> Encoder:
     """Build an audio encoder, fresh weights, from its short name; raises UsageError with the known names."""
     return _build(AUDIO, "audio", name)
+
+
+def build_text(name: str) -> Encoder:
+    """Build a text encoder from its short name; raises UsageError with the known names."""
+    return _build(TEXT, "text", name)
 
 
 def _build(known: Mapping[str, Callable[[], Encoder]], kind: str, name: str) -> Encoder:

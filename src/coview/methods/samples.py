@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from coview.data.source import sample_keys
-from coview.data.views import AudioView, Batch, VideoView, ViewSpec
+from coview.data.views import AudioView, Batch, TextView, VideoView, ViewSpec
 from coview.objectives.precision import in_float32
 from coview.parallel import row_counts
 from coview.randomness import integers, normal
@@ -48,17 +48,15 @@ def unit(x: Tensor) -> Tensor:
 def example(views: Mapping[str, ViewSpec], size: int, seed: int, rows: int, classes: int) -> Batch:
     """Make up `size` samples of model views, normal numbers of the right shapes, the same for the same seed."""
     key = sample_keys(seed, 0, torch.arange(size))
+
+    def view(stream: int, spec: ViewSpec) -> Tensor:
+        if isinstance(spec, TextView):  # codes of small letters
+            return 97 + integers(key, stream, 26, spec.length)
+        return normal(key, stream, *spec.shape)
+
     return Batch(
-        views={name: normal(key, stream, *model_shape(spec)) for stream, (name, spec) in enumerate(views.items())},
+        views={name: view(stream, spec) for stream, (name, spec) in enumerate(views.items())},
         row=torch.arange(size) % rows,
         key=key,
         label=integers(key, len(views), max(classes, 1)) if classes else torch.empty(0, dtype=torch.int64),
     )
-
-
-def model_shape(spec: ViewSpec) -> tuple[int, ...]:
-    """Return the shape of one model view: (3, frames, size, size), (1, mels, time) or (1, time, frequencies)."""
-    if isinstance(spec, VideoView):
-        return 3, spec.frames, spec.size, spec.size
-    time = spec.samples // spec.hop
-    return (1, spec.mels, time) if spec.layout == "mel" else (1, time, spec.n_fft // 2 + 1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from coview import parallel
 from coview.data.source import Source
-from coview.data.views import AudioView, Batch
+from coview.data.views import Batch
 from coview.methods.contract import Method
 from coview.training.settings import RunSettings, choose_device, resolve, run_to_dict
 from coview.training.setup import build_method
@@ -93,10 +93,7 @@ def _forward(method: Method, batch: Batch) -> tuple[int, dict[str, list[Any]]]:
 
 def _view(method: Method, name: str, example: Batch) -> dict[str, Any]:
     spec = method.views[name]
-    raw: list[Any] = ["B", 3, spec.frames, spec.decode_size, spec.decode_size] if spec.stream == "video" else ["B"]
-    if isinstance(spec, AudioView):
-        raw.append(spec.samples)
-    return {"raw": raw, "model": ["B", *example.views[name].shape[1:]], "seconds": spec.seconds}
+    return {"raw": ["B", *spec.raw_shape], "model": ["B", *example.views[name].shape[1:]], "seconds": spec.seconds}
 
 
 def _parameters(method: Method) -> dict[str, int]:

@@ -10,7 +10,8 @@ import torch
 from matplotlib.image import imsave
 from torch import Tensor
 
-from coview.data.views import AudioView, Batch, VideoView, ViewSpec
+from coview.data.text import decode_characters
+from coview.data.views import AudioView, Batch, TextView, VideoView, ViewSpec
 
 SHOWN = 8  # samples
 
@@ -27,12 +28,19 @@ def write_samples(folder: Path, views: Mapping[str, ViewSpec], raw: Batch, model
         if isinstance(spec, VideoView):
             rows = [torch.cat(list(_stretch(clip).unbind(1)), dim=2) for clip in values]
             _write_png(folder / f"{name}.png", torch.cat(rows, dim=1))
-            continue
-        pictures = values if spec.layout == "mel" else values.transpose(2, 3)
-        grid = torch.cat([_stretch(picture).flip(1) for picture in pictures], dim=1)
-        _write_png(folder / f"{name}.png", grid.expand(3, -1, -1))
-        for index, waveform in enumerate(raw.views[name][:SHOWN]):
-            _write_wav(folder / f"{name}-{index}.wav", waveform, spec)
+        elif isinstance(spec, AudioView):
+            _write_sounds(folder, name, spec, raw.views[name][:SHOWN], values)
+        elif isinstance(spec, TextView) and spec.tokens == "characters":
+            lines = [decode_characters(codes) for codes in raw.views[name][:SHOWN]]
+            (folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _write_sounds(folder: Path, name: str, spec: AudioView, waveforms: Tensor, values: Tensor) -> None:
+    pictures = values if spec.layout == "mel" else values.transpose(2, 3)
+    grid = torch.cat([_stretch(picture).flip(1) for picture in pictures], dim=1)
+    _write_png(folder / f"{name}.png", grid.expand(3, -1, -1))
+    for index, waveform in enumerate(waveforms):
+        _write_wav(folder / f"{name}-{index}.wav", waveform, spec)
 
 
 def _stretch(values: Tensor) -> Tensor:

