@@ -33,7 +33,14 @@ def test_names_of_methods():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": 0.0}, {"q": 1.5}, {"momentum": -1.0}, {"density": 0.0}, {"variant": "in-batch", "hard": {}}],
+    [
+        {"temperature": 0.0},
+        {"q": 1.5},
+        {"momentum": -1.0},
+        {"density": 0.0},
+        {"variant": "in-batch", "hard": {}},
+        {"positives": "label"},
+    ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(SettingsError):
@@ -170,3 +177,19 @@ def test_as_released_differs_in_rounding_alone():
         values.append(method(method.example_batch(6, 0)).loss.item())
     assert values[0] != values[1]
     assert values[0] == pytest.approx(values[1], abs=2e-3)
+
+
+def test_samples_of_one_label_are_partners_and_unlabelled_ones_their_own():
+    pairs, labels = (make(variant="in-batch", q=0.0, positives=positives) for positives in ("pair", "label"))
+    batch = pairs.example_batch(6, 0)  # without labels
+    assert torch.equal(labels(batch).loss, pairs(batch).loss)
+    batch = dataclasses.replace(batch, label=torch.tensor([0, 1, 0, -1, 1, 0]))
+    step = labels(batch)
+    scores = step.embeddings["video"] @ step.embeddings["audio"].T / labels.settings.temperature
+    alike = torch.tensor(
+        [[i == j or a == b >= 0 for j, b in enumerate(batch.label)] for i, a in enumerate(batch.label)]
+    )
+    expected = [
+        torch.nn.functional.cross_entropy(way, alike / alike.sum(1, keepdim=True)) for way in (scores, scores.T)
+    ]
+    torch.testing.assert_close(step.loss.detach(), sum(expected) / 2)

@@ -28,8 +28,8 @@ def scores(rows=5, negatives=7, scale=3.0):
     return draw[:, 0], draw[:, 1:]
 
 
-def symmetric(x, y, temperature):
-    return sum(parallel.mean_over_world(infonce(*pair)) for pair in in_batch_scores(x, y, temperature)) / 2
+def symmetric(x, y, temperature, groups=None):
+    return sum(parallel.mean_over_world(infonce(*pair)) for pair in in_batch_scores(x, y, temperature, groups)) / 2
 
 
 @pytest.mark.parametrize("density", [0.01, 0.025, 1.0])
@@ -94,20 +94,21 @@ def test_distributed_infonce_golden(world):
         torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12)
 
 
-def unequal(x, y, sizes):
+def unequal(x, y, sizes, groups=None):
     start = sum(sizes[: parallel.rank()])
     own = slice(start, start + sizes[parallel.rank()])
     x, y = x[own].requires_grad_(), y[own].requires_grad_()
-    loss = symmetric(x, y, 0.1)
+    loss = symmetric(x, y, 0.1, None if groups is None else groups[own])
     loss.backward()
     return loss.detach(), x.grad, y.grad
 
 
+@pytest.mark.parametrize("groups", [None, torch.tensor([0, 1, -1, 0, 2, 0, 1, -1, 2])], ids=["pairs", "groups"])
 @pytest.mark.parametrize("sizes", [[6, 3], [4, 0, 2, 3]])
-def test_unequal_rows_give_the_same_mean_and_gradients(sizes):
+def test_unequal_rows_give_the_same_mean_and_gradients(sizes, groups):
     x, y = (normalize(torch.randn(9, 4, dtype=torch.float64), dim=1) for _ in "xy")
-    loss, grad_x, grad_y = unequal(x, y, [9])
-    results = worlds.run(len(sizes), unequal, x.detach(), y.detach(), sizes)
+    loss, grad_x, grad_y = unequal(x, y, [9], groups)
+    results = worlds.run(len(sizes), unequal, x.detach(), y.detach(), sizes, groups)
     world = len(sizes)
     torch.testing.assert_close(sum(result[0] for result in results) / world, loss)
     torch.testing.assert_close(torch.cat([result[1] for result in results]) / world, grad_x)
@@ -173,3 +174,51 @@ def test_random_embeddings_cost_what_theory_says():
     score = torch.bmm(y[rows], x[:, :, None])[:, :, 0] / 0.07
     positive = (x * y).sum(1) / 0.07
     assert infonce(positive, log_total(positive, score)).mean().item() == pytest.approx(7.73, abs=0.1)
+
+
+GROUPS = torch.tensor([3, 0, 3, -1, 0, 3, -1, 5])
+
+
+def grouped(seed=0, rows=8):
+    generator = torch.Generator().manual_seed(seed)
+    return (normalize(torch.randn(rows, 4, generator=generator, dtype=torch.float64), dim=1) for _ in "xy")
+
+
+@pytest.mark.parametrize("groups", [torch.arange(8), torch.full((8,), -1)], ids=["all different", "no group"])
+def test_one_positive_of_a_row_is_infonce(groups):
+    x, y = grouped()
+    assert torch.equal(symmetric(x, y, 0.1, groups), symmetric(x, y, 0.1))
+
+
+def test_positives_are_the_cross_entropy_with_equal_shares():
+    """Khosla et al. 2020, equation 2, written out: the target of a row is 1 / |P| on each of its positives."""
+    x, y = grouped()
+    target = torch.tensor([[float(i == j or a == b >= 0) for j, b in enumerate(GROUPS)] for i, a in enumerate(GROUPS)])
+    target = (target / target.sum(1, keepdim=True)).double()
+    expected = [torch.nn.functional.cross_entropy(one @ other.T / 0.1, target) for one, other in ((x, y), (y, x))]
+    torch.testing.assert_close(symmetric(x, y, 0.1, GROUPS), sum(expected) / 2)
+
+
+def test_limits_of_many_positives():
+    """One vector for each of two groups: log |P| in the limit; one vector for everything: log N."""
+    groups = torch.tensor([0, 1, 0, 1, 0, 0])
+    sizes = torch.tensor([4.0, 2.0, 4.0, 2.0, 4.0, 4.0], dtype=torch.float64)
+    x = torch.nn.functional.one_hot(groups).double()
+    for positive, total in in_batch_scores(x, x, 0.01, groups):
+        torch.testing.assert_close(infonce(positive, total), sizes.log())
+    same = torch.ones(6, 1, dtype=torch.float64)
+    assert symmetric(same, same, 0.1, groups).item() == pytest.approx(math.log(6))
+
+
+def test_neither_names_of_groups_nor_order_of_rows_matter():
+    x, y = grouped()
+    renamed = torch.where(GROUPS >= 0, 100 - GROUPS, -7)
+    torch.testing.assert_close(symmetric(x, y, 0.1, renamed), symmetric(x, y, 0.1, GROUPS), rtol=0, atol=0)
+    order = torch.randperm(8)
+    torch.testing.assert_close(symmetric(x[order], y[order], 0.1, GROUPS[order]), symmetric(x, y, 0.1, GROUPS))
+
+
+def test_gradcheck_with_groups():
+    x, y = (torch.randn(5, 3, dtype=torch.float64).requires_grad_() for _ in "xy")
+    groups = torch.tensor([1, 1, -1, 0, 1])
+    assert torch.autograd.gradcheck(lambda x, y: symmetric(x, y, 0.5, groups), (x, y))

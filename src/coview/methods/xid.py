@@ -64,6 +64,8 @@ class XIDSettings:
     head_batchnorm: bool = False
     embedding: int = 128
     variant: Literal["bank", "in-batch"] = "bank"  # negatives: memory rows, or the other samples of the global batch
+    # Partners of a sample: its own, or in-batch all those of its label (-1: its own); s+ is then their mean score.
+    positives: Literal["pair", "label"] = "pair"
     temperature: float = 0.07
     negatives: int = 1024  # memory rows per anchor
     momentum: float = 0.5  # of the memory rows
@@ -80,6 +82,8 @@ class XIDSettings:
             raise ValueError("xid needs q, q_max and momentum between 0 and 1")
         if self.hard and self.variant != "bank":
             raise ValueError("hard negatives are mined in the memory: they need variant bank")
+        if self.positives == "label" and self.variant != "in-batch":
+            raise ValueError("positives label are found in the batch: they need variant in-batch")
 
     @classmethod
     def tiny(cls) -> XIDSettings:
@@ -141,7 +145,8 @@ class XID(Method):
         if self.settings.variant == "bank":
             pairs = [self._bank_scores(z["video"], "audio", batch), self._bank_scores(z["audio"], "video", batch)]
         else:
-            pairs = in_batch_scores(z["video"], z["audio"], self.settings.temperature)
+            groups = batch.label if self.settings.positives == "label" else None
+            pairs = in_batch_scores(z["video"], z["audio"], self.settings.temperature, groups)
         q, density, released = self.q(batch.epoch, batch.epochs), self.settings.density, self.settings.as_released
         losses = torch.stack([rince(*pair, q, density, released) for pair in pairs])
         plain = torch.stack([infonce(*pair) for pair in pairs]).detach()
