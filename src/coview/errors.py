@@ -18,6 +18,10 @@ class UsageError(CoviewError):
     exit_code = 2
 
 
+class InputError(UsageError, ValueError):
+    """Arrays given to an estimator do not fit; a ValueError as well, which is what scikit-learn's tools expect."""
+
+
 class SettingsError(UsageError):
     """One or more settings are wrong; `problems` lists all of them at once. Exit code 2."""
 
