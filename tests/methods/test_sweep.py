@@ -22,6 +22,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "supervised-av per-view": ("supervised-av", {"fusion": "per-view"}),
     "xid in-batch": ("xid", {"variant": "in-batch"}),
     "xid labels": ("xid", {"variant": "in-batch", "positives": "label"}),
+    "avid joint": ("avid", {"within": 1.0}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])

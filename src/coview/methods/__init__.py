@@ -18,6 +18,7 @@ METHODS: dict[str, str] = {
     "xid": "coview.methods.xid:XID",
     "av-vicreg": "coview.methods.av_vicreg:AVVICReg",
     "vicreg-video": "coview.methods.vicreg_video:VICRegVideo",
+    "avid": "coview.methods.avid:AVID",
     "supervised-av": "coview.methods.supervised_av:SupervisedAV",
 }
 

@@ -4,6 +4,8 @@ Gutmann & Hyvarinen 2010, as used by Wu et al. 2018 (arXiv 1805.01978), equation
 uniformly from M and the normaliser Z of a row written as M times the mean of exp(s):
 
     loss_i = -log P(s+_i) - sum_k log(1 - P(s-_ik)),   P(s) = exp(s) / (exp(s) + K z),   z = Z / M
+
+With several positives, -log P(s+) is their mean (AVID and CMA, arXiv 2004.12943).
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from coview.parallel import sum_with_grad
 
 
 @in_float32
-def nce(positive: Tensor, negative: Tensor, z: float) -> Tensor:
-    """Return the loss of every anchor (N,) from s+ (N,), s- (N, K) and the mean normaliser z > 0."""
-    shift = math.log(negative.shape[1] * z)
-    return -logsigmoid(positive - shift) - logsigmoid(shift - negative).sum(1)
+def nce(positive: Tensor, negative: Tensor, z: float | Tensor) -> Tensor:
+    """Return the loss of every anchor (N,) from s+ (N,) or (N, P), s- (N, K) and the mean normaliser z > 0."""
+    shift = math.log(negative.shape[1]) + torch.as_tensor(z, dtype=negative.dtype, device=negative.device).log()
+    true = logsigmoid(positive - shift)
+    return -(true.mean(1) if true.ndim == 2 else true) - logsigmoid(shift - negative).sum(1)
 
 
 @torch.no_grad()

@@ -1,0 +1,191 @@
+"""AVID: audio-visual instance discrimination against memory banks, in its Cross, Self and Joint forms.
+
+P. Morgado, N. Vasconcelos, I. Misra, "Audio-Visual Instance Discrimination with Cross-Modal Agreement", CVPR 2021
+(arXiv 2004.12943). With v and a the unit embeddings of recording y, V and A the memories of both views, n_k rows drawn
+from all but y (the same for every term) and NCE(u, M) the binary noise-contrastive loss of `coview.objectives.nce` on
+
+    s+ = u . M[y] / temperature,   s-_k = u . M[n_k] / temperature,
+
+    loss = (cross (NCE(v, A) + NCE(a, V)) / 2 + within (NCE(v, V) + NCE(a, A)) / 2) / (cross + within)
+
+Cross is (cross, within) = (1, 0), the paper's choice; Self is (0, 1); Joint is (1, 1). The normaliser z of all terms is
+the mean of exp(s-) over the first term's negatives in the first batch of all processes; it is then kept for ever, in
+the state. The memories take the step's embeddings in after the optimiser step, M[y] <- normalise(momentum M[y] +
+(1 - momentum) embedding). A right start costs log(K z) + K z / (K z) = 7.7 + 1.0 at K = 1024, D = 128.
+
+Published recipe (Kinetics-400): Adam at 2e-4, decay 1e-5, batch 256, 30 epochs of ten clips per recording. Sound is
+the dB spectrogram at 24 kHz, (1, 200, 257), time first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from coview.data.views import AudioView, Batch, VideoView
+from coview.encoders import build_audio, build_video, mlp
+from coview.errors import UsageError
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.objectives.memory_bank import MemoryBank
+from coview.objectives.nce import estimate_z, nce
+from coview.parallel import mean_over_world
+from coview.randomness import make_key
+
+_NEGATIVES = 0x6E6567  # keeps these draws apart from other users of a sample's key
+OTHER = {"video": "audio", "audio": "video"}
+
+
+def published_video() -> VideoView:
+    """Return half a second at 16 frames per second, 224 pixels cut from 256."""
+    return VideoView(frames=8, fps=16.0, size=224, margin=256 / 224)
+
+
+def published_audio() -> AudioView:
+    """Return two seconds at 24 kHz as 200 x 257 decibels, each bin by the data's statistics."""
+    return AudioView(
+        seconds=2.0, sample_rate=24000, layout="spectrogram", n_fft=512, hop=240, window=512, normalise="statistics"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVIDSettings:
+    """Settings of AVID; the defaults are the released ones, Cross."""
+
+    video: VideoView = field(default_factory=published_video)
+    audio: AudioView = field(default_factory=published_audio)
+    video_encoder: str = "r2plus1d-18"
+    audio_encoder: str = "conv2d"
+    hidden: tuple[int, ...] = (512, 512)  # hidden layers of each head; none: a linear head
+    head_batchnorm: bool = False
+    embedding: int = 128
+    cross: float = 1.0  # weight of the terms against the other view's memory
+    within: float = 0.0  # weight of the terms against the own view's memory; Joint: 1
+    temperature: float = 0.07
+    negatives: int = 1024  # memory rows per anchor
+    momentum: float = 0.5  # of the memory rows
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or self.negatives < 1 or not 0 <= self.momentum <= 1:
+            raise ValueError("avid needs temperature > 0, negatives >= 1 and momentum between 0 and 1")
+        if min(self.cross, self.within) < 0 or self.cross + self.within == 0:
+            raise ValueError("cross and within are weights: neither below 0 and not both 0")
+
+    @classmethod
+    def tiny(cls) -> AVIDSettings:
+        """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
+        return cls(
+            video=TINY_VIDEO,
+            audio=TINY_AUDIO,
+            video_encoder="video-tiny",
+            audio_encoder="audio-tiny",
+            hidden=(256,),
+            head_batchnorm=True,
+        )
+
+
+class AVID(Method):
+    """Two encoders, two heads, two memories that every process updates in the same way, and the normaliser z.
+
+    State under another number of processes: replicate. `z` is a scalar buffer, -1 until the first batch has set it.
+    """
+
+    about = About(
+        slug="avid",
+        title="AVID: audio-visual instance discrimination (Cross, Self, Joint)",
+        paper="Morgado, Vasconcelos & Misra, CVPR 2021; arXiv 2004.12943",
+        family="instance",
+        state="verified: losses, normaliser, gradients and memories equal values of the official code",
+    )
+    Settings = AVIDSettings
+    settings: AVIDSettings
+    coupling: Coupling = "bank"
+    z: Tensor
+
+    def __init__(self, settings: AVIDSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.settings, self.facts = settings, facts
+        if facts.rows < 2:
+            raise UsageError(f"{self.about.slug} needs at least 2 recordings, found {facts.rows}")
+        self.views = {"video": settings.video, "audio": settings.audio}
+        encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
+        self.encoders = nn.ModuleDict(encoders)
+        self.projectors = nn.ModuleDict(
+            {
+                name: mlp((encoder.dim, *settings.hidden, settings.embedding), batchnorm=settings.head_batchnorm)
+                for name, encoder in encoders.items()
+            }
+        )
+        self.banks = nn.ModuleDict(
+            {
+                name: MemoryBank(facts.rows, settings.embedding, settings.momentum, seed)
+                for seed, name in enumerate(self.views)
+            }
+        )
+        self.register_buffer("z", torch.tensor(-1.0))
+        # Embeddings that the memories take in after the optimiser step: one entry per forward pass in training.
+        self._pending: list[tuple[Tensor, dict[str, Tensor]]] = []
+
+    def forward(self, batch: Batch) -> Step:
+        """Return the loss of the samples that have both views; parts: every scored term by name, such as v2a, and z."""
+        batch = complete(batch, self.views)
+        if not enough(batch, 2 if self.settings.head_batchnorm else 1):
+            return Step(idle_loss(self))
+        z = {name: unit(self.projectors[name](self.encoders[name](batch.views[name]))) for name in self.views}
+        loss, parts = self.criterion(z, batch)
+        embeddings = {name: value.detach() for name, value in z.items()}
+        if self.training:
+            self._pending.append((batch.row, embeddings))
+        return Step(loss, parts, embeddings)
+
+    def criterion(self, embeddings: dict[str, Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts from unit embeddings (N, D) of both views."""
+        rows = self.bank("video").draw(make_key(batch.key, _NEGATIVES), batch.row, self.settings.negatives)
+        own = batch.row[:, None]
+        losses, parts = [], {}
+        for kind, weight in (("cross", self.settings.cross), ("within", self.settings.within)):
+            if not weight:
+                continue
+            for view, query in embeddings.items():
+                memory = OTHER[view] if kind == "cross" else view
+                term = self.noise_contrastive(query, memory, own, rows)
+                parts[f"{view[0]}2{memory[0]}"] = mean_over_world(term.detach())
+                losses.append(term * (weight / (2 * (self.settings.cross + self.settings.within))))
+        return mean_over_world(torch.stack(losses).sum(0)), {**parts, "z": self.z.clone()}
+
+    def noise_contrastive(self, query: Tensor, memory: str, positive: Tensor, negative: Tensor) -> Tensor:
+        """Return NCE (N,) of query (N, D) against rows `positive` (N, P) and `negative` (N, K) of a view's memory.
+
+        The first call in training sets z; in evaluation an unset z is estimated and forgotten.
+        """
+        count = positive.shape[1]
+        scores = self.bank(memory).scores(query, torch.cat([positive, negative], 1)) / self.settings.temperature
+        true, drawn = scores[:, :count], scores[:, count:]
+        z = self.z
+        if float(z) < 0:
+            z = z.new_tensor(estimate_z(drawn))
+            if self.training:
+                self.z.copy_(z)
+        return nce(true, drawn, z)
+
+    def bank(self, view: str) -> MemoryBank:
+        """Return the memory of a view."""
+        return cast(MemoryBank, self.banks[view])
+
+    def after_step(self) -> None:
+        """Let the memories take in the embeddings of the step's forward passes, in their order."""
+        for row, embeddings in self._pending:
+            for name in self.views:
+                self.bank(name).update(row, embeddings[name])
+        self._pending.clear()
+
+    def negatives(self, global_batch: int) -> int:
+        """Return K: it does not depend on the batch."""
+        return self.settings.negatives
+
+    def example_batch(self, size: int, seed: int) -> Batch:
+        """Return made-up model views."""
+        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
