@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -32,22 +33,39 @@ def read_frames(media: Media, cut: VideoCut) -> Tensor:
     """
     if media.video is None:
         raise media.error("no-video", "a picture was asked for, and the file has sound only")
-    times = [t + media.origin for t in cut.times]
-    frames = shown_frames(media, times)
-    convert = _Converter(media, cut)
-    out = torch.empty(cut.count, cut.size, cut.size, 3, dtype=torch.uint8)
-    done: dict[int, int] = {}
-    for k, frame in enumerate(frames):
-        if id(frame) in done:
-            out[k] = out[done[id(frame)]]
-        else:
-            out[k] = torch.from_numpy(convert(frame))
-            done[id(frame)] = k
+    scaled = _Scaler(media, cut.size)
+    pictures = shown_frames(
+        media, [t + media.origin for t in cut.times], lambda frame: square(scaled(frame), cut.size, cut.window)
+    )
+    out = torch.stack([torch.from_numpy(picture) for picture in pictures])
     return out.permute(3, 0, 1, 2).contiguous()
 
 
-def shown_frames(media: Media, times: list[float]) -> list[Any]:
-    """Return the frame shown at each of the stream seconds `times`; repeated frames are the same object."""
+def read_whole_frames(media: Media, start: float, count: int, fps: float, size: int) -> list[NDArray[np.uint8]]:
+    """Decode `count` frames at `fps` from second `start`, uncropped: uint8 (H, W, 3), RGB, short side `size`.
+
+    Repeated frames are the same array. `square` cuts from them exactly what `read_frames` returns.
+
+    Raises:
+        MediaError: as `read_frames`.
+    """
+    if media.video is None:
+        raise media.error("no-video", "a picture was asked for, and the file has sound only")
+    return shown_frames(media, [start + media.origin + k / fps for k in range(count)], _Scaler(media, size))
+
+
+def square(picture: Any, size: int, window: float) -> Any:
+    """Return the square of side `size` of a picture (H, W, ...), at fraction `window` of its room."""
+    top = round((picture.shape[0] - size) * window)
+    left = round((picture.shape[1] - size) * window)
+    return picture[top : top + size, left : left + size]
+
+
+def shown_frames(media: Media, times: list[float], convert: Callable[[Any], Any] = lambda frame: frame) -> list[Any]:
+    """Return the frame shown at each of the stream seconds `times`; repeated frames are the same object.
+
+    `convert` is applied to each as soon as it is decoded, so that many small pictures of large frames fit in memory.
+    """
     try:
         packets, ended = _packets(media, times[0], times[-1])
         stamped = all(p.pts is not None for p in packets)
@@ -55,11 +73,11 @@ def shown_frames(media: Media, times: list[float]) -> list[Any]:
             stamps = sorted(p.pts for p in packets)
             _check_inside(media, packets, times[0], ended)
             wanted = _shown(stamps, [_ticks(t, media.video) for t in times])
-            found = _decode(media, packets, set(wanted), media.video.codec_context.name in _SKIPPABLE)
+            found = _decode(media, packets, set(wanted), media.video.codec_context.name in _SKIPPABLE, convert)
             if all(stamp in found for stamp in wanted):
                 return [found[stamp] for stamp in wanted]
         # Timestamps that are missing or that the decoder changes: decode everything and go by the frames' own.
-        found = _decode(media, _packets(media, times[0], times[-1])[0], None, False)
+        found = _decode(media, _packets(media, times[0], times[-1])[0], None, False, convert)
     except av.error.FFmpegError as error:
         raise media.error("undecodable", f"picture near {times[0] - media.origin:.3f} s: {error}") from error
     if not found:
@@ -123,8 +141,10 @@ def _check_inside(media: Media, packets: list[Any], first: float, ended: bool) -
         raise media.error("outside", message)
 
 
-def _decode(media: Media, packets: list[Any], wanted: set[int] | None, skip: bool) -> dict[int, Any]:
-    """Decode packets and return timestamp -> frame of the wanted ones (of all, for None).
+def _decode(
+    media: Media, packets: list[Any], wanted: set[int] | None, skip: bool, convert: Callable[[Any], Any]
+) -> dict[int, Any]:
+    """Decode packets and return timestamp -> converted frame of the wanted ones (of all, for None).
 
     With `skip`, frames that are not wanted and to which no other refers are not decoded.
     """
@@ -142,7 +162,7 @@ def _decode(media: Media, packets: list[Any], wanted: set[int] | None, skip: boo
                 if frame.is_corrupt:
                     time = float(stamp * frame.time_base) - media.origin
                     raise media.error("undecodable", f"the picture at {time:.3f} s is damaged")
-                found[stamp] = frame
+                found[stamp] = convert(frame)
     context.skip_frame = "DEFAULT"
     return found
 
@@ -154,16 +174,16 @@ def displayed_size(media: Media, frame: Any) -> tuple[int, int]:
     return (frame.height, width) if round(frame.rotation / 90) % 2 else (width, frame.height)
 
 
-class _Converter:
-    """Scales, turns and crops frames; one scaler for all frames of a cut."""
+class _Scaler:
+    """Scales frames so that their short side is `size`, and turns them upright; one scaler for all frames of a cut."""
 
-    def __init__(self, media: Media, cut: VideoCut) -> None:
-        self.media, self.cut = media, cut
+    def __init__(self, media: Media, size: int) -> None:
+        self.media, self.size = media, size
         self.reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> NDArray[np.uint8]:
-        """Return (size, size, 3)."""
-        size, turns = self.cut.size, round(frame.rotation / 90) % 4
+        """Return the whole picture (H, W, 3)."""
+        size, turns = self.size, round(frame.rotation / 90) % 4
         width, height = displayed_size(self.media, frame)
         scale = size / min(width, height)
         width, height = max(size, round(width * scale)), max(size, round(height * scale))
@@ -173,7 +193,4 @@ class _Converter:
         picture = self.reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=Interpolation.BILINEAR
         ).to_ndarray()
-        picture = np.rot90(picture, turns) if turns else picture
-        top = round((picture.shape[0] - size) * self.cut.window)
-        left = round((picture.shape[1] - size) * self.cut.window)
-        return np.ascontiguousarray(picture[top : top + size, left : left + size])
+        return np.ascontiguousarray(np.rot90(picture, turns) if turns else picture)
