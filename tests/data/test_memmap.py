@@ -82,3 +82,17 @@ def test_views_must_be_what_was_stored(tmp_path):
         MemmapSource(tmp_path)
     with pytest.raises(UsageError, match="already exists"):
         fill(Numbers(4), folder)
+
+
+def test_what_all_cuts_have_alike_is_stored_once(tmp_path):
+    folders = [fill(Numbers(150), tmp_path / name, cuts=2, once=once) for name, once in (("a", ()), ("b", ["video"]))]
+    twice, once = (MemmapSource(folder) for folder in folders)
+    sizes = [(folder / "video.npy").stat().st_size for folder in folders]
+    assert sizes[0] - sizes[1] == 150 * 3 * 4 * 16 * 16
+    row = torch.arange(150)
+    key = sample_keys(1, 0, row)
+    for name in VIEWS:
+        assert once.read(row, key).views[name].equal(twice.read(row, key).views[name])
+        assert once.read_window(row, 1, 2).views[name].equal(twice.read_window(row, 1, 2).views[name])
+    with pytest.raises(UsageError, match="cuts of 'audio' differ"):
+        fill(Numbers(150), tmp_path / "c", cuts=2, once=["audio"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from coview.cli.memory import PeakMemory
 from coview.cli.output import Output
 from coview.errors import CoviewError, UsageError
 
@@ -61,28 +61,28 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"{out} is not empty; choose another folder with -o, or remove it")
     out.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes started below: two run at a time, one core each
-    output.say(f"1/5  A world: pictures of digits and spoken-like sounds that share nothing but the class ({WORLD})")
-    # In a process of its own, beside the writing of files: what rendering takes is given back before training.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
-        world = beside.submit(make_world, out)
-        queries = make_clips(out, output)
-        world.result()
-    output.say("2/5  Learning: xID on true pairs; beside it the same on shuffled pairs, and a supervised ceiling")
-    before = resident_now()
-    learn(out, arguments.seed, output)
-    together = before + 2 * peak_resident(resource.RUSAGE_CHILDREN)  # two runs at a time; later this process is alone
-    output.say("3/5  Measuring on handwriting and speakers that training has not seen")
-    results, model = measure(out, arguments.seed, output)
-    output.say(f"4/5  Searching {INDEXED} MP4 files with the sound and the picture of {ASKED} others")
-    searches, found = search_files(out, model, queries)
-    output.say("5/5  Writing the page")
-    page = write_page(out, model, [*results, *found])
+    with PeakMemory(at_once=2) as memory:
+        output.say(f"1/5  A world: digits to see and to hear that share nothing but the class ({WORLD})")
+        # In processes of their own: what they take is given back, and this one stays small until it measures.
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as beside:
+            steps = [beside.submit(prepare, out, arguments.seed), beside.submit(make_clips, out)]
+            for step in steps:
+                step.result()
+        output.say("2/5  Learning: xID on true pairs; beside it the same on shuffled pairs, and a supervised ceiling")
+        learn(out, output)
+        output.say("3/5  Measuring on handwriting and speakers that training has not seen")
+        results, model = measure(out, arguments.seed, output)
+        output.say(f"4/5  Searching {INDEXED} MP4 files with the sound and the picture of {ASKED} others")
+        searches, found = search_files(out, model)
+        output.say("5/5  Writing the page")
+        page = write_page(out, model, [*results, *found])
     result = {
         "world": WORLD,
         "seed": arguments.seed,
         "clips_written": INDEXED + ASKED,
         "seconds": round(time.perf_counter() - started, 1),
-        "peak_memory_gb": round(max(together, peak_resident(resource.RUSAGE_SELF)), 2),
+        "peak_memory_gb": round(memory.gigabytes, 2),
+        "peak_memory_is": memory.measure,
         "report": str(page),
         "searches": searches,
         "results": [measurement.row() for measurement in (*results, *found)],
@@ -110,9 +110,11 @@ def run_settings(out: Path, name: str, seed: int) -> RunSettings:
 
     own = method_settings()
     supervised = name == "supervised-av"
+    # A classifier for each view: with joined features the sound alone solves the task, and the picture learns little.
+    ceiling = replace(SupervisedAVSettings.tiny(), video=own.video, audio=own.audio, fusion="per-view")
     return RunSettings(
         method="supervised-av" if supervised else "xid",
-        method_settings=replace(SupervisedAVSettings.tiny(), video=own.video, audio=own.audio) if supervised else own,
+        method_settings=ceiling if supervised else own,
         collection=str(out / "world" / "train"),
         seed=seed,
         shuffled=name == "shuffled",
@@ -123,50 +125,50 @@ def run_settings(out: Path, name: str, seed: int) -> RunSettings:
     )
 
 
-def make_world(out: Path) -> None:
-    """Render the training and test clips once, as memory-mapped arrays; training clips in both phases of the frames."""
+def prepare(out: Path, seed: int) -> None:
+    """Write the settings of the runs, and render the training and test clips once, as memory-mapped arrays."""
     from coview.data.memmap import fill
     from coview.data.open import open_source
+    from coview.settings import dump_yaml
+    from coview.training.settings import run_to_dict
 
+    for name in EPOCHS:
+        dump_yaml(run_to_dict(run_settings(out, name, seed)), out / f"{name}.yaml")
     own = method_settings()
     views: dict[str, ViewSpec] = {"video": own.video, "audio": own.audio}
-    fill(open_source(WORLD, views, split="train"), out / "world" / "train", cuts=2)
+    # Pictures in both phases of the frames; the sound is as long as the clip.
+    fill(open_source(WORLD, views, split="train"), out / "world" / "train", cuts=2, once=["audio"])
     fill(open_source(WORLD, views, split="test"), out / "world" / "test", placing="even")
 
 
-def make_clips(out: Path, output: Output) -> list[Path]:
-    """Write MP4 files of unseen clips, index most of them, and return the others, which ask."""
+def make_clips(out: Path) -> None:
+    """Write MP4 files of unseen clips, and index most of them; the others will ask."""
     from coview.data.index import index_source
     from coview.data.synthetic import parse_world
     from coview.data.synthetic.export import write_mp4
 
     manifest = write_mp4(parse_world(WORLD, "test", INDEXED, 0), out / "media" / "indexed")
     write_mp4(parse_world(WORLD, "test", ASKED, 1), out / "media" / "asked")
-    with output.steps() as progress:
+    with Output().steps() as progress:
         collection = index_source(str(manifest), out / "collection", workers=0, progress=progress)
     if len(collection) != INDEXED:
         raise CoviewError(f"{out / 'collection'}: {len(collection)} of {INDEXED} written clips could be indexed")
-    return sorted((out / "media" / "asked").glob("*.mp4"))
 
 
-def learn(out: Path, seed: int, output: Output) -> None:
+def learn(out: Path, output: Output) -> None:
     """Train all three runs, two at a time: the true pairs, and beside them the control and then the ceiling."""
-    from coview.settings import dump_yaml
-    from coview.training.settings import run_to_dict
 
-    def start(name: str, log: IO[bytes] | None) -> subprocess.Popen[bytes]:
-        settings = run_settings(out, name, seed)
-        dump_yaml(run_to_dict(settings), out / f"{name}.yaml")
-        words = ["pretrain", settings.method, "--settings", str(out / f"{name}.yaml"), "-o", str(out / name)]
+    def start(name: str, method: str, log: IO[bytes] | None) -> subprocess.Popen[bytes]:
+        words = ["pretrain", method, "--settings", str(out / f"{name}.yaml"), "-o", str(out / name)]
         return subprocess.Popen([sys.executable, "-m", "coview", *words], stdout=log or subprocess.DEVNULL, stderr=log)
 
     with (out / "beside.log").open("wb") as log:
-        running = {"shuffled": start("shuffled", log), "xid": start("xid", None)}
+        running = {"shuffled": start("shuffled", "xid", log), "xid": start("xid", "xid", None)}
         try:
             finish("xid", running["xid"], out)
             output.say("     the control and the ceiling are still learning")
             finish("shuffled", running["shuffled"], out)
-            running["supervised-av"] = start("supervised-av", log)
+            running["supervised-av"] = start("supervised-av", "supervised-av", log)
             finish("supervised-av", running["supervised-av"], out)
         finally:
             for process in running.values():
@@ -203,7 +205,7 @@ def measure(out: Path, seed: int, output: Output) -> tuple[list[Measurement], Mo
     return [*results, *statistics_rows(WORLD)], models["xid"]
 
 
-def search_files(out: Path, model: Model, queries: list[Path]) -> tuple[list[dict[str, Any]], list[Measurement]]:
+def search_files(out: Path, model: Model) -> tuple[list[dict[str, Any]], list[Measurement]]:
     """Ask the collection of MP4 files with each query's sound for pictures, and with its picture for sounds.
 
     Returns every answer, and the share of queries whose first answer has their class.
@@ -224,6 +226,7 @@ def search_files(out: Path, model: Model, queries: list[Path]) -> tuple[list[dic
         raise CoviewError("the demo runs in one process; start it without torchrun")
     truth = {line["path"]: line["label"] for line in read_manifest(out / "media" / "asked" / "manifest.jsonl")}
     labels = {recording.id: recording.label for recording in collection.recordings}
+    queries = sorted((out / "media" / "asked").glob("*.mp4"))
     embedded = model.embed(queries)
     answers: list[dict[str, Any]] = []
     shares: list[Measurement] = []
@@ -261,16 +264,3 @@ def describe(searches: list[dict[str, Any]]) -> list[str]:
         found = " ".join(hit["label"] for hit in answer["hits"])
         lines.append(f"  {answer['from']} of a {answer['label']} ({Path(answer['query']).name}) -> {found}")
     return [*lines, ""]
-
-
-def peak_resident(who: int) -> float:
-    """Return the most memory that this process (RUSAGE_SELF) or one it started has held so far, in GB."""
-    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
-def resident_now() -> float:
-    """Return the memory that this process holds now, in GB; its peak where the system does not tell."""
-    table = Path("/proc/self/statm")
-    if not table.is_file():
-        return peak_resident(resource.RUSAGE_SELF)
-    return int(table.read_text().split()[1]) * resource.getpagesize() / 1e9
