@@ -86,7 +86,7 @@ def test_every_encoder(name):
     torch.manual_seed(0)
     video = name in VIDEO
     encoder = build_video(name) if video else build_audio(name)
-    x = torch.randn(2, 3, 4, 32, 32) if video else torch.randn(2, 1, 40, 32)
+    x = torch.randn(2, 3, 4, 32, 32) if video else torch.randn(2, 1, 64 if name == "audio-speech-64" else 40, 32)
     features = encoder(x)
     assert features.shape == (2, encoder.dim)
     features.square().sum().backward()
@@ -125,3 +125,18 @@ def test_unknown_name_suggests_the_nearest():
         build_video("r2plus1d18")
     with pytest.raises(UsageError, match="conv2d"):
         build_audio("vgg")
+
+
+def test_padding_of_speech_is_not_pooled():
+    """Frames of zeros behind the sound: no map has anything there, and means and maxima are those of the sound."""
+    torch.manual_seed(0)
+    encoder = build_audio("audio-speech").eval()
+    x = torch.zeros(2, 1, 40, 32)
+    x[0, ..., :12] = torch.randn(1, 40, 12)
+    maps = encoder.feature_maps(x)
+    assert not maps["conv4"][0, ..., 3:].any() and not maps["conv1"][0, ..., 6:].any()
+    sound = maps["conv4"][0, :, 0, :3]
+    torch.testing.assert_close(encoder(x)[0], torch.cat([sound.mean(1), sound.amax(1)]))
+    assert not encoder(x)[1].any()
+    x[0, ..., :12] += 5  # the level of the sound, not of the padding
+    torch.testing.assert_close(encoder(x)[0], torch.cat([sound.mean(1), sound.amax(1)]), rtol=1e-4, atol=1e-5)
