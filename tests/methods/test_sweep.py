@@ -20,6 +20,9 @@ FACTS = Facts(rows=40, classes=4)
 HARD = HardNegatives(start_epoch=0, nearest=8, between=6, towards=4)
 CASES = {slug: (slug, {}) for slug in METHODS} | {
     "supervised-av per-view": ("supervised-av", {"fusion": "per-view"}),
+    "infonce sound and caption": ("infonce", {"views": ("audio", "text"), "positives": "label"}),
+    "infonce two clips": ("infonce", {"views": ("video", "video_later")}),
+    "vicreg picture and caption": ("vicreg", {"views": ("video", "text")}),
     "xid in-batch": ("xid", {"variant": "in-batch"}),
     "xid labels": ("xid", {"variant": "in-batch", "positives": "label"}),
     "avid joint": ("avid", {"within": 1.0}),
@@ -46,7 +49,7 @@ def make(case, seed=0):
 
 def draw(method, size=8, seed=0, dtype=torch.float32):
     batch = method.example_batch(size, seed)
-    views = {name: view.to(dtype) for name, view in batch.views.items()}
+    views = {name: view.to(dtype) if view.is_floating_point() else view for name, view in batch.views.items()}
     # Two clips of one recording in a batch, and a collection's rows in no order.
     row = torch.tensor([5, 0, 7, 1, 5, 30, 2, 3])[:size]
     return dataclasses.replace(batch, views=views, row=row, epoch=1, epochs=3)
@@ -59,7 +62,7 @@ def without(batch, fill=0.0):
     present[first][1] = present[last][4] = present[last][5] = False
     views = {name: view.clone() for name, view in batch.views.items()}
     for name, view in views.items():
-        view[~present[name]] = fill
+        view[~present[name]] = fill if view.is_floating_point() else 7
     return dataclasses.replace(batch, views=views, present=present)
 
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from coview.encoders.base import Encoder
 from coview.errors import UsageError
 
+_STRIDES = (2, 1, 2, 1)
+
 
 class CharacterText(Encoder):
     """Four convolutions of five letters over character codes int64 (B, L), 0 after the end; mean and maximum over L.
@@ -29,7 +31,7 @@ class CharacterText(Encoder):
         self.dim = 4 * width
         self.embedding = nn.Embedding(codes, 48, padding_idx=0)
         channels = 48
-        for name, out, stride in zip(self.stages, (width, width, 2 * width, 2 * width), (2, 1, 2, 1), strict=True):
+        for name, out, stride in zip(self.stages, (width, width, 2 * width, 2 * width), _STRIDES, strict=True):
             self.add_module(name, nn.Conv1d(channels, out, 5, stride, 2))
             self.add_module(f"{name}_norm", nn.LayerNorm(out))
             channels = out
@@ -40,9 +42,9 @@ class CharacterText(Encoder):
         there[:, :, 0] = True  # an empty caption is one place of nothing
         x = self.embedding(x).transpose(1, 2) * there
         maps = {}
-        for name in self.stages:
+        for name, stride in zip(self.stages, _STRIDES, strict=True):
             x = self.get_submodule(name)(x)
-            there = there[:, :, :: self.get_submodule(name).stride[0]]
+            there = there[:, :, ::stride]
             x = self.get_submodule(f"{name}_norm")(x.transpose(1, 2)).transpose(1, 2)
             x = nn.functional.gelu(x) * there
             maps[name] = x[:, :, None]

@@ -19,6 +19,8 @@ METHODS: dict[str, str] = {
     "av-vicreg": "coview.methods.av_vicreg:AVVICReg",
     "vicreg-video": "coview.methods.vicreg_video:VICRegVideo",
     "avid": "coview.methods.avid:AVID",
+    "infonce": "coview.methods.infonce:InfoNCE",
+    "vicreg": "coview.methods.vicreg:VICReg",
     "supervised-av": "coview.methods.supervised_av:SupervisedAV",
 }
 
