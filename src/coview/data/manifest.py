@@ -16,15 +16,16 @@ from coview.data.collection import SPLITS
 from coview.errors import UsageError
 
 EXTENSIONS = (".csv", ".jsonl", ".parquet")
-COLUMNS = ("path", "id", "label", "split", "caption", "group", "start", "end")
+COLUMNS = ("path", "id", "label", "split", "caption", "group", "flags", "start", "end")
 _MOST = 20  # problems listed in one message
 
 
 def make_manifest(manifest: Path) -> Made:
     """Return an item per row; relative paths start from the manifest's own folder.
 
-    Column `path` is required, `id`, `label`, `split`, `caption`, `group`, `start` and `end` (s) are optional, empty
-    cells mean "not given". Other columns are kept out; the report's `unused_columns` lists them.
+    Column `path` is required, `id`, `label`, `split`, `caption`, `group`, `flags`, `start` and `end` (s) are optional,
+    empty cells mean "not given". Flags are a list, or words between spaces; "nomirror" keeps augmentation from
+    exchanging left and right. Other columns are kept out; the report's `unused_columns` lists them.
 
     Raises:
         UsageError: the file cannot be parsed, has no path column or no row, or rows have wrong values; lists them.
@@ -81,5 +82,7 @@ def _item(row: Mapping[str, Any], where: str, problems: list[str]) -> Item:
         )
     if len(problems) > before:
         return Item(path=Path())
+    flags = given.pop("flags", ())
     words: dict[str, Any] = {name: str(given[name]) for name in given if name not in ("path", "start", "end")}
+    words["flags"] = tuple(map(str, flags.split() if isinstance(flags, str) else flags))
     return Item(path=Path(str(given["path"])), start=span.get("start"), end=span.get("end"), **words)

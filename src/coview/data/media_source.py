@@ -17,7 +17,7 @@ from coview.media.cuts import AudioCut, VideoCut
 from coview.media.decode import read_clips
 from coview.randomness import integers, uniform
 
-_DTYPES = {"video": torch.uint8, "audio": torch.float32, "text": torch.int64}
+_DTYPES = {"video": torch.uint8, "image": torch.uint8, "audio": torch.float32, "text": torch.int64}
 _ATTEMPTS = 8  # recordings tried for one sample before giving up: a disk that is gone must not look like bad luck
 _WINDOW, _REPLACE, _PLACE = 100, 200, 300  # streams of a sample's key; one per view or attempt from each number on
 
@@ -72,6 +72,7 @@ class MediaSource:
         self.ids = self._recordings.ids
         number = {name: index for index, name in enumerate(self.classes)}
         self.labels = torch.tensor([number.get(label, -1) for label in self._recordings.column("label")])
+        self._mirrorable = torch.tensor(["nomirror" not in flags for flags in self._recordings.column("flags")])
         self.short = {
             name: torch.tensor([_is_short(recording, view) for recording in self._recordings])
             for name, view in self.views.items()
@@ -106,14 +107,14 @@ class MediaSource:
         """
         cuts, replaced = [], []
         for index in row.tolist():
-            recording = self._recordings[index]
+            recording, place, places = self._recording_at(index, window, count)
             starts = {
-                name: _window_start(self._span(recording, view), view, window, count)
+                name: _window_start(self._span(recording, view), view, place, places)
                 for name, view in self.views.items()
                 if _has(recording, view)
             }
             try:
-                cuts.append(self._cut(recording, starts, dict.fromkeys(starts, 0.5)))
+                cuts.append(self._cut(index, recording, starts, dict.fromkeys(starts, 0.5)))
             except MediaError as error:
                 cuts.append({})
                 replaced.append((index, error.reason))
@@ -123,17 +124,25 @@ class MediaSource:
         problems: list[tuple[int, str]] = []
         index = wanted
         for attempt in range(_ATTEMPTS):
-            recording = self._recordings[index]
+            recording = self._recording(index, key)
             starts = self._place(recording, key)
             names = list(self.views)
             window = {name: float(uniform(key, _WINDOW + names.index(name))) for name in starts}
             try:
-                return index, self._cut(recording, starts, window), problems
+                return index, self._cut(index, recording, starts, window), problems
             except MediaError as error:
                 problems.append((index, f"{error.reason}: {error.message}"))
                 index = int(integers(key, _REPLACE + attempt, len(self)))
         lines = "\n".join(f"  - {self.ids[index]}: {reason}" for index, reason in problems)
         raise DataProblemsError(f"{self.name}: {_ATTEMPTS} recordings in a row could not be read:\n{lines}")
+
+    def _recording(self, index: int, key: Tensor) -> Recording:
+        """Return the recording, or the part of it, that a sample is cut from."""
+        return self._recordings[index]
+
+    def _recording_at(self, index: int, window: int, count: int) -> tuple[Recording, int, int]:
+        """Return the recording, or the part of it, that a window lies in, and which of how many it is there."""
+        return self._recordings[index], window, count
 
     def _place(self, recording: Recording, key: Tensor) -> dict[str, float]:
         """Return where every view of a sample starts, for the views that the recording has."""
@@ -188,7 +197,7 @@ class MediaSource:
         return begin, max(begin, min(recording.end, recording.video_end if video else recording.audio_end))
 
     def _cut(
-        self, recording: Recording, starts: Mapping[str, float], window: Mapping[str, float]
+        self, index: int, recording: Recording, starts: Mapping[str, float], window: Mapping[str, float]
     ) -> dict[str, tuple[Tensor, float]]:
         """Read all views of one sample, opening its file once; view -> (tensor, start)."""
         order: list[str] = []
@@ -230,7 +239,14 @@ class MediaSource:
                 if name in cut:
                     views[name][index], start[name][index] = cut[name]
         return Batch(
-            views=views, row=row, key=key, start=start, present=present, label=self.labels[row], replaced=replaced
+            views=views,
+            row=row,
+            key=key,
+            start=start,
+            present=present,
+            label=self.labels[row],
+            mirrorable=self._mirrorable[row],
+            replaced=replaced,
         )
 
 

@@ -1,8 +1,8 @@
 """Small sets as memory-mapped arrays: cuts decoded once, then read at the speed of memory.
 
 A folder of one `.npy` array per view (uint8 frames, int16 sound, first dimension recordings x cuts, or recordings
-alone where all cuts are alike), `cuts.parquet`
-(one row per cut: id, row, cut, label, start and presence of every view) and `memmap.json`.
+alone where all cuts are alike), `cuts.parquet` (one row per cut: id, row, cut, label, whether it may be mirrored, start
+and presence of every view) and `memmap.json`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from coview.randomness import integers
 FORMAT = 1
 FULL_SCALE = 32767  # int16 value of a waveform's 1.0
 _PICK = 400  # stream of a sample's key that chooses the stored cut
-_DTYPES = {"video": np.uint8, "audio": np.int16, "text": np.int64, "features": np.float32}
+_DTYPES = {"video": np.uint8, "image": np.uint8, "audio": np.int16, "text": np.int64, "features": np.float32}
 _CHUNK = 128  # recordings between two notes of how far the filling is
 
 
@@ -144,6 +144,8 @@ class MemmapSource:
         self.labels = torch.tensor(table.column("label").to_pylist()[:: self.cuts], dtype=torch.int64)
         self._start = {name: torch.tensor(table.column(f"start/{name}").to_pylist()) for name in self.views}
         self._present = {name: torch.tensor(table.column(f"present/{name}").to_pylist()) for name in self.views}
+        kept = table.column("mirrorable").to_pylist() if "mirrorable" in table.column_names else [True] * len(table)
+        self._mirrorable = torch.tensor(kept[:: self.cuts], dtype=torch.bool)
         self._arrays: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -180,6 +182,7 @@ class MemmapSource:
             start={name: values[slot] for name, values in self._start.items()},
             present={name: values[slot] for name, values in self._present.items()},
             label=self.labels[row],
+            mirrorable=self._mirrorable[row],
         )
 
 
@@ -225,6 +228,7 @@ def _notes(source: Source, batch: Batch, cut: int) -> list[dict[str, Any]]:
     notes = []
     for index, row in enumerate(batch.row.tolist()):
         note: dict[str, Any] = {"id": source.ids[row], "row": row, "cut": cut, "label": int(batch.label[index])}
+        note["mirrorable"] = bool(batch.mirrorable[index])
         for name in source.views:
             note[f"start/{name}"] = float(batch.start[name][index])
             note[f"present/{name}"] = bool(batch.present[name][index])

@@ -66,5 +66,6 @@ class ShuffledPairs:
             views={name: pick(name).views[name] for name in batch.views},
             start={name: pick(name).start[name] for name in batch.start},
             present={name: pick(name).present[name] for name in batch.present},
+            mirrorable=batch.mirrorable & other.mirrorable,  # the other may lend a second picture
             replaced=[*batch.replaced, *other.replaced],
         )

@@ -33,10 +33,14 @@ class VideoView:
     margin: float = 1.15  # decoded side / model side: room for crops
     after: tuple[float, float] | None = None  # seconds after the sample's first picture clip, drawn uniformly
     normalise: Literal["imagenet", "clip"] = "imagenet"  # fixed statistics, or each clip by its own mean and deviation
+    area: tuple[float, float] | None = None  # share of the frame that a random crop takes; None: the augmentation's
+    of: str | None = None  # another crop of this view, which is cut and decoded once for both
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.fps <= 0 or self.size < 8 or self.margin < 1:
             raise ValueError("a video view needs frames >= 1, fps > 0, size >= 8 and margin >= 1")
+        if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
+            raise ValueError("area is a share of the frame: 0 < low <= high <= 1")
 
     @property
     def seconds(self) -> float:
@@ -65,6 +69,31 @@ class VideoView:
 
     def __str__(self) -> str:
         return f"{self.frames} frames at {self.fps:g} fps, {self.size} x {self.size} pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageView(VideoView):
+    """One picture: a frame of a recording, or a still.
+
+    Raw: uint8 (3, 1, decode_size, decode_size). Model: float32 (3, size, size), normalised.
+    """
+
+    stream: Literal["image"] = "image"  # type: ignore[assignment]
+    frames: int = 1
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames != 1:
+            raise ValueError("an image view has one frame; a video view has more")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one model view."""
+        return 3, self.size, self.size
+
+    def __str__(self) -> str:
+        return f"one picture, {self.size} x {self.size} pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +224,13 @@ class FeaturesView:
 
 
 ViewSpec = VideoView | AudioView | TextView | FeaturesView
-_KINDS: dict[str, type[Any]] = {"video": VideoView, "audio": AudioView, "text": TextView, "features": FeaturesView}
+_KINDS: dict[str, type[Any]] = {
+    "video": VideoView,
+    "image": ImageView,
+    "audio": AudioView,
+    "text": TextView,
+    "features": FeaturesView,
+}
 
 
 def read_view(fields: Mapping[str, Any]) -> ViewSpec:
@@ -204,6 +239,16 @@ def read_view(fields: Mapping[str, Any]) -> ViewSpec:
     if stream not in _KINDS:
         raise SettingsError([f"stream: expected one of {', '.join(_KINDS)}, found {stream!r}"])
     return cast(ViewSpec, from_dict(_KINDS[stream], fields))
+
+
+def cut_from(name: str, view: ViewSpec) -> str:
+    """Return the name of the raw view that a view is made of: its own, or that of the view it is a crop of."""
+    return view.of if isinstance(view, VideoView) and view.of else name
+
+
+def raw_views(views: Mapping[str, ViewSpec]) -> dict[str, ViewSpec]:
+    """Return the views that a source has to cut: crops of another view are made from its raw frames."""
+    return {name: view for name, view in views.items() if cut_from(name, view) == name}
 
 
 @dataclass(kw_only=True)
@@ -218,6 +263,8 @@ class Batch:
         start: name -> float64 (B,), where the view begins, in seconds of the recording's clock.
         present: name -> bool (B,).
         label: int64 (B,), -1 where the recording has no label.
+        mirrorable: bool (B,), False where left and right of the picture must stay: its mirror image means something
+            else (a letter, a hand).
         epoch, epochs: whole epochs passed, and planned; schedules inside a method read these.
         replaced: (row, reason) of every sample that could not be read and was replaced by another.
     """
@@ -228,6 +275,7 @@ class Batch:
     start: dict[str, Tensor] = field(default_factory=dict)
     present: dict[str, Tensor] = field(default_factory=dict)
     label: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    mirrorable: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool))
     epoch: int = 0
     epochs: int = 1
     replaced: list[tuple[int, str]] = field(default_factory=list)
@@ -237,6 +285,8 @@ class Batch:
             self.present.setdefault(name, torch.ones(len(self), dtype=torch.bool, device=self.row.device))
         if self.label.numel() == 0:
             self.label = torch.full_like(self.row, -1)
+        if self.mirrorable.numel() == 0:
+            self.mirrorable = torch.ones_like(self.row, dtype=torch.bool)
 
     def __len__(self) -> int:
         return self.row.shape[0]
@@ -255,6 +305,7 @@ class Batch:
             start=move(self.start),
             present=move(self.present),
             label=self.label.to(device, non_blocking=True),
+            mirrorable=self.mirrorable.to(device, non_blocking=True),
         )
 
     def select(self, index: Tensor | slice) -> Batch:
@@ -271,5 +322,6 @@ class Batch:
             start=pick(self.start),
             present=pick(self.present),
             label=self.label[index],
+            mirrorable=self.mirrorable[index],
             replaced=list(self.replaced),
         )

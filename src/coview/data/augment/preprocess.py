@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from coview.data.augment import audio, video
 from coview.data.augment.settings import AugmentSettings
-from coview.data.views import AudioView, Batch, VideoView, ViewSpec
+from coview.data.views import AudioView, Batch, ImageView, VideoView, ViewSpec, cut_from
 from coview.errors import UsageError
 from coview.randomness import make_key
 
@@ -40,34 +40,40 @@ class Preprocess(nn.Module):
     @torch.no_grad()
     def forward(self, batch: Batch, train: bool) -> Batch:
         """Return the batch with model views; `train` says whether to augment."""
-        views = {}
+        views, start, there = {}, dict(batch.start), dict(batch.present)
         for place, (name, spec) in enumerate(self.views.items()):
-            if name not in batch.views:
-                raise UsageError(f"the batch lacks the view {name!r}; it has {', '.join(batch.views) or 'none'}")
-            raw, present = batch.views[name], batch.present[name]
+            cut = cut_from(name, spec)
+            if cut not in batch.views:
+                raise UsageError(f"the batch lacks the view {cut!r}; it has {', '.join(batch.views) or 'none'}")
+            raw, present = batch.views[cut], batch.present[cut]
             key = make_key(batch.key, place) if train else None
             # Only what is there is computed on; the rest stays zero.
-            some = raw if bool(present.all()) else raw[present]
-            keys = key if key is None or some is raw else key[present]
-            made = self._model_view(name, some, spec, keys)
+            some, keys, mirrorable = raw, key, batch.mirrorable
+            if not bool(present.all()):
+                some, keys, mirrorable = raw[present], None if key is None else key[present], mirrorable[present]
+            made = self._model_view(name, some, spec, keys, mirrorable)
             if some is not raw:
                 whole = made.new_zeros(len(batch), *made.shape[1:])
                 whole[present] = made
                 made = whole
-            views[name] = made
-        return dataclasses.replace(batch, views=views)
+            views[name], there[name] = made, present
+            if cut in start:
+                start[name] = start[cut]
+        return dataclasses.replace(batch, views=views, start=start, present=there)
 
-    def _model_view(self, name: str, raw: Tensor, spec: ViewSpec, key: Tensor | None) -> Tensor:
+    def _model_view(self, name: str, raw: Tensor, spec: ViewSpec, key: Tensor | None, mirrorable: Tensor) -> Tensor:
         if isinstance(spec, VideoView):
-            return self._video(raw, spec, key)
+            made = self._video(raw, spec, key, mirrorable)
+            return made[:, :, 0] if isinstance(spec, ImageView) else made
         return self._audio(name, raw, spec, key) if isinstance(spec, AudioView) else raw
 
-    def _video(self, frames: Tensor, view: VideoView, key: Tensor | None) -> Tensor:
+    def _video(self, frames: Tensor, view: VideoView, key: Tensor | None, mirrorable: Tensor) -> Tensor:
         clips = frames.float() / 255
         if key is None:
             return video.normalise(video.centre_crop(clips, view.size), view.normalise)
-        clips = video.random_view(clips, view.size, key, self.augment)
-        clips = video.jitter_colours(clips, key, self.augment)
+        augment = self.augment if view.area is None else dataclasses.replace(self.augment, crop_area=view.area)
+        clips = video.random_view(clips, view.size, key, augment, mirrorable)
+        clips = video.blur(video.grey(video.jitter_colours(clips, key, augment), key, augment), key, augment)
         return video.disturb(video.normalise(clips, view.normalise), key, self.augment)
 
     def _audio(self, name: str, waveform: Tensor, view: AudioView, key: Tensor | None) -> Tensor:

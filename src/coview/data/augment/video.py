@@ -5,9 +5,11 @@ Every function takes one key per clip (int64 (B,)), so that a clip's look does n
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import conv2d, grid_sample, pad
 
 from coview.data.augment.settings import AugmentSettings
 from coview.randomness import normal, uniform
@@ -15,7 +17,7 @@ from coview.randomness import normal, uniform
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 # One stream of random numbers per purpose.
-_AREA, _RATIO, _PLACE, _FLIP, _SHIFT, _REVERSE, _ORDER, _FACTORS, _NOISE = range(100, 109)
+_AREA, _RATIO, _PLACE, _FLIP, _SHIFT, _REVERSE, _ORDER, _FACTORS, _NOISE, _JITTER, _COLOUR, _BLUR = range(100, 112)
 
 
 def centre_crop(frames: Tensor, size: int) -> Tensor:
@@ -24,11 +26,14 @@ def centre_crop(frames: Tensor, size: int) -> Tensor:
     return frames[..., top : top + size, left : left + size]
 
 
-def random_view(frames: Tensor, size: int, key: Tensor, augment: AugmentSettings) -> Tensor:
+def random_view(
+    frames: Tensor, size: int, key: Tensor, augment: AugmentSettings, mirrorable: Tensor | None = None
+) -> Tensor:
     """Crop, flip, shift and reverse clips (B, 3, T, H, W) in [0, 1] into (B, 3, T, size, size).
 
     The crop's area and shape are drawn as in Inception-style training (area uniform, log ratio uniform), cut to the
-    frame, and resampled bilinearly; a crop of the whole picture at its own size is exact.
+    frame, and resampled bilinearly; a crop of the whole picture at its own size is exact. Only clips that `mirrorable`
+    (bool (B,); None: all) allows are flipped.
     """
     if augment.reverse > 0:
         back = uniform(key, _REVERSE) < augment.reverse
@@ -50,6 +55,8 @@ def random_view(frames: Tensor, size: int, key: Tensor, augment: AugmentSettings
         steps = torch.floor(uniform(key, _SHIFT, 2) * (2 * augment.shift + 1)) - augment.shift
         x, y = x + steps[:, 0] * 2 / width, y + steps[:, 1] * 2 / height
     mirrored = uniform(key, _FLIP) < augment.flip
+    if mirrorable is not None:
+        mirrored = mirrored & mirrorable
     if augment.crop_area is None and not augment.shift:
         return torch.where(mirrored[:, None, None, None, None], frames.flip(-1), frames)
     line = (torch.arange(size, device=frames.device) * 2 + 1) / size - 1  # pixel centres, -1 to 1
@@ -71,12 +78,44 @@ def jitter_colours(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Ten
     order = uniform(key, _ORDER, 4).argsort(dim=1)
     operations = (_brightness, _contrast, _saturation, _hue)
     frames = frames.clone()
+    if augment.jitter < 1:
+        order = torch.where((uniform(key, _JITTER) < augment.jitter)[:, None], order, -1)
     for slot in range(4):
         for number, (operation, strength) in enumerate(zip(operations, strengths, strict=True)):
             chosen = (order[:, slot] == number).nonzero()[:, 0]
             if strength and chosen.numel():
                 amount = (draws[chosen, number] * strength)[:, None, None, None, None]
                 frames[chosen] = operation(frames[chosen], amount).clamp(0, 1)
+    return frames
+
+
+def grey(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
+    """Take the colour away from some clips (B, 3, T, H, W)."""
+    if not augment.grey:
+        return frames
+    chosen = uniform(key, _COLOUR) < augment.grey
+    return torch.where(chosen[:, None, None, None, None], _grey(frames).expand_as(frames), frames)
+
+
+def blur(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
+    """Blur some clips (B, 3, T, H, W) by a Gaussian of a deviation of their own; the edge is repeated."""
+    draws = uniform(key, _BLUR, 2)
+    chosen = (draws[:, 0] < augment.blur).nonzero()[:, 0]
+    if not chosen.numel():
+        return frames
+    sigma = _between(draws[chosen, 1], augment.blur_radius)
+    reach = min(math.ceil(3 * augment.blur_radius[1]), min(frames.shape[-2:]) - 1)
+    place = torch.arange(-reach, reach + 1, device=frames.device)
+    kernel = torch.exp(-0.5 * (place / sigma[:, None].clamp(min=1e-3)).square())
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    some = frames[chosen]
+    clips, channels, time, height, width = some.shape
+    flat = some.reshape(1, clips * channels * time, height, width)
+    weight = kernel.repeat_interleave(channels * time, 0)[:, None]
+    flat = conv2d(pad(flat, (reach, reach, 0, 0), "replicate"), weight[:, :, None, :], groups=flat.shape[1])
+    flat = conv2d(pad(flat, (0, 0, reach, reach), "replicate"), weight[:, :, :, None], groups=flat.shape[1])
+    frames = frames.clone()
+    frames[chosen] = flat.reshape(some.shape)
     return frames
 
 
