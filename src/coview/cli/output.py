@@ -9,16 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskID
 from rich.table import Table
+
+from coview.progress import progress_bar
 
 
 class Output:
@@ -40,16 +34,7 @@ class Output:
 
     def progress(self) -> Progress:
         """Return a progress bar that draws on stderr, and only on a terminal."""
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            disable=self.quiet or not self.console.is_terminal,
-        )
+        return progress_bar(self.console)
 
     @contextmanager
     def steps(self) -> Iterator[Callable[[str, int, int], None]]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from coview.progress import progress_bar
 
 LINE_SECONDS = 10.0  # between plain lines
 
@@ -23,15 +24,7 @@ class Display:
     def __init__(self, total: int, done: int, *, quiet: bool) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         self.total = total
-        self.bar = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            disable=quiet or not self.console.is_terminal,
-        )
+        self.bar = progress_bar(self.console)
         self.task = self.bar.add_task("steps", total=total, completed=done, note="")
         self._spoken = time.monotonic() - LINE_SECONDS
 
