@@ -105,6 +105,12 @@ class Method(nn.Module, ABC):
     def after_step(self) -> None:
         """Update what follows the optimiser step: a slow teacher, a bank, a queue."""
 
+    def finish(self, embed: Any) -> None:
+        """Fit, once after the last step, what the trained networks are read through, such as a linear map.
+
+        `embed(space)` yields the `evaluation.features.Features` of the whole source, the same on every process.
+        """
+
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Return optimiser groups; biases and normalisation parameters carry no weight decay."""
         decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]

@@ -134,6 +134,8 @@ def _steps(parts: Parts, first: int, stop: list[int]) -> Path:
         if done % train.watch_every == 0 or done == total:
             timings.write(done, {"seconds": elapsed, "samples_per_second": speed, "data_wait": wait})
         parts.display.step(done, _note(numbers["loss"], speed, wait))
+        if done == total:
+            method.finish(_embedder(parts))
         if signum or done % train.checkpoint_every == 0 or done == total:
             _save(parts, done)
         if signum:

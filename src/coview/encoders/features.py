@@ -1,0 +1,104 @@
+"""Networks of views that are vectors already, and the linear map that is fitted once the networks are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from coview.errors import UsageError
+
+Activation = Literal["relu", "sigmoid", "tanh"]
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+
+
+class FeatureEncoder(nn.Module):
+    """A multi-layer perceptron from a flattened view to `dim` numbers, linear at the end.
+
+    Args:
+        shape: of one view; any.
+        hidden: widths of the hidden layers; none makes it a linear map.
+        dim: length of the output.
+        activation: between the layers.
+    """
+
+    def __init__(self, shape: Sequence[int], hidden: Sequence[int], dim: int, activation: Activation = "relu") -> None:
+        super().__init__()
+        self.dim = dim
+        self.layers = perceptron((prod(shape), *hidden, dim), activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, dim) of a view (B, ...)."""
+        output: Tensor = self.layers(x.flatten(1))
+        return output
+
+
+class FeatureDecoder(nn.Module):
+    """The way back: a multi-layer perceptron from `dim` numbers to a view of the given shape."""
+
+    def __init__(self, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: Activation = "relu") -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.layers = perceptron((dim, *hidden, prod(shape)), activation)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return a view (B, *shape) of codes (B, dim)."""
+        output: Tensor = self.layers(z)
+        return output.reshape(len(z), *self.shape)
+
+
+class Narrowed(nn.Module):
+    """An encoder of raw views with a linear layer to `dim` numbers behind it."""
+
+    def __init__(self, encoder: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.dim, self.encoder = dim, encoder
+        self.narrow = nn.Linear(int(getattr(encoder, "dim")), dim)  # noqa: B009
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, dim) of a view (B, ...)."""
+        output: Tensor = self.narrow(self.encoder(x))
+        return output
+
+
+class FittedMap(nn.Module):
+    """(x - mean) W', which no gradient reaches: found in closed form, kept as buffers. At first it changes nothing.
+
+    Buffers `mean` (D,) and `weight` (K, D).
+    """
+
+    mean: Tensor
+    weight: Tensor
+
+    def __init__(self, wide: int, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.register_buffer("mean", torch.zeros(wide))
+        self.register_buffer("weight", torch.eye(dim, wide))
+
+    def set(self, mean: Tensor, weight: Tensor) -> None:
+        """Take mean (D,) and weights (D, K), as estimators yield them.
+
+        Raises:
+            UsageError: their shapes are others than those the map was made for.
+        """
+        if weight.T.shape != self.weight.shape or mean.shape != self.mean.shape:
+            raise UsageError(f"a map of {tuple(self.weight.shape)} was planned, found {tuple(weight.T.shape)}")
+        self.mean.copy_(mean)
+        self.weight.copy_(weight.T)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, K) of x (B, D)."""
+        return (x - self.mean.to(x.dtype)) @ self.weight.T.to(x.dtype)
+
+
+def perceptron(widths: Sequence[int], activation: Activation) -> nn.Sequential:
+    """Build linear layers through `widths`, with an activation between them and none at the end."""
+    layers: list[nn.Module] = []
+    for wide, out in pairwise(widths):
+        layers += [nn.Linear(wide, out), _ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
