@@ -1,4 +1,4 @@
-"""Opening a source by name: a collection, a memory-mapped set, or a procedural world."""
+"""Opening a source by name: a collection, a prepared copy of one, a memory-mapped set, or a procedural world."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from coview.data.collection import Collection, Split
 from coview.data.media_source import MediaSource
 from coview.data.memmap import MemmapSource
+from coview.data.shards.layout import CARD
+from coview.data.shards.read import ShardSource
 from coview.data.shuffle import ShuffledPairs
 from coview.data.source import Source
 from coview.data.synthetic import COUNTS, is_world, parse_world
-from coview.data.views import ViewSpec
+from coview.data.views import ViewSpec, raw_views
 from coview.errors import UsageError
 
 
@@ -28,7 +30,8 @@ def open_source(
     Args:
         name: a collection's folder; a memory-mapped set's folder; or a world: "digits-av" or "objects-av", where the
             level or the shared factors may follow a colon ("digits-av:C", "objects-av:object+action").
-        views: what is cut; None means the world's own or the stored views (a collection has none).
+        views: what is cut; None means the world's own or the stored views (a collection has none). Crops of
+            another view are left to `Preprocess`.
         split: the part of a collection (see `Collection.select`), or of a world ("train" for None); a memory-mapped
             set is one part already.
         seed: of a world's clips and of the shuffling.
@@ -37,7 +40,7 @@ def open_source(
     Raises:
         UsageError: there is no such source, or it cannot be cut this way.
     """
-    source = _open(name, views, split, seed)
+    source = _open(name, raw_views(views) if views else views, split, seed)
     return ShuffledPairs(source, seed) if shuffled else source
 
 
@@ -45,6 +48,8 @@ def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, 
     folder = Path(name)
     if (folder / "memmap.json").is_file():
         return MemmapSource(folder, views)
+    if (folder / CARD).is_file():
+        return ShardSource(folder, views, split)
     if (folder / "collection.json").is_file():
         if not views:
             raise UsageError(f"{name}: say which views to cut from a collection")
@@ -53,6 +58,6 @@ def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, 
         return parse_world(name, split or "train", seed=seed, views=views)
     if folder.is_dir():
         raise UsageError(
-            f"{name}: neither a collection nor a memory-mapped set; make one by `coview index {name} -o NAME`"
+            f"{name}: neither a collection, a prepared copy nor a memory-mapped set; make one by `coview index {name} -o NAME`"
         )
     raise UsageError(f"{name}: neither a folder that exists nor a world ({', '.join(COUNTS)})")

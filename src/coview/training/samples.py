@@ -26,7 +26,8 @@ def write_samples(folder: Path, views: Mapping[str, ViewSpec], raw: Batch, model
     for name, spec in views.items():
         values = model.views[name][:SHOWN].float().cpu()
         if isinstance(spec, VideoView):
-            rows = [torch.cat(list(_stretch(clip).unbind(1)), dim=2) for clip in values]
+            clips = values[:, :, None] if values.ndim == 4 else values
+            rows = [torch.cat(list(_stretch(clip).unbind(1)), dim=2) for clip in clips]
             _write_png(folder / f"{name}.png", torch.cat(rows, dim=1))
         elif isinstance(spec, AudioView):
             _write_sounds(folder, name, spec, raw.views[name][:SHOWN], values)

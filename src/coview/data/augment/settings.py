@@ -19,6 +19,10 @@ class AugmentSettings:
     contrast: float = 0.4
     saturation: float = 0.4
     hue: float = 0.2
+    jitter: float = 1.0  # probability that the colours are changed at all
+    grey: float = 0.0  # probability of taking all colour away
+    blur: float = 0.0  # probability of a Gaussian blur
+    blur_radius: tuple[float, float] = (0.1, 2.0)  # its deviation in pixels
     shift: int = 0  # pixels, at most, both ways; the edge is repeated
     reverse: float = 0.0  # probability of playing the frames backwards
     noise: float = 0.0  # after normalisation: deviation of normal noise on every value
@@ -32,7 +36,7 @@ class AugmentSettings:
     band_mask: int = 3  # bands, widest mask
 
     def __post_init__(self) -> None:
-        ranges = {"crop_ratio": self.crop_ratio, "volume": self.volume}
+        ranges = {"crop_ratio": self.crop_ratio, "volume": self.volume, "blur_radius": self.blur_radius}
         ranges |= {"time_masked": self.time_masked, "band_masked": self.band_masked}
         if self.crop_area is not None:
             ranges["crop_area"] = self.crop_area
@@ -57,9 +61,11 @@ _STILL = AugmentSettings(
     band_masked=(0.0, 0.0),
 )
 
-# Recipes by name: xID's, that of the small procedural worlds (nothing makes another digit of one), and no change.
+# Recipes by name: xID's, SwAV's (its views say the crops' areas), that of the small procedural worlds (nothing makes
+# another digit of one), and no change.
 PRESETS = {
     "xid": AugmentSettings(),
+    "swav": AugmentSettings(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, jitter=0.8, grey=0.2, blur=0.5),
     "digits": replace(_STILL, shift=3, reverse=0.5, noise=0.05, sound_shift=6, tilt=0.4, band_masked=(0.08, 0.08)),
     "none": _STILL,
 }
