@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import yaml
@@ -20,7 +21,9 @@ from coview.data.collection import Collection, Recording, write_tables
 from coview.data.media_source import MediaSource
 from coview.data.probing import probe_file
 from coview.data.source import Source
-from coview.data.views import Batch, ViewSpec
+from coview.data.text import encode_text
+from coview.data.views import Batch, TextView, VideoView, ViewSpec
+from coview.encoders.base import Encoder
 from coview.errors import MediaError, UsageError
 from coview.files import read_tensors, write_aside, write_tensors
 from coview.methods import build
@@ -28,6 +31,7 @@ from coview.methods.contract import Facts, Method
 from coview.settings import to_dict
 
 FORMAT = 1
+_IN_FILES = ("video", "audio")  # streams that media files have
 Space = Literal["backbone", "projected"]
 
 
@@ -116,18 +120,33 @@ class Model:
             batch: raw views, as a source reads them.
             space: "backbone" for the encoder's features, "projected" for the space where views are compared.
         """
-        training = self.method.training
-        self.method.eval()
-        try:
-            known = {name: value for name, value in batch.views.items() if name in self.method.encoders}
-            batch = dataclasses.replace(batch, views=known).to(next(self.method.parameters()).device)
-            batch = self._preprocess_for(list(known))(batch, train=False)
-            values = {name: self.method.encoders[name](value) for name, value in batch.views.items()}
+        with self._evaluating():
+            values = {name: self.method.encoders[name](value) for name, value in self._inputs(batch).items()}
             if space == "projected":
                 values = {name: self._head(name)(value) for name, value in values.items()}
             return {name: value.float() for name, value in values.items()}
+
+    @torch.no_grad()
+    def feature_maps(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
+        """Return view -> stage -> maps of the raw views that have an encoder; otherwise as `encode`."""
+        with self._evaluating():
+            encoders = cast(Mapping[str, Encoder], self.method.encoders)
+            return {name: encoders[name].feature_maps(value) for name, value in self._inputs(batch).items()}
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        training = self.method.training
+        self.method.eval()
+        try:
+            yield
         finally:
             self.method.train(training)
+
+    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the model views of the raw ones that have an encoder, not augmented, on the model's device."""
+        known = {name: value for name, value in batch.views.items() if name in self.method.encoders}
+        batch = dataclasses.replace(batch, views=known).to(next(self.method.parameters()).device)
+        return self._preprocess_for(list(known))(batch, train=False).views
 
     def embed(
         self,
@@ -141,7 +160,8 @@ class Model:
 
         Args:
             files: any audio or video files.
-            view: only this view; None means every one that has an encoder of its own, and each file must have them.
+            view: only this view; None means every one that has an encoder of its own and is cut from files, and each
+                file must have them.
 
         Raises:
             MediaError: a file cannot be read, has no such track, or its sound is silent.
@@ -149,7 +169,10 @@ class Model:
         """
         if view is not None and view not in self.views:
             raise UsageError(f"the model has no view {view!r}; it has {', '.join(self.views)}")
-        views = {name: self.views[name] for name in ([view] if view else self.distinct_views())}
+        wanted = [view] if view else [name for name in self.distinct_views() if self.views[name].stream in _IN_FILES]
+        if not wanted or self.views[wanted[0]].stream not in _IN_FILES:
+            raise UsageError(f"{view or 'no view of this model'} is cut from media files; use embed_texts for captions")
+        views = {name: self.views[name] for name in wanted}
         recordings = [_recording(index, Path(file), views) for index, file in enumerate(files)]
         if not recordings:
             return {name: torch.empty(0, length) for name, length in self.dim.items() if name in views}
@@ -161,6 +184,20 @@ class Model:
         for rows in torch.split(torch.arange(len(source)), batch_size):
             parts.append(self._mean_over_windows(source, rows, space, windows, files))
         return {name: torch.cat([part[name] for part in parts]) for name in views}
+
+    def embed_texts(self, texts: Sequence[str], space: Space = "projected") -> Tensor:
+        """Embed captions: float32 (N, D) on the CPU.
+
+        Raises:
+            UsageError: the model has not learnt from captions, or there is none given.
+        """
+        found = [(name, spec) for name, spec in self.views.items() if isinstance(spec, TextView)]
+        if not found or not texts:
+            raise UsageError(f"give at least one text, to a model of captions; this one has {', '.join(self.views)}")
+        name, spec = found[0]
+        codes = torch.stack([encode_text(text, spec) for text in texts])
+        row = torch.arange(len(texts))
+        return self.encode(Batch(views={name: codes}, row=row, key=row), space)[name].cpu()
 
     def _mean_over_windows(
         self, source: MediaSource, rows: Tensor, space: Space, windows: int, files: Sequence[Path | str]
@@ -244,12 +281,17 @@ def _recording(index: int, path: Path, views: Mapping[str, ViewSpec]) -> Recordi
     if "reason" in outcome:
         raise MediaError(str(path), outcome["reason"], outcome["message"])
     fields = {**outcome, "flags": tuple(outcome["flags"])}
-    others = ", ".join(repr(name) for name, spec in views.items() if fields[f"has_{spec.stream}"])
+    others = ", ".join(repr(name) for name, spec in views.items() if fields[f"has_{_track(spec)}"])
     hint = f"; ask for view={others} to use the rest of it" if others else ""
     for name, spec in views.items():
-        if not fields[f"has_{spec.stream}"]:
-            raise MediaError(str(path), f"no-{spec.stream}", f"the file has no {spec.stream} track for {name!r}{hint}")
+        track = _track(spec)
+        if not fields[f"has_{track}"]:
+            raise MediaError(str(path), f"no-{track}", f"the file has no {track} track for {name!r}{hint}")
         if spec.stream == "audio" and fields.get("silent"):
             raise MediaError(str(path), "silent", f"the file's sound is silent, so it has no {name!r}{hint}")
     known = {"id": f"{index:09d}", "path": str(path.absolute()), "start": 0.0, "duration": fields["end"]}
     return Recording(**{**fields, **known})
+
+
+def _track(view: ViewSpec) -> str:
+    return "video" if isinstance(view, VideoView) else view.stream

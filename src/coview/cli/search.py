@@ -23,9 +23,10 @@ it has not been yet; that is kept beside the model.
 Examples:
   coview search --model my-run --collection my-collection --query bark.wav --from audio --to video
   coview search --model my-run --collection my-collection --query street.mp4 -k 10 --json
+  coview search --model my-run --collection my-collection --text "a dog barks"      (a model that learnt captions)
 """
 
-Stream = Literal["audio", "video"]
+Stream = Literal["audio", "video", "text"]
 
 
 @dataclass(kw_only=True)
@@ -36,8 +37,10 @@ class Arguments:
     """Run or model folder."""
     collection: str
     """Collection folder, memory-mapped set or world to search."""
-    query: Path
+    query: Path | None = None
     """Any audio or video file."""
+    text: str | None = None
+    """Words to search by, instead of a file."""
     source: Annotated[Stream | None, tyro.conf.arg(name="from")] = None
     """What of the query is used; by default its picture where it has one, else its sound."""
     target: Annotated[Stream | None, tyro.conf.arg(name="to")] = None
@@ -66,13 +69,18 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"-k {arguments.k} finds nothing; ask for at least 1")
     out = Output(json=arguments.json)
     model = Model.from_run(arguments.model).to(choose_device(arguments.device))
-    asked, wanted = choose_views(model, arguments.query, arguments.source, arguments.target)
+    if (arguments.query is None) == (arguments.text is None):
+        raise UsageError("say what to search by: --query FILE or --text WORDS")
+    asked, wanted = choose_views(model, arguments)
     # The query first: a file that cannot be read should not wait for a whole collection.
-    vector = model.embed([arguments.query], view=asked, windows=arguments.windows)[asked][0]
+    if arguments.text is not None:
+        vector = model.embed_texts([arguments.text])[0]
+    else:
+        vector = model.embed([arguments.query], view=asked, windows=arguments.windows)[asked][0]
     store = open_store(arguments, model, out)
     hits = search(store, wanted, vector, arguments.k)
     result = {
-        "query": str(arguments.query),
+        "query": arguments.text or str(arguments.query),
         "from": asked,
         "to": wanted,
         "recordings": store.card["recordings"],
@@ -85,7 +93,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def choose_views(model: Model, query: Path, source: Stream | None, target: Stream | None) -> tuple[str, str]:
+def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
     """Return the model's views for the query and for the recordings.
 
     Raises:
@@ -95,23 +103,23 @@ def choose_views(model: Model, query: Path, source: Stream | None, target: Strea
     from coview.errors import UsageError
     from coview.media.probe import probe
 
+    query, target = arguments.query, arguments.target
+    source = arguments.source if query else "text"
     views = {model.views[view].stream: view for view in reversed(model.distinct_views())}
     for stream in (source, target):
         if stream is not None and stream not in views:
             raise UsageError(f"this model has no {stream}; it learnt from {' and '.join(sorted(views))}")
-    if source is None:
+    if source is None and query is not None:
         has = probe(query)
         usable = [stream for stream, there in (("video", has.video), ("audio", has.audio)) if there and stream in views]
         if not usable:
             raise UsageError(
                 f"{query} has neither picture nor sound that this model knows ({', '.join(sorted(views))})"
             )
-        first = usable[0]
-    else:
-        first = source
-    others = [stream for stream in views if stream != first]
-    second = target or (others[0] if others else first)
-    return views[first], views[second]
+        source = usable[0]
+    assert source is not None
+    others = [stream for stream in views if stream != source]
+    return views[source], views[target or (others[0] if others else source)]
 
 
 def open_store(arguments: Arguments, model: Model, out: Output) -> Store:
