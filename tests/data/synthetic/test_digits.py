@@ -4,7 +4,8 @@ import itertools
 
 import torch
 
-from coview.data.synthetic.digits import LEVELS, DigitsWorld
+from coview.data.synthetic.digits import DigitsWorld
+from coview.data.synthetic.digits_level import LEVELS
 from coview.data.synthetic.digits_picture import IMAGES
 from coview.data.synthetic.digits_sound import ORDERS
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from coview.data.synthetic.digits_level import Level
 from coview.data.synthetic.signals import Draw, light, logistic, moving_field, to_bytes
 from coview.randomness import integers
-
-if TYPE_CHECKING:
-    from coview.data.synthetic.digits import Level
 
 FRAMES, FPS, SIZE = 8, 16.0, 32
 # Handwriting of the training part never appears in validation or test.

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from coview.data.synthetic.digits_level import Level
 from coview.data.synthetic.signals import SAMPLE_RATE, SAMPLES, Draw, finish_sound, log_equaliser, logistic
-
-if TYPE_CHECKING:
-    from coview.data.synthetic.digits import Level
 
 WINDOW, HOP = 512, 128
 FORMANTS = ((300, 2250, 3000), (760, 1250, 2550), (330, 800, 2300), (520, 1750, 2500))  # Hz, of the four patterns

@@ -5,16 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from coview.data.synthetic.objects_difficulty import Difficulty
 from coview.data.synthetic.signals import Draw, light, logistic, moving_field, to_bytes
-
-if TYPE_CHECKING:
-    from coview.data.synthetic.objects import Difficulty
 
 FRAMES, FPS, SIZE = 8, 8.0, 48
 OBJECTS = ("disc", "triangle", "square", "star", "plus", "ring")

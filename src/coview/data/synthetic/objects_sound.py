@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from coview.data.synthetic.objects_difficulty import Difficulty
+from coview.data.synthetic.objects_picture import Scene
 from coview.data.synthetic.signals import SAMPLE_RATE, SAMPLES, Draw, finish_sound, log_equaliser
-
-if TYPE_CHECKING:
-    from coview.data.synthetic.objects import Difficulty
-    from coview.data.synthetic.objects_picture import Scene
 
 IMPACTS, MODES = 6, 5
 TYPICAL = 11.0  # radius in pixels that sounds at 900 Hz
