@@ -146,7 +146,8 @@ class Model:
         """Return the model views of the raw ones that have an encoder, not augmented, on the model's device."""
         known = {name: value for name, value in batch.views.items() if name in self.method.encoders}
         batch = dataclasses.replace(batch, views=known).to(next(self.method.parameters()).device)
-        return self._preprocess_for(list(known))(batch, train=False).views
+        prepared: Batch = self._preprocess_for(list(known))(batch, train=False)
+        return prepared.views
 
     def embed(
         self,

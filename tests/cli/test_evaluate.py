@@ -24,11 +24,12 @@ def evaluate(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[dict[
 def test_rows_are_those_that_are_promised_and_are_kept(models: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     result, _ = evaluate(capsys, "linear-probe", "--model", models[0], "--controls")
     rows = {row["name"]: row for row in result["results"]}
-    assert set(rows) == {f"{view}_probe/{name}" for view in ("video", "audio") for name in ("xid", "random")}
-    for row in rows.values():
+    whats = [f"{view}_probe{top}" for view in ("video", "audio") for top in ("", "_top5")]
+    assert set(rows) == {f"{what}/{name}" for what in whats for name in ("xid", "random")}
+    for name, row in rows.items():
         assert list(row) == ["name", "value", "low", "high", "chance", "n", "seeds"]
         assert row["low"] <= row["value"] <= row["high"]
-        assert row["chance"] == pytest.approx(0.1)
+        assert row["chance"] == pytest.approx(0.5 if "top5" in name else 0.1)
     stored = json.loads((Path(models[0]) / "evaluations" / "linear-probe.json").read_text())
     assert stored["results"] == result["results"]
     assert stored["choices"]["random"][0]["frozen"]["sha256_before"]

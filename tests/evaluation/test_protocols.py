@@ -8,7 +8,7 @@ from measuring import NumberSource, PassThrough, SmallModel
 from coview.errors import CoviewError, UsageError
 from coview.evaluation.protocols import PROTOCOLS, evaluate
 
-NAMES = ["video_probe", "video_knn", "audio_probe", "audio_knn"]
+NAMES = [f"{view}_{what}" for view in ("video", "audio") for what in ("probe", "probe_clip", "knn")]
 
 
 def test_all_protocols_and_their_names(tmp_path: Path) -> None:

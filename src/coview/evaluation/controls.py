@@ -43,17 +43,34 @@ def random_weights(model: Model, unlabelled: Source, *, seed: int = 0, batch_siz
 @torch.no_grad()
 def calibrate(model: Model, source: Source, *, seed: int = 0, batch_size: int = 64) -> None:
     """Set the running statistics of all batch normalisation layers to plain means over some recordings' batches."""
-    method, device = model.method, next(model.method.parameters()).device
-    layers = [layer for layer in method.modules() if isinstance(layer, _BatchNorm)]
-    if not layers:
-        return
+    layers = _normalisations(model)
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean over the batches
+    _run(model, source, seed, batch_size, CALIBRATION)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
+@torch.no_grad()
+def drift(model: Model, source: Source, *, seed: int = 0, batch_size: int = 32) -> None:
+    """Let the running statistics follow all recordings' batches, each layer by its own momentum, as training does."""
+    _run(model, source, seed, batch_size, len(source))
+
+
+def _normalisations(model: Model) -> list[_BatchNorm]:
+    return [layer for layer in model.method.modules() if isinstance(layer, _BatchNorm)]
+
+
+def _run(model: Model, source: Source, seed: int, batch_size: int, count: int) -> None:
+    """Send `count` recordings through encoders and heads in training mode."""
+    method, device = model.method, next(model.method.parameters()).device
+    if not _normalisations(model):
+        return
     method.train()
     # In random order: neighbours in a collection are often alike, and a batch should not be.
-    chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 3), stable=True)[:CALIBRATION]
+    chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 3), stable=True)[:count]
     for raw in read_windows(source, chosen, 1, batch_size):
         known = raw.to(device)
         known.views = {name: known.views[name] for name in model.distinct_views()}
@@ -65,6 +82,4 @@ def calibrate(model: Model, source: Source, *, seed: int = 0, batch_size: int = 
             features = method.encoders[name](batch.views[name][present])
             if name in method.projectors:
                 method.projectors[name](features)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
     method.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coview.model import Model
 
 Space = Literal["backbone", "projected"]
+Embed = Callable[[Batch], Mapping[str, Tensor]]
 
 
 @dataclass
@@ -70,21 +71,27 @@ def extract(
     space: Space = "backbone",
     batch_size: int = 64,
     rows: Tensor | None = None,
+    embed: Embed | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Embed a source, or its `rows` (int64, ascending), without training or changing the model.
 
-    Process r of W embeds every W-th row; the parts are gathered and put in order by row, so that every process holds
-    the same complete set and no row is counted twice. `progress(done, total)` counts this process's clips.
+    The rows are cut into batches first, and process r of W embeds every W-th batch; the parts are gathered and put in
+    order by row. So every process holds the same complete set, no row is counted twice or padded, and since a batch
+    holds the same rows for every W, the numbers are those of one process to the bit.
+
+    Args:
+        embed: what to make of a raw batch instead of the features of `space`: "view" or "view/what" -> (B, D).
+        progress: called with (done, total), this process's clips.
     """
     everything = torch.arange(len(source)) if rows is None else rows
     if everything.numel() == 0:
         raise UsageError(f"{source.name}: there is nothing to embed; the collection or its split is empty")
-    mine = everything[parallel.rank() :: parallel.world_size()]
+    mine = torch.cat([everything[:0], *torch.split(everything, batch_size)[parallel.rank() :: parallel.world_size()]])
     # A process without rows embeds one all the same: it must know the shapes to take part in the gathering.
     asked = mine if mine.numel() else everything[:1]
     local = extract_locally(
-        model, source, asked, windows=windows, space=space, batch_size=batch_size, progress=progress
+        model, source, asked, windows=windows, space=space, batch_size=batch_size, embed=embed, progress=progress
     )
     device = next(model.method.parameters()).device
     gathered = _gather(mine, device)
@@ -117,6 +124,7 @@ def extract_locally(
     windows: int = 1,
     space: Space = "backbone",
     batch_size: int = 64,
+    embed: Embed | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Embed `rows` (int64) in this process alone; see `extract`."""
@@ -126,11 +134,12 @@ def extract_locally(
     starts: dict[str, list[Tensor]] = {}
     done, total = 0, rows.numel() * windows
     for batch in read_windows(source, rows, windows, batch_size):
-        for view, values in model.encode(batch, space).items():
+        for name, values in (embed(batch) if embed else model.encode(batch, space)).items():
+            view = name.partition("/")[0]
             present = batch.present[view].cpu()
-            clips.setdefault(view, []).append(values.detach().float().cpu() * present[:, None])
-            masks.setdefault(view, []).append(present)
-            starts.setdefault(view, []).append(batch.start[view].double().cpu())
+            clips.setdefault(name, []).append(values.detach().float().cpu() * present[:, None])
+            masks.setdefault(name, []).append(present)
+            starts.setdefault(name, []).append(batch.start[view].double().cpu())
         done += len(batch)
         if progress:
             progress(done, total)

@@ -46,7 +46,15 @@ class Probe:
         return (features.double() - self.mean) / self.deviation @ self.weight.T + self.bias
 
 
-def fit_probe(features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Probe:
+def fit_probe(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    *,
+    seed: int = 0,
+    standardise: bool = True,
+    strength: float | None = None,
+) -> Probe:
     """Fit the probe.
 
     Args:
@@ -54,29 +62,34 @@ def fit_probe(features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) 
         labels: int64 (N,) in 0..classes-1.
         classes: number of classes; a class without training rows gets probability zero.
         seed: draws the held-out fifth.
+        standardise: bring every feature to mean 0 and deviation 1 on the training rows.
+        strength: penalty to use instead of choosing one, for parts too small to hold a fifth out.
 
     Raises:
-        UsageError: with fewer than two classes or fewer than ten recordings.
+        UsageError: with fewer than two classes, or fewer than ten recordings to choose the penalty on.
     """
     present = int((torch.bincount(labels, minlength=classes) > 0).sum())
-    if labels.numel() < 10 or present < 2:
+    if present < 2 or (labels.numel() < 10 and strength is None):
         raise UsageError(
             f"a linear probe needs ten labelled training recordings of two classes; got {labels.numel()} of {present}"
         )
     held = held_out_fifth(labels, seed)
-    tried = _held_out_losses(features, labels, held, classes)
+    tried = _held_out_losses(features, labels, held, classes, standardise) if strength is None else {strength: 0.0}
     best = min(tried, key=lambda strength: (tried[strength], -strength))  # equal losses: the stronger penalty
-    path = [strength for strength in STRENGTHS if strength >= best]
-    fit = list(_fits(features, labels, path, classes))[-1]
-    choices = {
-        "classifier": "multinomial logistic regression, L-BFGS from zero weights",
-        "standardised": "by the training rows' mean and deviation",
-        "penalty": "L2 on the weights, against the mean log loss",
-        "strength": best,
-        "strengths_tried": {str(strength): round(loss, 6) for strength, loss in tried.items()},
+    path = [each for each in STRENGTHS if each >= best] if strength is None else [strength]
+    fit = list(_fits(features, labels, path, classes, standardise))[-1]
+    search = {
+        "strengths_tried": {str(each): round(loss, 6) for each, loss in tried.items()},
         "chosen_by": "log loss on a held-out fifth of the training recordings; refitted on all of them",
         "search": "from the strongest penalty, each fit started at the one before; over after two that were worse",
         "held_out_seed": seed,
+    }
+    choices = {
+        "classifier": "multinomial logistic regression, L-BFGS from zero weights",
+        "standardised": "by the training rows' mean and deviation" if standardise else "no",
+        "penalty": "L2 on the weights, against the mean log loss",
+        "strength": best,
+        **(search if strength is None else {"chosen_by": "given"}),
         "converged": fit.converged,
         "iteration_limit": _ITERATIONS,
         "train_recordings": labels.numel(),
@@ -109,10 +122,13 @@ class _Fit(NamedTuple):
     converged: bool
 
 
-def _held_out_losses(features: Tensor, labels: Tensor, held: Tensor, classes: int) -> dict[float, float]:
+def _held_out_losses(
+    features: Tensor, labels: Tensor, held: Tensor, classes: int, standardise: bool
+) -> dict[float, float]:
     """Return the mean log loss on the held-out part for each penalty tried."""
     losses: dict[float, float] = {}
-    for strength, fit in zip(STRENGTHS, _fits(features[~held], labels[~held], STRENGTHS, classes), strict=False):
+    fits = _fits(features[~held], labels[~held], STRENGTHS, classes, standardise)
+    for strength, fit in zip(STRENGTHS, fits, strict=False):
         logits = fit.probe.logits(features[held])
         truth = labels[held][:, None].expand(logits.shape[:2])
         # A class that is only in the held-out part has probability zero for every strength: it cannot help to choose.
@@ -124,13 +140,17 @@ def _held_out_losses(features: Tensor, labels: Tensor, held: Tensor, classes: in
     return losses
 
 
-def _fits(features: Tensor, labels: Tensor, strengths: Sequence[float], classes: int) -> Iterator[_Fit]:
+def _fits(
+    features: Tensor, labels: Tensor, strengths: Sequence[float], classes: int, standardise: bool
+) -> Iterator[_Fit]:
     """Yield the fit for each penalty; each starts where the one before ended."""
     flat = features.double().flatten(0, 1)
     truth = labels[:, None].expand(features.shape[:2]).flatten().numpy()
     mean = flat.mean(0)
     deviation = flat.std(0, unbiased=False)
     deviation = torch.where(deviation > 1e-8 * (1 + mean.abs()), deviation, torch.ones_like(deviation))
+    if not standardise:
+        mean, deviation = torch.zeros_like(mean), torch.ones_like(deviation)
     standard = ((flat - mean) / deviation).numpy()
     machine = LogisticRegression(max_iter=_ITERATIONS, tol=1e-5, warm_start=True)
     for strength in strengths:

@@ -1,0 +1,214 @@
+"""The bench: a frozen model between its two sources. Features are extracted once; that nothing moved is proved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from coview.data.source import Source
+from coview.errors import CoviewError, UsageError
+from coview.evaluation.features import Features, Space, extract, fingerprint
+from coview.evaluation.stages import Stage, stage_features
+from coview.evaluation.statistics import Measurement, accuracy, bootstrap
+from coview.files import write_aside
+
+if TYPE_CHECKING:
+    from coview.model import Model
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Result:
+    """What was measured.
+
+    Attributes:
+        protocols: which ones were run.
+        results: the figures.
+        choices: how they were made, plain data, enough to repeat them.
+        notes: sentences about what was left out and why.
+    """
+
+    protocols: list[str]
+    results: list[Measurement]
+    choices: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return {
+            "protocols": self.protocols,
+            "results": [measurement.row() for measurement in self.results],
+            "choices": self.choices,
+            "notes": self.notes,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, aside and then renamed."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_aside(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class Bench:
+    """Where protocols measure a frozen model; a context whose end proves that no tensor of the model has changed.
+
+    Args:
+        model: stays as it is.
+        train: labelled recordings for classifiers; None where nothing is fitted.
+        test: recordings that nothing is fitted on.
+        name: stands behind the slash in the names of the figures.
+        seed: of everything that is drawn.
+        windows: evenly spaced cuts per recording.
+        batch_size: recordings at a time.
+        progress: called with (what is being done, done, total).
+
+    Attributes:
+        result: what the protocols add their figures, choices and notes to.
+
+    Raises (at the end of the context):
+        CoviewError: the model changed while it was measured.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        train: Source | None,
+        test: Source,
+        *,
+        name: str,
+        seed: int = 0,
+        windows: int = 1,
+        batch_size: int = 64,
+        progress: Progress = lambda what, done, total: None,
+    ) -> None:
+        self.model, self.train, self.test, self.name, self.seed = model, train, test, name, seed
+        self.windows, self.batch_size, self.progress = windows, batch_size, progress
+        self.result = Result([], [], {"test": describe(test), "seed": seed, "windows": windows})
+        if train is not None:
+            self.result.choices["train"] = describe(train)
+        self._kept: dict[tuple[Any, ...], Features] = {}
+
+    def __enter__(self) -> Bench:
+        self._before = fingerprint(self.model)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            return
+        after = fingerprint(self.model)
+        if self._before != after:
+            raise CoviewError("the model's tensors changed while it was measured; the figures are void")
+        self.result.choices["frozen"] = {"sha256_before": self._before, "sha256_after": after}
+
+    def features(
+        self,
+        part: Literal["train", "test"],
+        space: Space = "backbone",
+        windows: int | None = None,
+        stages: Mapping[str, Sequence[Stage]] | None = None,
+    ) -> Features:
+        """Return the features of a part, from the second time on without computing them again.
+
+        Args:
+            windows: other than the bench's own.
+            stages: view -> stages; the features are then named "<view>/<stage>" instead of by the view.
+        """
+        source = self.train if part == "train" else self.test
+        if source is None:
+            raise UsageError("there is no training part")
+        count = self.windows if windows is None else windows
+        named = {view: tuple(wanted) for view, wanted in (stages or {}).items()}
+        key = (part, space, count, tuple(named.items()))
+        if key not in self._kept:
+            text = f"embedding {part}"
+            self._kept[key] = extract(
+                self.model,
+                source,
+                windows=count,
+                space=space,
+                batch_size=self.batch_size,
+                embed=stage_features(self.model, named) if named else None,
+                progress=lambda done, total: self.progress(text, done, total),
+            )
+        return self._kept[key]
+
+    def classifies(self, what: str) -> bool:
+        """Return whether classifiers can be fitted and tested here; leaves a note where they cannot."""
+        reason = why_not_classify(self.train, self.test)
+        if reason:
+            self.result.notes.append(f"{reason}: {what} left out")
+        return not reason
+
+
+def score(
+    what: str, name: str, probability: Tensor, truth: Tensor, classes: int, seed: int, *, clips: bool = True
+) -> list[Measurement]:
+    """Return the accuracies of class probabilities (N, W, classes), W windows of N recordings, against truth (N,).
+
+    "<what>/<name>" is the share of recordings whose mean over windows is highest for their class, "<what>_top5/<name>"
+    among the five highest (with more than five classes). With several windows, "<what>_clip/<name>" (and top 5) is the
+    share of single windows, its interval from resampled recordings, since the windows of one are not independent.
+    """
+    whole = probability.mean(1)
+    figures = []
+    for k, suffix in ((1, ""), (5, "_top5")):
+        if k >= classes:
+            continue
+        figures.append(accuracy(f"{what}{suffix}/{name}", hits(whole, truth, k), k / classes))
+    if probability.shape[1] > 1 and clips:
+        for k, suffix in ((1, "_clip"), (5, "_clip_top5")):
+            if k >= classes:
+                continue
+            share = hits(probability, truth[:, None].expand(probability.shape[:2]), k).double().mean(1)
+            low, high = bootstrap(share, seed)
+            figures.append(
+                Measurement(f"{what}{suffix}/{name}", float(share.mean()), low, high, k / classes, truth.numel())
+            )
+    return figures
+
+
+def hits(scores: Tensor, truth: Tensor, k: int) -> Tensor:
+    """Return bool (...): fewer than k classes score as high as the true one or higher, for scores (..., classes).
+
+    Ties count against the model, so that equal scores for all classes are no success.
+    """
+    own = scores.gather(-1, truth[..., None])
+    return (scores >= own).sum(-1) <= k
+
+
+def filled(features: Features, name: str) -> Tensor:
+    """Return the clips (N, W, D) of a view, absent windows replaced by the mean of the recording's present ones."""
+    present = features.clip_present[name][..., None]
+    return torch.where(present, features.clips[name], features.values[name][:, None])
+
+
+def describe(source: Source) -> dict[str, Any]:
+    """Return what identifies a source in a result."""
+    return {"name": source.name, "fingerprint": source.fingerprint, "recordings": len(source)}
+
+
+def why_not_classify(train: Source | None, test: Source) -> str | None:
+    """Return why classifiers cannot be fitted and tested on these sources, or None.
+
+    Raises:
+        UsageError: the parts are the same recordings, or their classes differ.
+    """
+    if train is None:
+        return "there is no training part"
+    for source in (train, test):
+        if not source.classes or not bool((source.labels >= 0).any()):
+            return f"{source.name} has no labels"
+    if list(train.classes) != list(test.classes):
+        raise UsageError(f"{train.name} and {test.name} have different classes; they cannot be compared")
+    if train.fingerprint == test.fingerprint:
+        raise UsageError(f"{train.name}: training and test part are the same recordings; choose two splits")
+    return None

@@ -1,0 +1,133 @@
+"""Protocol retrieval: from one view of a test recording to another, or to the same, in all directions.
+
+Between views (x2y): query i is view x of recording i, the gallery is view y of all recordings that have both. The
+relevant item is recording i (retrieval_*), or any of its class, its own included (class_*).
+Within a view (x2x): for retrieval_*, query i is the first window of recording i and the gallery the last window of all,
+among recordings where the two do not overlap; for class_*, query and gallery are the recordings, and a query's own
+takes no part.
+
+Figures in the projected space, where the views are aligned, have plain names; those in the backbone's, which AV-SSRL
+compares although nothing aligns its two halves, end in "@backbone". With a training gallery (AV-SSRL: gallery =
+training part, queries = test part) the relevant items are those of the query's class, and names start with "train_".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from coview.evaluation.bench import Bench
+from coview.evaluation.features import Features, Space
+from coview.evaluation.retrieval import Ranking, rank_classes, rank_pairs
+from coview.evaluation.statistics import Measurement, accuracy, bootstrap
+
+Gallery = Literal["test", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direction:
+    """One search: which view asks, which answers, in which space, and what the figures are called."""
+
+    query: str
+    gallery: str
+    space: Space
+    prefix: str = ""
+
+    @property
+    def short(self) -> str:
+        """Such as "v2a"."""
+        one, other = ("".join(word[0] for word in view.split("_")) for view in (self.query, self.gallery))
+        return f"{one}2{other}"
+
+    def name(self, kind: str, figure: str, model: str) -> str:
+        """Return such as "retrieval_v2a_r1/xid" or "class_p1_v2a@backbone/xid"."""
+        end = "" if self.space == "projected" else f"@{self.space}"
+        words = (kind, self.short, figure) if kind == "retrieval" else (kind, figure, self.short)
+        return f"{self.prefix}{'_'.join(words)}{end}/{model}"
+
+
+def retrieve(
+    bench: Bench, *, spaces: Sequence[Space] = ("projected",), galleries: Sequence[Gallery] = ("test",)
+) -> None:
+    """Add all directions of retrieval to the bench's result, in every space and gallery asked for."""
+    views = bench.model.distinct_views()
+    choices = bench.result.choices.setdefault("retrieval", {})
+    choices |= {"spaces": list(spaces), "galleries": list(galleries), "similarity": "cosine", "ties": "pessimistic"}
+    for space in spaces:
+        if space == "projected" and not len(bench.model.method.projectors):
+            bench.result.notes.append(f"{bench.name} has no common space of its views: retrieval left out")
+            continue
+        found = bench.features("test", space, max(bench.windows, 2))
+        for one, other in itertools.product(views, views):
+            if found.clips[one].shape[-1] != found.clips[other].shape[-1]:
+                bench.result.notes.append(f"{one} and {other} have features of different length: not compared")
+                continue
+            if "test" in galleries:
+                _among_test(bench, found, Direction(query=one, gallery=other, space=space))
+            if "train" in galleries and bench.train is not None:
+                gallery = bench.features("train", space, max(bench.windows, 2))
+                _against_train(bench, found, gallery, Direction(query=one, gallery=other, space=space, prefix="train_"))
+
+
+def _among_test(bench: Bench, found: Features, way: Direction) -> None:
+    """Add one direction's figures with the test recordings as gallery."""
+    one, other, result, name = way.query, way.gallery, bench.result, bench.name
+    both = found.present[one] & found.present[other]
+    result.choices["retrieval"].setdefault("left_out", {})[way.short] = int((~both).sum())
+    if int(both.sum()) < 2:
+        result.notes.append(f"{way.short}: fewer than two recordings have what it needs; left out")
+        return
+    query, gallery = found.values[one][both], found.values[other][both]
+    if one != other:
+        result.results += _pair_figures(rank_pairs(query, gallery), way, name, bench.seed)
+    else:
+        first, last = found.clip_present[one][:, 0], found.clip_present[one][:, -1]
+        between = found.start[one][:, -1] - found.start[one][:, 0]
+        apart = first & last & (between >= bench.test.views[one].seconds)
+        if int(apart.sum()) >= 2 and found.clips[one].shape[1] > 1:
+            windows = found.clips[one][apart]
+            result.results += _pair_figures(rank_pairs(windows[:, 0], windows[:, -1]), way, name, bench.seed)
+        else:
+            result.notes.append(f"{way.short}: no recordings are as long as two clips; by pair it is left out")
+    labels = found.labels[both]
+    known = labels >= 0
+    if not bool(known.any()):
+        text = "no test recording has a label: retrieval by class is left out, retrieval by pair is not"
+        result.notes += [text] if text not in result.notes else []
+        return
+    ranking = rank_classes(query, gallery, labels, labels, leave_out_own=one == other)
+    result.results += _class_figures(ranking, known, way, name)
+
+
+def _against_train(bench: Bench, found: Features, stored: Features, way: Direction) -> None:
+    """Add one direction's figures by class with the training recordings as gallery."""
+    asks = found.present[way.query] & (found.labels >= 0)
+    answers = stored.present[way.gallery] & (stored.labels >= 0)
+    if not bool(asks.any()) or not bool(answers.any()):
+        bench.result.notes.append(f"{way.short}: no labelled recordings for a training gallery; left out")
+        return
+    query, gallery = found.values[way.query][asks], stored.values[way.gallery][answers]
+    ranking = rank_classes(query, gallery, found.labels[asks], stored.labels[answers])
+    bench.result.results += _class_figures(ranking, asks[asks], way, bench.name)
+
+
+def _pair_figures(ranking: Ranking, way: Direction, name: str, seed: int) -> list[Measurement]:
+    """Return R@1, R@5, R@10 (share of queries) and the median rank (1 is best)."""
+    figures = [accuracy(way.name("retrieval", f"r{k}", name), ranking.hits(k), ranking.chance(k)) for k in (1, 5, 10)]
+    low, high = bootstrap(ranking.rank, seed, "median")
+    median, n = float(ranking.rank.double().quantile(0.5)), ranking.rank.numel()
+    chance = ranking.chance_median()
+    return [*figures, Measurement(way.name("retrieval", "median_rank", name), median, low, high, chance, n)]
+
+
+def _class_figures(ranking: Ranking, known: Tensor, way: Direction, name: str) -> list[Measurement]:
+    """Return the share of labelled queries whose nearest item, or one of the nearest 5 or 10, has their class."""
+    kept = Ranking(ranking.rank[known], ranking.relevant[known], ranking.gallery[known])
+    return [
+        accuracy(way.name("class", figure, name), kept.hits(k), kept.chance(k))
+        for k, figure in ((1, "p1"), (5, "r5"), (10, "r10"))
+    ]
