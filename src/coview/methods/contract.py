@@ -63,6 +63,7 @@ class Method(nn.Module, ABC):
         encoders: view name -> backbone with `.dim`; views may share one.
         projectors: view name -> head into the space where views are compared; may be empty.
         coupling: how the loss ties samples across processes.
+        least_batch: fewest samples of the global batch that the loss can be computed on.
         negatives: negatives per anchor for a global batch, for the dry run; None where the method has none.
     """
 
@@ -73,6 +74,7 @@ class Method(nn.Module, ABC):
     encoders: nn.ModuleDict
     projectors: nn.ModuleDict
     coupling: Coupling
+    least_batch: int = 1
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -15,7 +15,7 @@ from coview.methods.contract import Method
 from coview.training.settings import RunSettings, choose_device, resolve, run_to_dict
 from coview.training.setup import build_method
 
-_PROBE = 4  # samples that the memory of activations is measured with
+_PROBE = 4  # samples that the memory of activations is measured with; more where the loss needs more
 _STATES = {"adam": 2, "adamw": 2, "sgd": 1, "lars": 1, "larc": 1}  # numbers an optimiser keeps per parameter
 
 
@@ -30,7 +30,8 @@ def describe(settings: RunSettings, source: Source | None = None) -> dict[str, A
         device = choose_device(settings.train.device)
         settings = resolve(settings, device=device, rows=len(source), world=world)
         train = settings.train
-        example = method.example_batch(_PROBE, settings.seed)
+        probe = max(_PROBE, method.least_batch)
+        example = method.example_batch(probe, settings.seed)
         share = train.batch_size // (world * train.accumulate)
         # The network is the same on any number of processes, so it is looked at as it is here: alone, on the CPU.
         saved, features = _forward(method, example)
@@ -42,8 +43,8 @@ def describe(settings: RunSettings, source: Source | None = None) -> dict[str, A
         "weights and buffers": held,
         "gradients": 4 * trained,
         "optimiser": 4 * trained * _STATES[settings.optimiser.kind],
-        "activations": round(saved / _PROBE * share * half),
-        "inputs": sum(v.numel() * v.element_size() for v in example.views.values()) // _PROBE * share,
+        "activations": round(saved / probe * share * half),
+        "inputs": sum(v.numel() * v.element_size() for v in example.views.values()) // probe * share,
     }
     megabytes = {name: round(size / 2**20, 1) for name, size in memory.items()}
     return {
