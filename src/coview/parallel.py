@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def _joined() -> bool:
+def joined() -> bool:
+    """Return whether this process belongs to a process group."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -27,13 +28,13 @@ def _environment(torchrun: str, slurm: str, default: int) -> int:
 
 def rank() -> int:
     """Return this process's number among all: of the process group, else of torchrun or srun, else 0."""
-    return dist.get_rank() if _joined() else _environment("RANK", "SLURM_PROCID", 0) % world_size()
+    return dist.get_rank() if joined() else _environment("RANK", "SLURM_PROCID", 0) % world_size()
 
 
 def world_size() -> int:
     """Return the number of processes: of the process group, else of torchrun or srun, else 1."""
     # srun alone sets the STEP variable; a batch script's own Python is one process whatever SLURM_NTASKS says.
-    return dist.get_world_size() if _joined() else _environment("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", 1)
+    return dist.get_world_size() if joined() else _environment("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", 1)
 
 
 def is_main() -> bool:
@@ -51,7 +52,7 @@ def initialise(device: torch.device | str) -> torch.device:
         local = _environment("LOCAL_RANK", "SLURM_LOCALID", 0) if world_size() > 1 else 0
         device = torch.device("cuda", local if device.index is None else device.index)
         torch.cuda.set_device(device)
-    if world_size() > 1 and not _joined():
+    if world_size() > 1 and not joined():
         os.environ.setdefault("MASTER_ADDR", _first_host(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")))
         os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", "9500")) % 20000))
         cuda = device.type == "cuda"
@@ -63,7 +64,7 @@ def initialise(device: torch.device | str) -> torch.device:
 
 def shutdown() -> None:
     """Leave the process group, if there is one."""
-    if _joined():
+    if joined():
         dist.destroy_process_group()
 
 
@@ -75,7 +76,7 @@ def _first_host(nodes: str) -> str:
 
 def row_counts(x: Tensor) -> list[int]:
     """Return the first dimension of every process's x, in order of rank."""
-    if not _joined():
+    if not joined():
         return [x.shape[0]]
     own = torch.tensor([x.shape[0]], device=x.device)
     counts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
@@ -85,7 +86,7 @@ def row_counts(x: Tensor) -> list[int]:
 
 def gather(x: Tensor) -> Tensor:
     """Concatenate x (N_r, ...) of all processes in order of rank, without gradient; N_r may differ and may be 0."""
-    return _all_gather(x.detach(), row_counts(x)) if _joined() else x.detach()
+    return _all_gather(x.detach(), row_counts(x)) if joined() else x.detach()
 
 
 def gather_with_grad(x: Tensor) -> Tensor:
@@ -94,12 +95,12 @@ def gather_with_grad(x: Tensor) -> Tensor:
     Rows may differ in number between processes (views can be absent), nothing else may. The backward pass sums what
     all processes' losses say about a row.
     """
-    return cast(Tensor, _Gather.apply(x, row_counts(x))) if _joined() else x
+    return cast(Tensor, _Gather.apply(x, row_counts(x))) if joined() else x
 
 
 def sum_with_grad(x: Tensor) -> Tensor:
     """Sum x, of one shape everywhere, over all processes; the backward pass sums the gradients in the same way."""
-    return cast(Tensor, _Sum.apply(x)) if _joined() else x
+    return cast(Tensor, _Sum.apply(x)) if joined() else x
 
 
 def reduced_moments(x: Tensor, covariance: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,7 +124,7 @@ def mean_over_world(per_sample: Tensor, mask: Tensor | None = None) -> Tensor:
     kept = per_sample if mask is None else torch.where(mask, per_sample, 0.0)
     count = per_sample.new_tensor(float(per_sample.shape[0])) if mask is None else mask.sum().to(per_sample)
     total = sum_with_grad(count).clamp(min=1)
-    return kept.sum() * (dist.get_world_size() if _joined() else 1) / total
+    return kept.sum() * (dist.get_world_size() if joined() else 1) / total
 
 
 def synchronise_batchnorm(module: nn.Module) -> nn.Module:
@@ -132,7 +133,7 @@ def synchronise_batchnorm(module: nn.Module) -> nn.Module:
     CUDA gets torch's own layer; elsewhere `SynchronisedBatchNorm` takes its place, since torch's refuses a CPU.
     Parameters, buffers and their names stay. Returns the module, or its replacement where it is itself such a layer.
     """
-    if not _joined() or world_size() == 1:
+    if not joined() or world_size() == 1:
         return module
     if dist.get_backend() == "nccl":
         return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(module))  # type: ignore[no-untyped-call]

@@ -25,6 +25,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "vicreg picture and caption": ("vicreg", {"views": ("video", "text")}),
     "xid in-batch": ("xid", {"variant": "in-batch"}),
     "xid labels": ("xid", {"variant": "in-batch", "positives": "label"}),
+    "l3 distance": ("l3", {"head": "distance"}),
     "avid joint": ("avid", {"within": 1.0}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
@@ -57,7 +58,7 @@ def draw(method, size=8, seed=0, dtype=torch.float32):
 
 def without(batch, fill=0.0):
     """Take a view away from samples 1, 4 and 5; of four processes with two samples each, the third keeps none."""
-    first, *_, last = batch.views
+    first, last = list(batch.views)[0], list(batch.views)[-1]  # one and the same where there is a single view
     present = {name: torch.ones(len(batch), dtype=torch.bool) for name in batch.views}
     present[first][1] = present[last][4] = present[last][5] = False
     views = {name: view.clone() for name, view in batch.views.items()}

@@ -18,10 +18,12 @@ METHODS: dict[str, str] = {
     "xid": "coview.methods.xid:XID",
     "av-vicreg": "coview.methods.av_vicreg:AVVICReg",
     "vicreg-video": "coview.methods.vicreg_video:VICRegVideo",
+    "l3": "coview.methods.l3:L3",
     "avid": "coview.methods.avid:AVID",
     "infonce": "coview.methods.infonce:InfoNCE",
     "vicreg": "coview.methods.vicreg:VICReg",
     "supervised-av": "coview.methods.supervised_av:SupervisedAV",
+    "classifier": "coview.methods.classifier:Classifier",
 }
 
 

@@ -70,6 +70,7 @@ def train(
     """
     if resume and overwrite:
         raise UsageError("--resume continues a run and --overwrite removes it; ask for one of them")
+    joined = parallel.joined()  # a group that the caller has made is left to the caller
     device = parallel.initialise(choose_device(settings.train.device))
     try:
         # Weights and dropout need torch's own generator; the caller's is put back afterwards.
@@ -78,7 +79,8 @@ def train(
             with parts.display:
                 return _steps(parts, first, stop)
     finally:
-        parallel.shutdown()
+        if not joined:
+            parallel.shutdown()
 
 
 def _steps(parts: Parts, first: int, stop: list[int]) -> Path:

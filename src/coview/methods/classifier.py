@@ -1,0 +1,118 @@
+"""Classifier of one view: the encoder of another method, dropout and a linear layer, learnt from labels.
+
+The network of the transfer protocols (AVID, arXiv 2004.12943, and AV-SSRL): fine-tuning, where everything learns, and
+the linear probe by gradient, where the encoder is frozen.
+
+    loss = cross-entropy(W dropout(f(view)) + b, label), mean over the labelled samples
+
+A frozen encoder stays in evaluation mode, batch normalisation included; the released codes put the whole network in
+training mode, so that the statistics of their "frozen" encoders drift.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from coview.data.views import Batch
+from coview.errors import SettingsError, UsageError
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.samples import complete, enough, example, idle_loss
+from coview.objectives.precision import in_float32
+from coview.parallel import mean_over_world
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSettings:
+    """Settings of the classifier."""
+
+    base: str = "supervised-av"  # the method whose encoder it is
+    base_settings: dict[str, Any] = field(default_factory=dict)  # that method's own settings
+    view: str = "video"
+    changes: dict[str, Any] = field(default_factory=dict)  # of the view, such as {"frames": 32, "size": 224}
+    dropout: float = 0.5  # on the features, in training
+    frozen: bool = False  # only the linear layer learns
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout is a probability, 0 <= dropout < 1")
+
+    @classmethod
+    def tiny(cls) -> ClassifierSettings:
+        """Return settings for tests and dry runs."""
+        from coview.methods.supervised_av import SupervisedAVSettings
+        from coview.settings import to_dict
+
+        return cls(base_settings=to_dict(SupervisedAVSettings.tiny()), dropout=0.0)
+
+
+class Classifier(Method):
+    """The head is the view's projector: a kept model's projected space holds the class scores (B, classes)."""
+
+    about = About(
+        slug="classifier",
+        title="Classifier of one view on a given encoder (fine-tuning, linear probe by gradient)",
+        paper="Morgado et al., Audio-Visual Instance Discrimination with Cross-Modal Agreement, CVPR 2021",
+        family="protocol",
+        state="working: the protocol's network; its published accuracies need data that is not at hand",
+    )
+    Settings = ClassifierSettings
+    settings: ClassifierSettings
+    coupling: Coupling = "none"
+
+    def __init__(self, settings: ClassifierSettings, facts: Facts) -> None:
+        from coview.methods import build
+
+        super().__init__(settings, facts)
+        if facts.classes < 2:
+            raise UsageError(f"a classifier needs a collection with at least 2 labels, found {facts.classes}")
+        base = build(settings.base, settings.base_settings, facts)
+        if settings.view not in base.encoders:
+            raise UsageError(f"{settings.base} has no encoder of {settings.view!r}; it has {', '.join(base.encoders)}")
+        self.settings, self.facts = settings, facts
+        self.view = settings.view
+        spec = base.views[self.view]
+        still = {"after": None} if spec.stream == "video" else {}
+        try:
+            self.views = {self.view: dataclasses.replace(spec, **{**still, **settings.changes})}
+        except (TypeError, ValueError) as error:
+            raise SettingsError([f"changes: {error}"]) from error
+        encoder = base.encoders[self.view]
+        width = int(getattr(encoder, "dim"))  # noqa: B009
+        self.encoders = nn.ModuleDict({self.view: encoder})
+        head = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(width, facts.classes))
+        self.projectors = nn.ModuleDict({self.view: head})
+        if settings.frozen:
+            self.encoders.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Set the mode; a frozen encoder keeps that of evaluation."""
+        super().train(mode)
+        if self.settings.frozen:
+            self.encoders.eval()
+        return self
+
+    def forward(self, batch: Batch) -> Step:
+        """Return the cross-entropy of the labelled samples that have the view; part: accuracy."""
+        batch = complete(batch, self.views, labelled=True)
+        if not enough(batch, 1):
+            return Step(idle_loss(self))
+        features = self._features(batch.views[self.view])
+        logits = self.projectors[self.view](features)
+        losses = in_float32(cross_entropy)(logits, batch.label, reduction="none")
+        accuracy = mean_over_world((logits.detach().argmax(1) == batch.label).to(losses))
+        return Step(mean_over_world(losses), {"accuracy": accuracy}, {self.view: features.detach()})
+
+    def _features(self, view: Tensor) -> Tensor:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.settings.frozen):
+            features: Tensor = self.encoders[self.view](view)
+        return features
+
+    def example_batch(self, size: int, seed: int) -> Batch:
+        """Return made-up model views and labels."""
+        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
