@@ -12,17 +12,20 @@ from coview.encoders.r2plus1d import R2Plus1D
 from coview.encoders.small import SMALL, TINY, SmallAudio, SmallVideo
 from coview.encoders.speech import SpeechAudio
 from coview.encoders.text import CharacterText, MiniLM
+from coview.encoders.vgg import VGG
 from coview.errors import UsageError
 
 VIDEO: dict[str, Callable[[], Encoder]] = {
     "r2plus1d-10": lambda: R2Plus1D(10),
     "r2plus1d-18": lambda: R2Plus1D(18),
     "r2plus1d-34": lambda: R2Plus1D(34),
+    "vgg": VGG,
     "video-tiny": lambda: SmallVideo(TINY),
     "video-small": lambda: SmallVideo(SMALL, difference=True),
 }
 AUDIO: dict[str, Callable[[], Encoder]] = {
     "conv2d": Conv2D,
+    "vgg": lambda: VGG(channels=1),
     "audio-tiny": SmallAudio,
     "audio-small": SmallAudio,
     "audio-speech": SpeechAudio,  # for 40 bands
