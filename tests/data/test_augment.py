@@ -8,7 +8,7 @@ from coview.data.augment import PRESETS, AugmentSettings, Preprocess, audio, vid
 from coview.data.source import sample_keys
 from coview.data.views import AudioView, Batch, VideoView
 from coview.errors import SettingsError
-from coview.randomness import make_key
+from coview.randomness import make_key, uniform
 from coview.settings import from_dict, to_dict
 
 VIEWS = {
@@ -142,3 +142,27 @@ def test_wrong_ranges_are_named() -> None:
     assert from_dict(AugmentSettings, data) == PRESETS["digits"]
     with pytest.raises(SettingsError, match="volume"):
         from_dict(AugmentSettings, {**data, "volume": [1.0, 0.5]})
+
+
+def test_colours_change_alike_where_the_host_may_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = torch.rand(24, 3, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    key = make_key(3, torch.arange(24))
+    augments = [AugmentSettings(), AugmentSettings(contrast=0, hue=0.5), AugmentSettings(jitter=0.5)]
+    here = [video.jitter_colours(frames, key, augment) for augment in augments]
+    assert not torch.equal(here[0], here[1])
+    # A meta tensor has no values: whoever needs to know them fails.
+    assert video.jitter_colours(frames.to("meta"), key.to("meta"), augments[0]).shape == frames.shape
+    monkeypatch.setattr(video, "_change_some", video._change_where)
+    for augment, expected in zip(augments, here, strict=True):
+        torch.testing.assert_close(video.jitter_colours(frames, key, augment), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("brightness", "hue"), [(0.3, 0.0), (0.0, 0.1)])
+def test_one_change_of_colour_is_that_change(brightness: float, hue: float) -> None:
+    frames = torch.rand(5, 3, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    key = make_key(4, torch.arange(5))
+    augment = AugmentSettings(brightness=brightness, contrast=0.0, saturation=0.0, hue=hue)
+    amount = (uniform(key, video._FACTORS, 4) * 2 - 1)[:, 0 if brightness else 3] * (brightness or hue)
+    operation = video._brightness if brightness else video._hue
+    expected = operation(frames, amount[:, None, None, None, None]).clamp(0, 1)
+    torch.testing.assert_close(video.jitter_colours(frames, key, augment), expected, rtol=0, atol=0)

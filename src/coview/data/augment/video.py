@@ -6,6 +6,7 @@ Every function takes one key per clip (int64 (B,)), so that a clip's look does n
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from coview.randomness import normal, uniform
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
+_Operation = Callable[[Tensor, Tensor], Tensor]  # clips and an amount of each -> changed clips
 # One stream of random numbers per purpose.
 _AREA, _RATIO, _PLACE, _FLIP, _SHIFT, _REVERSE, _ORDER, _FACTORS, _NOISE, _JITTER, _COLOUR, _BLUR = range(100, 112)
 
@@ -74,19 +76,31 @@ def jitter_colours(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Ten
     strengths = (augment.brightness, augment.contrast, augment.saturation, augment.hue)
     if not any(strengths):
         return frames
-    draws = uniform(key, _FACTORS, 4) * 2 - 1
+    frames = frames.clone()
+    amounts = uniform(key, _FACTORS, 4) * 2 - 1
     order = uniform(key, _ORDER, 4).argsort(dim=1)
     operations = (_brightness, _contrast, _saturation, _hue)
-    frames = frames.clone()
+    # Where the work is done elsewhere, asking which clips are chosen would wait for it, 16 times a batch.
+    change = _change_some if frames.device.type == "cpu" else _change_where
     if augment.jitter < 1:
         order = torch.where((uniform(key, _JITTER) < augment.jitter)[:, None], order, -1)
     for slot in range(4):
         for number, (operation, strength) in enumerate(zip(operations, strengths, strict=True)):
-            chosen = (order[:, slot] == number).nonzero()[:, 0]
-            if strength and chosen.numel():
-                amount = (draws[chosen, number] * strength)[:, None, None, None, None]
-                frames[chosen] = operation(frames[chosen], amount).clamp(0, 1)
+            if strength:
+                frames = change(frames, order[:, slot] == number, operation, amounts[:, number] * strength)
     return frames
+
+
+def _change_some(frames: Tensor, chosen: Tensor, operation: _Operation, amount: Tensor) -> Tensor:
+    """Change the chosen clips (bool (B,)) by their `amount` (B,), in place; computes on those alone."""
+    rows = chosen.nonzero()[:, 0]
+    frames[rows] = operation(frames[rows], _wide(amount[rows])).clamp(0, 1)
+    return frames
+
+
+def _change_where(frames: Tensor, chosen: Tensor, operation: _Operation, amount: Tensor) -> Tensor:
+    """Return what `_change_some` does without knowing on the host which clips are chosen: computes on all."""
+    return torch.where(_wide(chosen), operation(frames, _wide(amount)).clamp(0, 1), frames)
 
 
 def grey(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
@@ -134,6 +148,10 @@ def disturb(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
     if not augment.noise:
         return frames
     return frames + augment.noise * normal(key, _NOISE, *frames.shape[1:])
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values[:, None, None, None, None]
 
 
 def _between(draw: Tensor, limits: tuple[float, float]) -> Tensor:
