@@ -124,7 +124,7 @@ def test_unknown_name_suggests_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'r2plus1d-18'"):
         build_video("r2plus1d18")
     with pytest.raises(UsageError, match="conv2d"):
-        build_audio("vgg")
+        build_audio("alexnet")
 
 
 def test_padding_of_speech_is_not_pooled():
