@@ -73,8 +73,8 @@ def main(argv: list[str]) -> int:
         raise UsageError("say what to search by: --query FILE or --text WORDS")
     asked, wanted = choose_views(model, arguments)
     # The query first: a file that cannot be read should not wait for a whole collection.
-    if arguments.text is not None:
-        vector = model.embed_texts([arguments.text])[0]
+    if arguments.query is None:
+        vector = model.embed_texts([arguments.text or ""])[0]
     else:
         vector = model.embed([arguments.query], view=asked, windows=arguments.windows)[asked][0]
     store = open_store(arguments, model, out)
@@ -104,8 +104,8 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
     from coview.media.probe import probe
 
     query, target = arguments.query, arguments.target
-    source = arguments.source if query else "text"
-    views = {model.views[view].stream: view for view in reversed(model.distinct_views())}
+    source: str | None = arguments.source if query else "text"
+    views: dict[str, str] = {model.views[view].stream: view for view in reversed(model.distinct_views())}
     for stream in (source, target):
         if stream is not None and stream not in views:
             raise UsageError(f"this model has no {stream}; it learnt from {' and '.join(sorted(views))}")
