@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Mapping
 
 from coview.encoders.base import Encoder
 from coview.encoders.conv2d import Conv2D
 from coview.encoders.heads import mlp
+from coview.encoders.image import ResNet, SmallImage
 from coview.encoders.r2plus1d import R2Plus1D
+from coview.encoders.regnet import SIZES, RegNetY
 from coview.encoders.small import SMALL, TINY, SmallAudio, SmallVideo
 from coview.encoders.speech import SpeechAudio
 from coview.encoders.text import CharacterText, MiniLM
@@ -33,7 +36,25 @@ AUDIO: dict[str, Callable[[], Encoder]] = {
 }
 TEXT: dict[str, Callable[[], Encoder]] = {"text-characters": CharacterText, "minilm": MiniLM}
 
-__all__ = ["AUDIO", "TEXT", "VIDEO", "Encoder", "build_audio", "build_text", "build_video", "mlp"]
+IMAGE: dict[str, Callable[[], Encoder]] = {
+    "image-tiny": SmallImage,
+    "resnet-18": lambda: ResNet(18),
+    "resnet-50": lambda: ResNet(50),
+    **{f"regnety-{size}": functools.partial(RegNetY, size) for size in SIZES},
+}
+
+__all__ = [
+    "AUDIO",
+    "IMAGE",
+    "TEXT",
+    "VIDEO",
+    "Encoder",
+    "build_audio",
+    "build_image",
+    "build_text",
+    "build_video",
+    "mlp",
+]
 
 
 def build_video(name: str) -> Encoder:
@@ -49,6 +70,11 @@ def build_audio(name: str) -> Encoder:
 def build_text(name: str) -> Encoder:
     """Build a text encoder from its short name; raises UsageError with the known names."""
     return _build(TEXT, "text", name)
+
+
+def build_image(name: str) -> Encoder:
+    """Build an image encoder, fresh weights, from its short name; raises UsageError with the known names."""
+    return _build(IMAGE, "image", name)
 
 
 def _build(known: Mapping[str, Callable[[], Encoder]], kind: str, name: str) -> Encoder:

@@ -29,3 +29,7 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Return features (B, dim) of a view (B, channels, ...)."""
         return self.pool(self.feature_maps(x)[self.stages[-1]])
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the parts that can be recomputed or divided over processes one by one, from the input upward."""
+        return [module for name, module in self.named_children() if name in self.stages]

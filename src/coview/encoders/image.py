@@ -1,0 +1,70 @@
+"""Image networks: a small one of four convolutions, and torchvision's ResNets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18, resnet50
+
+from coview.encoders.base import Encoder
+from coview.encoders.conv2d import conv_norm_relu
+
+DEPTHS = {18: resnet18, 50: resnet50}
+
+
+class SmallImage(Encoder):
+    """Four 3 x 3 convolutions, 16-32-64-128, on pictures (B, 3, H, W); the last map's mean plus half its maximum."""
+
+    dim = 128
+    stages = ("conv1", "conv2", "conv3", "conv4")
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = 3
+        for name, width, stride in zip(self.stages, (16, 32, 64, 128), (2, 2, 2, 1), strict=True):
+            self.add_module(name, nn.Sequential(*conv_norm_relu(channels, width, 3, stride)))
+            channels = width
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return every layer's maps (B, C, H', W')."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps = {}
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+            maps[name] = x
+        return maps
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Add half the maximum to the mean."""
+        return maps.mean((2, 3)) + 0.5 * maps.amax((2, 3))
+
+
+class ResNet(Encoder):
+    """ResNet (He et al., CVPR 2016) of depth 18 or 50 on pictures (B, 3, H, W); torchvision's names of weights.
+
+    11 176 512 or 23 508 032 parameters; the mean of the last map, 512 or 2048 features.
+    """
+
+    stages = ("layer1", "layer2", "layer3", "layer4")
+
+    def __init__(self, depth: int = 50) -> None:
+        super().__init__()
+        net = DEPTHS[depth](weights=None)
+        self.dim = net.fc.in_features
+        self.conv1, self.bn1 = net.conv1, net.bn1
+        for name in self.stages:
+            self.add_module(name, getattr(net, name))
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the four stages' maps (B, C, H', W')."""
+        x = self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last))).relu()
+        x = nn.functional.max_pool2d(x, 3, 2, 1)
+        maps = {}
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+            maps[name] = x
+        return maps
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Take the mean."""
+        return maps.mean((2, 3))
