@@ -44,6 +44,7 @@ class Recording:
         peak: largest absolute sample of the sound, full scale 1; `silent` is a track that is there but says nothing.
         digest: SHA-256 of the file's bytes.
         flags: short words for what is odd about the recording, such as "silent" or "rotated".
+        folds: its split in each official fold of the data set, from fold 1 on; "" where a fold leaves it out.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Recording:
     split: str | None = None
     caption: str | None = None
     group: str | None = None
+    folds: tuple[str, ...] = ()
 
 
 class Collection:
@@ -153,15 +155,29 @@ class Collection:
         """Return where a recording's file lies."""
         return self.root / recording.path
 
-    def select(self, *, split: Split | None = None) -> Collection:
+    @property
+    def folds(self) -> int:
+        """How many official folds the data set has; 0 where it has none."""
+        return max(map(len, self._folds()), default=0)
+
+    def _folds(self) -> list[list[str]]:
+        return self.column("folds") if "folds" in self.table.column_names else []  # older collections lack it
+
+    def select(self, *, split: Split | None = None, fold: int | None = None) -> Collection:
         """Return the part that belongs to a split; all of it for None.
 
-        The recordings' own split decides where any of them has one; otherwise `split_of` their group or id does.
+        The recordings' own split decides where any of them has one; otherwise `split_of` their group or id does. With
+        a fold (1 is the first), the official split in that fold decides.
         """
         if split is None:
             return self
+        if fold is not None and not 1 <= fold <= self.folds:
+            has = f"it has the folds 1 to {self.folds}" if self.folds else "it has no official folds"
+            raise UsageError(f"{self.folder}: there is no fold {fold}; {has}")
         given = self.column("split")
-        if not any(given):
+        if fold is not None:
+            given = [folds[fold - 1] if len(folds) >= fold else "" for folds in self._folds()]
+        elif not any(given):
             given = [split_of(group or name) for name, group in zip(self.ids, self.column("group"), strict=True)]
         table = self.table.filter(pa.array([value == split for value in given], pa.bool_()))
         if not table.num_rows:
@@ -240,8 +256,8 @@ def write_tables(
 
 
 def _recording(fields: dict[str, Any]) -> Recording:
-    for name in ("flags", "keyframe_seconds"):
-        fields[name] = tuple(fields[name])
+    for name in ("flags", "keyframe_seconds", "folds"):
+        fields[name] = tuple(fields.get(name, ()))
     return Recording(**fields)
 
 

@@ -178,7 +178,8 @@ def _recording(item: Item, root: Path, outcome: Outcome) -> Recording | Refused:
     flags = tuple(dict.fromkeys((*fields.pop("flags"), *item.flags)))
     known: dict[str, str | None] = {"id": item.id or _default_id(relative, item), "path": relative}
     known |= {"label": item.label, "split": item.split, "caption": item.caption, "group": item.group}
-    return Recording(**{**fields, **known, "start": start, "end": end, "duration": end - start, "flags": flags})
+    rest = {"start": start, "end": end, "duration": end - start, "flags": flags, "folds": item.folds}
+    return Recording(**{**fields, **known, **rest})
 
 
 def _default_id(relative: str, item: Item) -> str:

@@ -16,7 +16,7 @@ from coview.data.collection import SPLITS
 from coview.errors import UsageError
 
 EXTENSIONS = (".csv", ".jsonl", ".parquet")
-COLUMNS = ("path", "id", "label", "split", "caption", "group", "flags", "start", "end")
+COLUMNS = ("path", "id", "label", "split", "caption", "group", "flags", "folds", "start", "end")
 _MOST = 20  # problems listed in one message
 
 
@@ -25,7 +25,8 @@ def make_manifest(manifest: Path) -> Made:
 
     Column `path` is required, `id`, `label`, `split`, `caption`, `group`, `flags`, `start` and `end` (s) are optional,
     empty cells mean "not given". Flags are a list, or words between spaces; "nomirror" keeps augmentation from
-    exchanging left and right. Other columns are kept out; the report's `unused_columns` lists them.
+    exchanging left and right. `folds` likewise gives the split in each official fold ("train - test": fold 2 leaves
+    the recording out). Other columns are kept out; the report's `unused_columns` lists them.
 
     Raises:
         UsageError: the file cannot be parsed, has no path column or no row, or rows have wrong values; lists them.
@@ -80,9 +81,15 @@ def _item(row: Mapping[str, Any], where: str, problems: list[str]) -> Item:
         problems.append(
             f"{where}: the span from {span.get('start', 0.0)} s to {span.get('end')} s is empty or negative"
         )
+    lists = {name: _words(given.pop(name, ())) for name in ("flags", "folds")}
+    lists["folds"] = tuple("" if fold in ("-", "None") else fold for fold in lists["folds"])
+    if not set(lists["folds"]) <= {"", *SPLITS}:
+        problems.append(f"{where}: folds {' '.join(lists['folds'])!r} are not all one of {', '.join(SPLITS)} or -")
     if len(problems) > before:
         return Item(path=Path())
-    flags = given.pop("flags", ())
     words: dict[str, Any] = {name: str(given[name]) for name in given if name not in ("path", "start", "end")}
-    words["flags"] = tuple(map(str, flags.split() if isinstance(flags, str) else flags))
-    return Item(path=Path(str(given["path"])), start=span.get("start"), end=span.get("end"), **words)
+    return Item(path=Path(str(given["path"])), start=span.get("start"), end=span.get("end"), **words, **lists)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value.split() if isinstance(value, str) else value))

@@ -35,6 +35,7 @@ class Item:
             never fall into different splits.
         start, end: span in seconds on the file's clock; None means the file's own beginning or end.
         flags: facts about the item, counted beside those that probing finds.
+        folds: its split in each official fold of the data set, from fold 1 on; "" where a fold leaves it out.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Item:
     start: float | None = None
     end: float | None = None
     flags: tuple[str, ...] = ()
+    folds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
