@@ -14,6 +14,7 @@ from types import FrameType
 VERBS = {
     "demo": "make a small world of pictures and sounds, learn from it, measure, search: five minutes on a laptop",
     "index": "scan a folder, a manifest or a named data set into a collection",
+    "prepare": "decode a collection once, into a copy that trains many times faster",
     "pretrain": "train a method on a collection, without labels",
     "evaluate": "measure a model: linear-probe, knn, retrieval, gates",
     "embed": "write the embeddings of a collection or of files",

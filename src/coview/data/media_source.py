@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from coview.data.collection import Collection, Recording
 from coview.data.text import encode_text
 from coview.data.views import AudioView, Batch, FeaturesView, TextView, VideoView, ViewSpec
 from coview.errors import DataProblemsError, MediaError, UsageError
-from coview.media.cuts import AudioCut, VideoCut
+from coview.media.cuts import AudioCut, Sound, VideoCut
 from coview.media.decode import read_clips
 from coview.randomness import integers, uniform
 
@@ -215,13 +215,19 @@ class MediaSource:
                 cuts.append((cut, None))
             elif isinstance(view, AudioView):
                 cuts.append((None, AudioCut(start=start, seconds=view.seconds, sample_rate=view.sample_rate)))
-        read = read_clips(self.root / Path(recording.path), cuts) if cuts else []
+        read = self._read_cuts(index, recording, cuts) if cuts else []
         for name, (frames, sound) in zip(order, read, strict=True):
             if frames is not None:
                 found[name] = frames, starts[name]
             elif sound is not None and bool(sound.waveform.any()):
                 found[name] = sound.waveform, starts[name]
         return found
+
+    def _read_cuts(
+        self, index: int, recording: Recording, cuts: Sequence[tuple[VideoCut | None, AudioCut | None]]
+    ) -> list[tuple[Tensor | None, Sound | None]]:
+        """Read cuts of recording number `index`; see `read_clips`."""
+        return read_clips(self.root / Path(recording.path), cuts)
 
     def _batch(
         self,

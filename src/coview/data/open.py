@@ -22,42 +22,48 @@ def open_source(
     views: Mapping[str, ViewSpec] | None,
     *,
     split: Split | None = None,
+    fold: int | None = None,
     seed: int = 0,
     shuffled: bool = False,
 ) -> Source:
     """Return the source called `name`, cut into `views`.
 
     Args:
-        name: a collection's folder; a memory-mapped set's folder; or a world: "digits-av" or "objects-av", where the
-            level or the shared factors may follow a colon ("digits-av:C", "objects-av:object+action").
+        name: a folder that holds a collection, a prepared copy or a memory-mapped set; or a world: "digits-av" or
+            "objects-av", where the level or the shared factors may follow a colon ("digits-av:C",
+            "objects-av:object+action").
         views: what is cut; None means the world's own or the stored views (a collection has none). Crops of
             another view are left to `Preprocess`.
-        split: the part of a collection (see `Collection.select`), or of a world ("train" for None); a memory-mapped
-            set is one part already.
+        split: the part of a collection or of its copy (see `Collection.select`), or of a world ("train" for None); a
+            memory-mapped set is one part already.
+        fold: the official fold of a collection whose split is meant, from 1 on.
         seed: of a world's clips and of the shuffling.
         shuffled: break the pairs, as a control (`ShuffledPairs`).
 
     Raises:
         UsageError: there is no such source, or it cannot be cut this way.
     """
-    source = _open(name, raw_views(views) if views else views, split, seed)
+    source = _open(name, raw_views(views) if views else views, split, fold, seed)
     return ShuffledPairs(source, seed) if shuffled else source
 
 
-def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, seed: int) -> Source:
+def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, fold: int | None, seed: int) -> Source:
     folder = Path(name)
+    if fold is not None and not any((folder / card).is_file() for card in ("collection.json", CARD)):
+        raise UsageError(f"{name}: official folds belong to a collection or its prepared copy, and this is none")
     if (folder / "memmap.json").is_file():
         return MemmapSource(folder, views)
     if (folder / CARD).is_file():
-        return ShardSource(folder, views, split)
+        return ShardSource(folder, views, split, fold)
     if (folder / "collection.json").is_file():
         if not views:
             raise UsageError(f"{name}: say which views to cut from a collection")
-        return MediaSource(Collection.open(folder).select(split=split), views)
+        return MediaSource(Collection.open(folder).select(split=split, fold=fold), views)
     if is_world(name):
         return parse_world(name, split or "train", seed=seed, views=views)
     if folder.is_dir():
         raise UsageError(
-            f"{name}: neither a collection, a prepared copy nor a memory-mapped set; make one by `coview index {name} -o NAME`"
+            f"{name}: neither a collection, a prepared copy nor a memory-mapped set; make a collection by "
+            f"`coview index {name} -o NAME`"
         )
     raise UsageError(f"{name}: neither a folder that exists nor a world ({', '.join(COUNTS)})")

@@ -1,0 +1,151 @@
+"""`coview prepare`: decode a collection once, into shards or memory-mapped arrays that are read many times faster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from coview.cli.output import Output
+
+if TYPE_CHECKING:
+    from coview.data.collection import Collection
+
+DESCRIPTION = """Decode a collection once, at training rate and size, into a copy that trains many times faster.
+
+The copy is made of ordinary tar files in WebDataset naming (JPEG pictures, FLAC sound, JSON) with a Parquet offset
+table. Every other command takes it in place of the collection. A finished shard is never made again: a stopped call
+goes on where it was, and several machines may work on one folder (torchrun, srun). Small sets can become memory-mapped
+arrays instead. What cannot be read is left out and listed, and the exit code is 3.
+
+Examples:
+  coview prepare my-collection -o my-shards
+  coview prepare my-collection -o my-shards --size 224 --clips 3 --seconds 5
+  coview prepare my-collection -o my-arrays --memmap --split train --frames 8 --clips 4
+  srun coview prepare my-collection -o my-shards
+  coview pretrain xid --collection my-shards -o my-run
+"""
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What `coview prepare` is told."""
+
+    collection: tyro.conf.Positional[Path]
+    """The collection's folder."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder of the copy."""
+    fps: float = 16.0
+    """Pictures per second."""
+    size: int = 112
+    """Side in pixels of the views that will be cut."""
+    margin: float = 1.15
+    """Decoded side / side of the views: room for crops. 112 x 1.15 stores pictures with a short side of 128."""
+    sample_rate: int = 16000
+    """Of the sound, in Hz."""
+    quality: int = 90
+    """JPEG quality, 1 to 100."""
+    seconds: float = 10.0
+    """About how long a stored clip is; a recording up to 1.5 times as long stays whole."""
+    clips: int | None = None
+    """Clips stored of each recording, at most; all that it holds by default (with --memmap, one)."""
+    recordings_per_shard: int = 100
+    """Recordings in one tar."""
+    split: Literal["train", "validation", "test"] | None = None
+    """Only this part of the collection (--memmap; a copy in shards holds all parts)."""
+    memmap: bool = False
+    """Write memory-mapped arrays of ready cuts instead of shards."""
+    frames: int = 8
+    """Pictures in a cut (--memmap)."""
+    sound_seconds: float = 2.0
+    """Sound in a cut, in seconds (--memmap)."""
+    seed: int = 0
+    """Of where cuts are placed (--memmap)."""
+    executor: Literal["auto", "serial", "processes", "ranks", "ray"] = "auto"
+    """Who does the work; auto: the ranks of torchrun or srun where there are several, else processes."""
+    workers: int | None = None
+    """Processes; one per core by default, 0 works in this one."""
+    json: bool = False
+    """Print the result as JSON on stdout."""
+
+
+def main(argv: list[str]) -> int:
+    """Prepare, print what was made, and return 3 when something could not be read, else 0."""
+    arguments = tyro.cli(Arguments, args=argv, prog="coview prepare", description=DESCRIPTION)
+    from coview.data.collection import Collection
+    from coview.errors import SettingsError, UsageError
+    from coview.parallel import is_main
+
+    if arguments.split and not arguments.memmap:
+        raise UsageError("--split goes with --memmap; a copy in shards holds all parts, and `--split` chooses later")
+    out = Output(json=arguments.json, quiet=not is_main())
+    collection = Collection.open(arguments.collection)
+    try:
+        return _memmap(arguments, collection, out) if arguments.memmap else _shards(arguments, collection, out)
+    except ValueError as error:  # a settings dataclass refused its values
+        raise SettingsError([str(error)]) from error
+    except (KeyboardInterrupt, SystemExit):
+        out.say("stopped; the same command goes on from here")
+        raise
+
+
+def _shards(arguments: Arguments, collection: Collection, out: Output) -> int:
+    from coview.data.executors import choose_executor
+    from coview.data.shards.layout import PrepareSettings
+    from coview.data.shards.write import prepare
+    from coview.data.views import VideoView
+
+    settings = PrepareSettings(
+        fps=arguments.fps,
+        size=VideoView(size=arguments.size, margin=arguments.margin).decode_size,
+        quality=arguments.quality,
+        sample_rate=arguments.sample_rate,
+        seconds=arguments.seconds,
+        clips=arguments.clips,
+        recordings_per_shard=arguments.recordings_per_shard,
+    )
+    executor = choose_executor(arguments.executor, arguments.workers)
+    with out.steps() as show:
+        card = prepare(
+            collection, arguments.out, settings, executor, lambda done, total: show("preparing", done, total)
+        )
+    names = ("complete", "shards", "recordings", "clips", "hours", "bytes", "fingerprint")
+    problems: dict[str, Any] = card.get("problems", {})
+    result = {"shards_folder": str(arguments.out), **{name: card[name] for name in names if name in card}}
+    out.result({**result, "problems": problems} if arguments.json else result)
+    if not card["complete"]:
+        out.say("this process's shards are done; the process that ends last completes the copy")
+    for name, reasons in list(problems.items())[:10]:
+        out.say(f"  {name}: {'; '.join(reasons)}")
+    if len(problems) > 10:
+        out.say(f"  and {len(problems) - 10} more recordings; {arguments.out / 'shards.json'} lists them")
+    return 3 if problems else 0
+
+
+def _memmap(arguments: Arguments, collection: Collection, out: Output) -> int:
+    from coview.data.media_source import MediaSource
+    from coview.data.memmap import MemmapSource, fill
+    from coview.data.views import AudioView, VideoView, ViewSpec
+
+    views: dict[str, ViewSpec] = {}
+    if collection.about["counts"]["with_video"]:
+        views["video"] = VideoView(
+            frames=arguments.frames, fps=arguments.fps, size=arguments.size, margin=arguments.margin
+        )
+    if collection.about["counts"]["with_audio"]:
+        views["audio"] = AudioView(seconds=arguments.sound_seconds, sample_rate=arguments.sample_rate)
+    source = MediaSource(collection.select(split=arguments.split), views)
+    with out.steps() as show:
+        folder = fill(
+            source,
+            arguments.out,
+            cuts=arguments.clips or 1,
+            seed=arguments.seed,
+            progress=lambda done, total: show("preparing", done, total),
+        )
+    made = MemmapSource(folder)
+    size_on_disk = sum(path.stat().st_size for path in folder.iterdir())
+    out.result({"memmap_folder": str(folder), "recordings": len(made), "cuts": made.cuts, "bytes": size_on_disk})
+    return 0

@@ -1,0 +1,183 @@
+"""Prepared shards as a source: samples are placed as in media files, and a few members of a tar are read for each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from coview.data.collection import Collection, Recording, Split
+from coview.data.media_source import MediaSource
+from coview.data.memmap import to_float
+from coview.data.shards.layout import BLOCK, CARD, CLIPS, FORMAT, RECORDINGS, member_offsets, padded
+from coview.data.shards.tars import Clips, Members, Tars
+from coview.data.views import AudioView, VideoView, ViewSpec
+from coview.errors import UsageError
+from coview.media import jpeg
+from coview.media.cuts import SAME_INSTANT, AudioCut, Sound, VideoCut
+from coview.media.flac import FlacDecoder
+from coview.media.pictures import square
+from coview.randomness import integers
+
+_CLIP = 600  # stream of a sample's key that chooses the stored clip of a recording that has several
+
+
+class ShardSource(MediaSource):
+    """A prepared copy of a collection; implements `Source`.
+
+    Samples have the rows, keys and starts that the collection itself gives them, and a recording that is stored as one
+    clip is cut at the same seconds as its file. A stored clip is a film at its own rate: frame k of a view is the
+    stored frame shown at start + k / fps. Of a recording that is stored as several clips, the key chooses one, and
+    all views lie inside it.
+
+    Args:
+        folder: as `coview prepare` wrote it.
+        views: what is cut; the decoded size of pictures and the sample rate must be those stored, pictures may be
+            wanted at a lower rate. None stands for 8 frames and 2 seconds of sound as they are stored.
+        split, fold: the part of the collection, as in `Collection.select`; None takes all.
+        off_sync: how far picture and sound of one sample may be apart, in seconds.
+
+    Raises:
+        UsageError: no prepared copy, an unfinished one, or one that these views cannot be cut from.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        views: Mapping[str, ViewSpec] | None = None,
+        split: Split | None = None,
+        fold: int | None = None,
+        off_sync: float = 0.5,
+    ) -> None:
+        self.folder = Path(folder)
+        card = read_card(self.folder)
+        stored = card["settings"]
+        views = dict(views) if views else _default_views(stored)
+        _check_views(self.folder, views, stored)
+        whole = Collection(self.folder, pq.read_table(self.folder / RECORDINGS), card)
+        super().__init__(whole.select(split=split, fold=fold), views, off_sync)
+        number = {name: row for row, name in enumerate(whole.ids)}
+        self._row = np.array([number[name] for name in self.ids])
+        self._clips = Clips.of(self.folder / CLIPS, len(whole))
+        self._tars = Tars(self.folder)
+        self._decode_sound = FlacDecoder()
+
+    def _recording(self, index: int, key: Tensor) -> Recording:
+        first, last = self._clips.of_row(self._row[index])
+        return self._part(index, first + (int(integers(key, _CLIP, last - first)) if last - first > 1 else 0))
+
+    def _recording_at(self, index: int, window: int, count: int) -> tuple[Recording, int, int]:
+        first, last = self._clips.of_row(self._row[index])
+        clips = last - first
+        clip = window * clips // count if count > 1 else clips // 2
+        inside = [w for w in range(count) if w * clips // count == clip] if count > 1 else [0]
+        return self._part(index, first + clip), inside.index(window), len(inside)
+
+    def _part(self, index: int, clip: int) -> Recording:
+        start, end = float(self._clips.start[clip]), float(self._clips.end[clip])
+        return dataclasses.replace(self._recordings[index], start=start, end=end)
+
+    def _read_cuts(
+        self, index: int, recording: Recording, cuts: Sequence[tuple[VideoCut | None, AudioCut | None]]
+    ) -> list[tuple[Tensor | None, Sound | None]]:
+        first, last = self._clips.of_row(self._row[index])
+        clip = first + int(np.argmin(np.abs(self._clips.start[first:last] - recording.start)))
+        members = self._tars.members(self._clips, clip)
+        return [
+            (self._pictures(members, video) if video else None, self._sound(members, audio) if audio else None)
+            for video, audio in cuts
+        ]
+
+    def _pictures(self, members: Members, cut: VideoCut) -> Tensor | None:
+        """Return the frames shown at the cut's instants, uint8 (3, count, size, size); None where none are stored."""
+        about = members.about
+        if "frame_bytes" not in about:
+            return None
+        sizes, begin, rate = about["frame_bytes"], about["picture_start"], about["fps"]
+        shown = [math.floor((time - begin + SAME_INSTANT) * rate) for time in cut.times]
+        wanted = [min(max(index, 0), len(sizes) - 1) for index in shown]
+        low, high = wanted[0], wanted[-1] + 1
+        sound = BLOCK + padded(about["flac_header"] + sum(about["flac_frames"])) if "samples" in about else 0
+        before = sum(BLOCK + padded(size) for size in sizes[:low])
+        offsets = member_offsets(sizes[low:high], 0)
+        data = self._tars.read(members.shard, members.offset + sound + before, offsets[-1] + sizes[high - 1])
+        out = np.empty((cut.count, cut.size, cut.size, 3), np.uint8)
+        done: dict[int, int] = {}
+        for k, index in enumerate(wanted):
+            if index in done:
+                out[k] = out[done[index]]
+                continue
+            at = offsets[index - low]
+            picture = jpeg.decode(data[at : at + sizes[index]], self._tars.name(members.shard))
+            out[k] = square(picture, cut.size, cut.window)
+            done[index] = k
+        return torch.from_numpy(out).permute(3, 0, 1, 2)
+
+    def _sound(self, members: Members, cut: AudioCut) -> Sound | None:
+        """Return the waveform from the cut's start; zero where nothing is stored, None where nothing at all is."""
+        about = members.about
+        if "samples" not in about:
+            return None
+        out = torch.zeros(cut.samples)
+        sizes, block = about["flac_frames"], about["flac_block"]
+        begin = round(cut.start * cut.sample_rate) - about["first_sample"]
+        low, high = max(begin, 0), min(begin + cut.samples, about["samples"])
+        if low >= high:
+            return Sound(out, 0)
+        first, last = low // block, (high - 1) // block + 1
+        ends = np.cumsum([0, *sizes[:last]])
+        offset = members.offset + BLOCK + about["flac_header"] + int(ends[first])
+        data = self._tars.read(members.shard, offset, int(ends[last] - ends[first]))
+        frames = [data[ends[k] - ends[first] : ends[k + 1] - ends[first]] for k in range(first, last)]
+        samples = self._decode_sound(frames, self._tars.name(members.shard))
+        samples = samples[low - first * block : high - first * block]
+        if len(samples) < high - low:
+            raise self._tars.damaged(members.shard, f"the sound at {offset} is shorter than its table says")
+        out[low - begin : high - begin] = to_float(torch.from_numpy(samples))
+        return Sound(out, high - low)
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return the card of a finished prepared copy.
+
+    Raises:
+        UsageError: there is none, it is of a later format, or its preparation has not ended.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        raise UsageError(f"{folder} is not a prepared copy (it has no {CARD}); make one by `coview prepare`")
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if card.get("format") != FORMAT:
+        raise UsageError(f"{path}: format {card.get('format')!r}, but this version reads {FORMAT}; prepare again")
+    if not card["complete"]:
+        raise UsageError(f"{folder}: its preparation was stopped; the same `coview prepare` command goes on from there")
+    return card
+
+
+def _default_views(stored: Mapping[str, Any]) -> dict[str, ViewSpec]:
+    video = VideoView(fps=stored["fps"], size=stored["size"], margin=1.0)
+    return {"video": video, "audio": AudioView(sample_rate=stored["sample_rate"])}
+
+
+def _check_views(folder: Path, views: Mapping[str, ViewSpec], stored: Mapping[str, Any]) -> None:
+    problems = []
+    for name, view in views.items():
+        if isinstance(view, AudioView) and view.sample_rate != stored["sample_rate"]:
+            problems.append(f"{name}: sound is stored at {stored['sample_rate']} Hz, {view.sample_rate} is wanted")
+        if isinstance(view, VideoView) and view.frames > 1 and view.fps > stored["fps"]:
+            problems.append(f"{name}: pictures are stored at {stored['fps']:g} per second, {view.fps:g} are wanted")
+        if isinstance(view, VideoView) and view.decode_size != stored["size"]:
+            problems.append(
+                f"{name}: pictures are stored with short side {stored['size']}, {view.decode_size} is wanted "
+                f"(size {view.size} x margin {view.margin:g})"
+            )
+    if problems:
+        raise UsageError(f"{folder}: prepare the collection again for these views:\n  - " + "\n  - ".join(problems))

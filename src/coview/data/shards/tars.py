@@ -1,0 +1,105 @@
+"""The tars of a prepared copy, read at given places, and the table that says where."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from coview.data.shards.layout import BLOCK, padded, shard_name
+from coview.errors import MediaError
+
+_MOST_OPEN = 64  # tars that are open at once in a process
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The offset table as arrays, a value per clip; those of recording `row` are numbers first[row] to first[row + 1].
+
+    Attributes:
+        start, end: float64 seconds of the recording.
+        shard, offset, json_bytes: where the clip's members begin, and how long KEY.json is.
+    """
+
+    first: Any
+    start: Any
+    end: Any
+    shard: Any
+    offset: Any
+    json_bytes: Any
+
+    @classmethod
+    def of(cls, path: Path, recordings: int) -> Clips:
+        """Read a table."""
+        names = ("start", "end", "shard", "offset", "json_bytes")
+        table = pq.read_table(path, columns=["row", *names])
+        first = np.searchsorted(table.column("row").to_numpy(), np.arange(recordings + 1))
+        return cls(first, *(table.column(name).to_numpy() for name in names))
+
+    def of_row(self, row: int) -> tuple[int, int]:
+        """Return the first clip of a recording and the one after its last."""
+        return int(self.first[row]), int(self.first[row + 1])
+
+
+@dataclass(frozen=True)
+class Members:
+    """A stored clip: what its KEY.json says, and where the members after it begin."""
+
+    shard: int
+    offset: int
+    about: dict[str, Any]
+
+
+@dataclass
+class Tars:
+    """The tars of a folder; each is opened when it is first needed, by every process for itself."""
+
+    folder: Path
+    _open: dict[int, BinaryIO] = field(default_factory=dict)
+
+    def name(self, shard: int) -> str:
+        """Return the path of a tar, for messages."""
+        return str(self.folder / shard_name(shard))
+
+    def members(self, clips: Clips, clip: int) -> Members:
+        """Read KEY.json of a clip.
+
+        Raises:
+            MediaError: "missing" or "truncated".
+        """
+        shard, first, size = int(clips.shard[clip]), int(clips.offset[clip]) + BLOCK, int(clips.json_bytes[clip])
+        try:
+            about = json.loads(self.read(shard, first, size))
+        except ValueError as error:
+            raise self.damaged(shard, f"no JSON at {first}") from error
+        return Members(shard, first + padded(size), about)
+
+    def read(self, shard: int, offset: int, size: int) -> bytes:
+        """Return `size` bytes at `offset`.
+
+        Raises:
+            MediaError: "missing" or "truncated".
+        """
+        if shard not in self._open:
+            if len(self._open) >= _MOST_OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            try:
+                self._open[shard] = Path(self.name(shard)).open("rb", buffering=0)  # noqa: SIM115 (stays open)
+            except OSError as error:
+                raise MediaError(self.name(shard), "missing", f"it cannot be opened: {error.strerror}") from error
+        data = os.pread(self._open[shard].fileno(), size, offset)
+        if len(data) < size:
+            raise self.damaged(shard, f"it ends before {offset + size}")
+        return data
+
+    def damaged(self, shard: int, message: str) -> MediaError:
+        """Return the error of a tar that is not what was written."""
+        return MediaError(self.name(shard), "truncated", f"{message}; remove it and its .parquet, and prepare again")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "_open": {}}
