@@ -1,4 +1,4 @@
-"""What the linear estimators share: scikit-learn's conventions, checking of views, moments in, projections out.
+"""What the linear estimators share: moments in, projections out.
 
 An estimator turns joint moments into one weight matrix per view (`_solve`); how the rows arrived (`fit`, `partial_fit`,
 `fit_streamed`, `fit_moments` on any number of processes) makes no difference to it.
@@ -7,41 +7,28 @@ An estimator turns joint moments into one weight matrix per view (`_solve`); how
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any, Self, cast
+from collections.abc import Sequence
+from typing import Any, Self
 
-import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, validate_data
 from torch import Tensor
 
 from coview.correlation.gaussian import joint_gaussian
-from coview.correlation.moments import Array, Moments
+from coview.correlation.moments import Moments
+from coview.correlation.projection import Projection
+from coview.correlation.tables import Where, open_table, read_blocks
 from coview.errors import InputError
+from coview.parallel import rank, world_size
 
-Views = Sequence[Any]
 
+class LinearEstimator(Projection):
+    """A projection fitted from the joint moments of its views.
 
-class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Linear maps of paired views, fitted from their joint moments.
-
-    Views are given as a list, `fit([X, Y, ...])`, or as scikit-learn gives two, `fit(X, Y)`: arrays (N, d_v), NumPy or
-    torch, on any device; what comes in as a tensor leaves as a tensor.
-
-    Attributes, after fitting:
-        weights_: one (d_v, k) float64 array per view.
-        means_: one (d_v,) float64 array per view; `transform` subtracts it.
-        correlations_: (k,) Pearson correlations of the training scores, averaged over pairs of views.
-        n_samples_: rows the fit rests on.
+    Attributes, after fitting, besides those of `Projection`:
         moments_: the sufficient statistics, which `partial_fit` goes on adding to.
     """
 
-    components: int
     missing: str
-    weights_: list[Array]
-    means_: list[Array]
-    correlations_: Array
     moments_: Moments
 
     def _solve(self, mean: Tensor, covariance: Tensor, slices: Sequence[slice]) -> list[Tensor]:
@@ -72,17 +59,21 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.moments_.update(views, present)
         return self.fit_moments(self.moments_)
 
-    def fit_streamed(self, blocks: Iterable[Sequence[Any]]) -> Self:
-        """Fit on blocks of rows that are never together in memory, such as those of `blocks.read_blocks`.
+    def fit_streamed(self, views: Sequence[Where], *, device: torch.device | str = "cpu") -> Self:
+        """Fit on matrices on disk, in blocks of rows: memory does not depend on their number.
 
-        With a process group every process passes its own blocks, and all get the fit on all rows.
+        With a process group every process reads an even share of the rows, and all get the fit on all rows.
+
+        Args:
+            views: one .npy file, or (file, name) of a safetensors tensor or Parquet column, per view.
+            device: where products are computed.
+
+        Raises:
+            InputError: as `fit`, or a file that is not such a matrix.
         """
-        moments: Moments | None = None
-        for views in blocks:
-            moments = moments or Moments([view.shape[1] for view in views])
-            moments.update(views)
-        if moments is None:
-            raise InputError("there is no block of rows to fit on; every process needs one at least")
+        moments = Moments([open_table(view).dim for view in views], device)
+        for block in read_blocks(views, share=(rank(), world_size())):
+            moments.update(block)
         return self.fit_moments(moments.reduced())
 
     def fit_moments(self, moments: Moments) -> Self:
@@ -104,134 +95,12 @@ class LinearEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 RuntimeWarning,
                 stacklevel=2,
             )
-        weights = self._solve(mean, covariance, slices)
+        self._keep(count, mean, covariance, self._solve(mean, covariance, slices), slices)
         self.moments_ = moments
-        self.n_samples_ = count
-        self.n_features_in_ = moments.dims[0]
-        self.weights_ = [weight.numpy() for weight in weights]
-        self.means_ = [mean[columns].numpy().copy() for columns in slices]
-        self.correlations_ = _score_correlations(weights, covariance, slices)
         return self
 
-    def transform(self, X: Any, y: Any = None) -> Any:
-        """Return the scores (N, k): of one view for an array, (X scores, y scores) for two, a list for a list.
-
-        An array alone is the first view; a list may hold None where a view is absent.
-        """
-        check_is_fitted(self, "weights_")
-        if _is_list_of_views(X) and y is None:
-            if len(X) != len(self.weights_):
-                raise InputError(f"{len(X)} views, but {type(self).__name__} was fitted on {len(self.weights_)}")
-            return [None if view is None else self.project(view, number) for number, view in enumerate(X)]
-        if y is None:
-            return self.project(X, 0)
-        return self.project(X, 0), self.project(y, 1)
-
-    def project(self, view: Any, number: int) -> Any:
-        """Return the scores (N, k) of the view with this number, (x - mean) W."""
-        check_is_fitted(self, "weights_")
-        if number == 0 and not isinstance(view, Tensor):
-            array = validate_data(self, view, dtype=[np.float64, np.float32], reset=False)
-        else:
-            array = _checked(view, f"view {number}")
-        if array.shape[1] != len(self.means_[number]):
-            raise InputError(
-                f"view {number} has {array.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{len(self.means_[number])} features as input"
-            )
-        if isinstance(array, Tensor):
-            weight, mean = (torch.from_numpy(a[number]).to(array.device) for a in (self.weights_, self.means_))
-            return ((array.double() - mean) @ weight).to(array.dtype)
-        return ((array - self.means_[number]) @ self.weights_[number]).astype(array.dtype, copy=False)
-
-    def held_out_correlations(self, X: Any, y: Any = None) -> Array:
-        """Return the Pearson correlations (k,) of the scores of these rows, averaged over pairs of views."""
-        scores = self.transform(X, y)
-        moments = Moments([score.shape[1] for score in scores])
-        moments.update(scores)
-        identity = [torch.eye(dim, dtype=torch.float64) for dim in moments.dims]
-        return _score_correlations(identity, moments.covariance(), moments.slices)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Return the mean of the `held_out_correlations`: 1 is perfect, 0 chance."""
-        return float(self.held_out_correlations(X, y).mean())
-
-    def _views(self, X: Any, y: Any, reset: bool) -> list[Any]:
-        if _is_list_of_views(X) and y is None:
-            if len(X) < 2:
-                raise InputError("one view only; expected two or more, as a list")
-            views = [_checked(view, f"view {number}") for number, view in enumerate(X)]
-        elif y is None:
-            raise InputError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None: give two views, "
-                "fit(X, Y), or a list of them"
-            )
-        elif isinstance(X, Tensor) or isinstance(y, Tensor):
-            views = [_checked(X, "view 0"), _checked(y, "view 1")]
-        else:
-            # NaN is found by the moments, without a pass of its own over the rows.
-            first = validate_data(
-                self, X, dtype=[np.float64, np.float32], ensure_all_finite=False, ensure_min_samples=1, reset=reset
-            )
-            views = [first, _checked(y, "y")]
-            check_consistent_length(*views)
-        if not reset and tuple(view.shape[1] for view in views) != self.moments_.dims:
-            raise InputError(f"views have {[v.shape[1] for v in views]} columns, before {list(self.moments_.dims)}")
-        return views
-
     def _check_settings(self, moments: Moments) -> None:
-        if not isinstance(self.components, (int, np.integer)) or self.components < 1:
-            raise InputError(f"components is {self.components!r}; expected a whole number from 1 on")
+        self._check_components()
 
     def _regularised(self) -> bool:
         return False
-
-    @property
-    def _n_features_out(self) -> int:
-        return cast(int, self.weights_[0].shape[1])
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = True
-        tags.target_tags.single_output = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
-
-def _is_list_of_views(X: Any) -> bool:
-    """A list of tables is a list of views; a list of rows (whose items have one dimension) is a table."""
-    return isinstance(X, (list, tuple)) and any(getattr(view, "ndim", 0) == 2 for view in X)
-
-
-def _checked(view: Any, name: str) -> Any:
-    """Return a view as a floating (N, d) tensor, or array; raises a ValueError that says what is wrong."""
-    if isinstance(view, Tensor):
-        if view.ndim != 2:
-            raise InputError(f"{name} has shape {tuple(view.shape)}; expected (rows, columns)")
-        return view if view.is_floating_point() else view.double()
-    array = check_array(
-        view,
-        dtype=[np.float64, np.float32],
-        ensure_2d=False,
-        ensure_all_finite=False,
-        allow_nd=False,
-        input_name=name,
-    )
-    return array.reshape(-1, 1) if array.ndim == 1 else array
-
-
-def _score_correlations(weights: Sequence[Tensor], covariance: Tensor, slices: Sequence[slice]) -> Array:
-    """Return the correlations (k,) of the projections, averaged over pairs of views; 0 where a score is constant."""
-    deviations = [
-        torch.einsum("ik,ij,jk->k", weight, covariance[columns, columns], weight).clamp(min=0).sqrt()
-        for weight, columns in zip(weights, slices, strict=True)
-    ]
-    pairs = []
-    for first in range(len(weights)):
-        for second in range(first + 1, len(weights)):
-            cross = covariance[slices[first], slices[second]]
-            shared = torch.einsum("ik,ij,jk->k", weights[first], cross, weights[second])
-            scale = deviations[first] * deviations[second]
-            pairs.append(torch.where(scale > 0, shared / torch.where(scale > 0, scale, 1.0), 0.0))
-    return torch.stack(pairs).mean(0).numpy()

@@ -42,7 +42,7 @@ class Scatter:
         upper = self._upper.triu()
         return upper + upper.triu(1).T
 
-    def update(self, parts: Sequence[Tensor], block: int = 2048) -> None:
+    def update(self, parts: Sequence[Tensor], block: int = 1024) -> None:
         """Take in rows given as views side by side: parts (N, d_v) of any float dtype, sum of d_v equal to D.
 
         A working copy of `block` rows in float64 is all that is allocated.
