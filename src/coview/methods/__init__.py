@@ -22,8 +22,22 @@ METHODS: dict[str, str] = {
     "avid": "coview.methods.avid:AVID",
     "infonce": "coview.methods.infonce:InfoNCE",
     "vicreg": "coview.methods.vicreg:VICReg",
+    "cma": "coview.methods.cma:CMA",
     "supervised-av": "coview.methods.supervised_av:SupervisedAV",
     "classifier": "coview.methods.classifier:Classifier",
+    "dcca": "coview.methods.dcca:DCCA",
+    "dccae": "coview.methods.dccae:DCCAE",
+    "corrae": "coview.methods.dccae:CorrAE",
+    "distae": "coview.methods.dccae:DistAE",
+    "splitae": "coview.methods.splitae:SplitAE",
+    "noi": "coview.methods.noi:NOI",
+    "dgcca": "coview.methods.dgcca:DGCCA",
+    "supervised-dcca": "coview.methods.supervised_dcca:SupervisedDCCA",
+    "tnn-c-cca": "coview.methods.tnn_ccca:TNNCCCA",
+    "swav": "coview.methods.swav:SwAV",
+    "vcca": "coview.methods.vcca:VCCA",
+    "vcca-private": "coview.methods.vcca:VCCAPrivate",
+    "vae-cca": "coview.methods.vae_cca:VAECCA",
 }
 
 

@@ -1,0 +1,155 @@
+"""DCCAE, CorrAE and DistAE: two autoencoders whose codes agree, in three senses of agreement.
+
+W. Wang, Arora, Livescu & Bilmes, On Deep Multi-View Representation Learning, ICML 2015. With encoders f_v, decoders p_v
+and H_v = f_v(x_v) over the global batch,
+
+    loss = agreement + lambda mean_i sum_v |x_vi - p_v(f_v(x_vi))|^2        squared errors summed over a view's numbers
+
+    dccae    agreement = - total correlation of the codes (see `dcca`), uncorrelated within a view
+    corrae   agreement = - sum_j corr(dimension j, dimension j): unit variance only, so that dimensions may be copies
+    distae   agreement = mean_i |f(x_i) - g(y_i)|^2 / (|f(x_i)|^2 + |g(y_i)|^2), unconstrained, for any batch: DistAE-1
+
+The second and third are the paper's controls of the first. More than two views: agreement is the sum over pairs. The
+paper draws its second stream of small batches for the reconstruction; here both terms see the same batch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coview.data.views import Batch
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.fusion import (
+    FusionSettings,
+    build_decoder,
+    detached,
+    encoders_and_maps,
+    enough_for,
+    fit_maps,
+    pairs,
+)
+from coview.methods.samples import complete, enough, example, idle_loss
+from coview.objectives.paired import paired_correlation, relative_distance, squared_error
+from coview.objectives.total_correlation import total_correlation
+from coview.parallel import mean_over_world
+
+_PAPER = "Wang, Arora, Livescu & Bilmes, On Deep Multi-View Representation Learning, ICML 2015"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderSettings(FusionSettings):
+    """Settings of DCCAE, CorrAE and DistAE."""
+
+    reconstruction: float = 1e-3  # lambda, per squared unit of the input
+    ridge: float = 1e-4  # r, on the covariances of the codes, here and in the final linear analysis
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ridge <= 0 or self.reconstruction <= 0:
+            raise ValueError("an autoencoder of views needs ridge > 0 and reconstruction > 0 (without it, use dcca)")
+
+
+class Autoencoders(Method):
+    """Encoders, decoders and the final linear maps; what agreement means is the subclass's."""
+
+    about = About(slug="autoencoders", title="Autoencoders of views", paper=_PAPER, family="correlation", state="base")
+    Settings = AutoencoderSettings
+    settings: AutoencoderSettings
+    coupling: Coupling = "statistics"
+
+    def __init__(self, settings: AutoencoderSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.settings, self.facts, self.views = settings, facts, settings.views
+        self.encoders, self.projectors = encoders_and_maps(settings)
+        decoders = {name: build_decoder(settings, spec, settings.dimension) for name, spec in self.views.items()}
+        self.decoders = nn.ModuleDict(decoders)
+
+    def forward(self, batch: Batch) -> Step:
+        """Return the loss of the samples that have every view; parts: agreement and reconstruction, unweighted."""
+        batch = complete(batch, self.views)
+        if not self.ready(batch):
+            return Step(idle_loss(self))
+        outputs = {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
+        agreement = torch.stack([self.agreement(x, y) for x, y in pairs(outputs)]).sum()
+        errors = [squared_error(batch.views[name], self.decoders[name](code)) for name, code in outputs.items()]
+        reconstruction = mean_over_world(torch.stack(errors).sum(0))
+        parts = {"agreement": agreement.detach(), "reconstruction": reconstruction.detach()}
+        return Step(agreement + self.settings.reconstruction * reconstruction, parts, detached(outputs))
+
+    def ready(self, batch: Batch) -> bool:
+        """Return whether there is anything to learn from."""
+        return enough(batch, 2)
+
+    @abstractmethod
+    def agreement(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the agreement term of two views' codes (N_r, D)."""
+
+    def finish(self, embed: Any) -> None:
+        """Fit the linear maps into the common space."""
+        fit_maps(self, embed, self.settings.ridge)
+
+    def example_batch(self, size: int, seed: int) -> Batch:
+        """Return made-up model views."""
+        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
+
+
+class DCCAE(Autoencoders):
+    """Agreement is total correlation."""
+
+    about = About(
+        slug="dccae",
+        title="Deep canonically correlated autoencoders",
+        paper=_PAPER,
+        family="correlation",
+        state="verified: correlation term to 1e-10; reconstruction from one batch with it, where the paper draws two",
+    )
+
+    def __init__(self, settings: AutoencoderSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.least_batch = 2 * settings.dimension
+
+    def ready(self, batch: Batch) -> bool:
+        """Return whether there are samples; refuse fewer than twice the dimension."""
+        return enough_for(batch, self.settings.dimension)
+
+    def agreement(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return minus the total correlation."""
+        return -total_correlation(x, y, (self.settings.ridge, self.settings.ridge))
+
+
+class CorrAE(Autoencoders):
+    """Agreement is the correlation of each dimension with its own partner."""
+
+    about = About(
+        slug="corrae",
+        title="Correlated autoencoders",
+        paper=_PAPER,
+        family="correlation",
+        state="verified: correlation term to 1e-9; copies within a view as the paper's control shows them",
+    )
+
+    def agreement(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return minus the sum of the dimensions' correlations."""
+        return -paired_correlation(x, y)
+
+
+class DistAE(Autoencoders):
+    """Agreement is closeness relative to length."""
+
+    about = About(
+        slug="distae",
+        title="Minimum-distance autoencoders (DistAE-1)",
+        paper=_PAPER,
+        family="correlation",
+        state="verified: distance term and gradients to 1e-10; DistAE-2, whose form is uncertain, is absent",
+    )
+    coupling: Coupling = "none"
+
+    def agreement(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the mean relative distance."""
+        return relative_distance(x, y)

@@ -1,0 +1,135 @@
+"""What the methods of the correlation family share: their views and networks, the refusal of small batches, the end.
+
+Any views will do, raw ones or features that were computed before, two or more. When the networks are trained, a linear
+canonical correlation analysis of their outputs over the whole collection becomes the map into the common space; it is
+the `projectors`' buffers, so that it is saved, loaded and compared like any weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from coview.correlation.cca import CCA
+from coview.correlation.moments import Moments
+from coview.correlation.multiset import MCCA
+from coview.data.views import AudioView, Batch, FeaturesView, ImageView, TextView, VideoView, ViewSpec
+from coview.encoders import build_audio, build_text, build_video
+from coview.encoders.features import Activation, FeatureDecoder, FeatureEncoder, FittedMap, Narrowed
+from coview.errors import UsageError
+from coview.parallel import row_counts
+
+if TYPE_CHECKING:
+    from coview.methods.contract import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSettings:
+    """Views and networks of the correlation family."""
+
+    views: dict[str, ViewSpec | ImageView] = field(default_factory=lambda: {"video": VideoView(), "audio": AudioView()})
+    video_encoder: str = "r2plus1d-18"  # of raw views, with a linear layer behind; "mlp": `hidden` on all numbers
+    image_encoder: str = "mlp"
+    audio_encoder: str = "conv2d"
+    text_encoder: str = "text-characters"
+    hidden: tuple[int, ...] = (1024, 1024, 1024)  # of the networks of features, and of decoders the other way round
+    activation: Activation = "relu"  # the paper's is sigmoid
+    dimension: int = 10  # L, outputs of each network
+
+    def __post_init__(self) -> None:
+        if len(self.views) < 2:
+            raise ValueError(f"views: two or more are needed, found {', '.join(self.views) or 'none'}")
+        if self.dimension < 1 or any(width < 1 for width in self.hidden):
+            raise ValueError("dimension and the widths in hidden must be at least 1")
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """Return settings for tests and dry runs: two short feature vectors."""
+        return cls(views={"left": FeaturesView(dim=12), "right": FeaturesView(dim=9)}, hidden=(16,), dimension=2)
+
+
+def build_encoder(
+    settings: FusionSettings, spec: ViewSpec, dim: int, hidden: tuple[int, ...] | None = None
+) -> FeatureEncoder | Narrowed:
+    """Build the network of one view to `dim` numbers, through `hidden` layers (by default the settings')."""
+    name = _network(settings, spec)
+    if name == "mlp":
+        hidden = settings.hidden if hidden is None else hidden
+        return FeatureEncoder(spec.shape, hidden, dim, settings.activation)
+    build = {"audio": build_audio, "text": build_text}.get(spec.stream, build_video)
+    return Narrowed(build(name), dim)
+
+
+def build_decoder(settings: FusionSettings, spec: ViewSpec, dim: int) -> FeatureDecoder:
+    """Build the network from `dim` numbers to one view as the encoder sees it."""
+    if isinstance(spec, TextView):
+        raise UsageError("a text view is letters, not numbers: it can be read, but not reconstructed by a decoder")
+    return FeatureDecoder(dim, settings.hidden[::-1], spec.shape, settings.activation)
+
+
+def _network(settings: FusionSettings, spec: ViewSpec) -> str:
+    named = {
+        "video": settings.video_encoder,
+        "image": settings.image_encoder,
+        "audio": settings.audio_encoder,
+        "text": settings.text_encoder,
+    }
+    return named.get(spec.stream, "mlp")
+
+
+def encoders_and_maps(settings: FusionSettings) -> tuple[nn.ModuleDict, nn.ModuleDict]:
+    """Build a network per view and the map that will be fitted behind it, `dimension` to `dimension`."""
+    encoders = {name: build_encoder(settings, spec, settings.dimension) for name, spec in settings.views.items()}
+    maps = {name: FittedMap(settings.dimension, settings.dimension) for name in encoders}
+    return nn.ModuleDict(encoders), nn.ModuleDict(maps)
+
+
+def enough_for(batch: Batch, dimension: int) -> bool:
+    """Return whether the processes together hold samples at all; refuse fewer than twice the dimension.
+
+    Raises:
+        UsageError: with so few samples any outputs correlate perfectly, so the loss says nothing.
+    """
+    rows = sum(row_counts(batch.row))
+    if 0 < rows < 2 * dimension:
+        raise UsageError(
+            f"{rows} complete samples in a batch cannot teach canonical correlations of {dimension} dimensions: even "
+            f"noise would correlate (perfectly below {dimension + 1}), so the loss would be near its optimum and mean "
+            f"nothing. Use a train.batch_size of at least {2 * dimension}, better ten times the dimension, or a "
+            "smaller method.dimension; accumulated parts and samples without a view do not count"
+        )
+    return rows > 0
+
+
+def pairs(outputs: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield every two of the views' outputs."""
+    yield from combinations(outputs.values(), 2)
+
+
+def detached(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the outputs without their graph."""
+    return {name: value.detach() for name, value in outputs.items()}
+
+
+def fit_maps(method: Method, embed: Any, ridge: float) -> None:
+    """Fit linear canonical correlation analysis on the networks' outputs for the whole collection, and keep its maps.
+
+    Args:
+        embed: as `Method.finish` gets it.
+        ridge: added to the covariances of the outputs.
+    """
+    features = embed("backbone")
+    names = list(method.projectors)
+    moments = Moments([features.values[name].shape[1] for name in names])
+    moments.update([features.values[name] for name in names], [features.present[name] for name in names])
+    components = min(cast(FittedMap, method.projectors[name]).dim for name in names)
+    # More than two views: the multi-set form, whose spaces are as comparable.
+    kind = CCA if len(names) == 2 else MCCA
+    estimator = kind(components, ridge=ridge).fit_moments(moments)
+    for name, mean, weight in zip(names, estimator.means_, estimator.weights_, strict=True):
+        cast(FittedMap, method.projectors[name]).set(torch.from_numpy(mean), torch.from_numpy(weight))

@@ -1,0 +1,62 @@
+"""SplitAE: one encoder, of the first view, reconstructs every view.
+
+Ngiam et al., Multimodal deep learning, ICML 2011; as compared in W. Wang et al., ICML 2015:
+
+    loss = mean_i sum_v |x_vi - p_v(f(x_1i))|^2       squared errors summed over a view's numbers
+
+Only the first view is needed to use it. The others have no encoder, and so there is no common space to retrieve in.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from coview.data.views import Batch
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.fusion import FusionSettings, build_decoder, build_encoder
+from coview.methods.samples import complete, enough, example, idle_loss
+from coview.objectives.paired import squared_error
+from coview.parallel import mean_over_world
+
+
+class SplitAE(Method):
+    """The first view's encoder and a decoder per view."""
+
+    about = About(
+        slug="splitae",
+        title="Split autoencoder: the first view reconstructs all",
+        paper="Ngiam et al., ICML 2011; Wang, Arora, Livescu & Bilmes, ICML 2015",
+        family="correlation",
+        state="working: one encoder, as in the paper; no published values to compare with",
+    )
+    Settings = FusionSettings
+    settings: FusionSettings
+    coupling: Coupling = "none"
+
+    def __init__(self, settings: FusionSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.settings, self.facts, self.views = settings, facts, settings.views
+        first, spec = next(iter(settings.views.items()))
+        self.encoders = nn.ModuleDict({first: build_encoder(settings, spec, settings.dimension)})
+        self.projectors = nn.ModuleDict()
+        decoders = {name: build_decoder(settings, spec, settings.dimension) for name, spec in self.views.items()}
+        self.decoders = nn.ModuleDict(decoders)
+
+    def forward(self, batch: Batch) -> Step:
+        """Return the loss of the samples that have every view; parts: the squared error of each view."""
+        batch = complete(batch, self.views)
+        if not enough(batch, 1):
+            return Step(idle_loss(self))
+        ((first, encoder),) = self.encoders.items()
+        code = encoder(batch.views[first])
+        errors = {
+            name: mean_over_world(squared_error(batch.views[name], decoder(code)))
+            for name, decoder in self.decoders.items()
+        }
+        parts = {name: error.detach() for name, error in errors.items()}
+        return Step(torch.stack(list(errors.values())).sum(), parts, {first: code.detach()})
+
+    def example_batch(self, size: int, seed: int) -> Batch:
+        """Return made-up model views."""
+        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -1,0 +1,136 @@
+"""VCCA and VCCA-private: a latent variable that one view infers and every view is made of.
+
+W. Wang, Yan, Lee & Livescu, Deep Variational Canonical Correlation Analysis (arXiv 1610.03454). With z inferred from
+the FIRST view alone, q(z | x_1) = N(mu, diag sigma^2), and Gaussian likelihoods of variance 1,
+
+    loss = mean_i [ sum_v |x_v - p_v(z)|^2 / 2 + KL(q(z | x_1) || N(0, I)) ]
+
+squared errors summed, not averaged, over a view's numbers: averaging would make the KL about half their number too
+strong. VCCA-private gives every view a latent h_v of its own, inferred from that view, with its own KL; decoders then
+see [z, h_v]. Evaluation uses z = mu. The first view is all that is needed to use it; there is no common space to
+retrieve in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from coview.data.views import Batch, ViewSpec
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.fusion import FusionSettings, build_decoder, build_encoder
+from coview.methods.samples import complete, enough, example, idle_loss
+from coview.objectives.paired import squared_error
+from coview.objectives.variational import LOG_VARIANCE, draw, gaussian_kl
+from coview.parallel import mean_over_world
+from coview.randomness import make_key, normal
+
+_LATENT = 0x76636361  # keeps these draws apart from other users of a sample's key
+
+
+@dataclass(frozen=True, kw_only=True)
+class VCCAPrivateSettings(FusionSettings):
+    """Settings of VCCA-private."""
+
+    private: int = 10  # dimensions of each view's own latent
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.private < 1:
+            raise ValueError("private must be at least 1; without private latents, use vcca")
+
+
+class GaussianEncoder(nn.Module):
+    """A network to the mean and log-variance of a Gaussian; called, it yields the mean (B, dim)."""
+
+    def __init__(self, settings: FusionSettings, spec: ViewSpec, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.network = build_encoder(settings, spec, 2 * dim)
+
+    def gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance, each (B, dim), of a view (B, ...)."""
+        mean, log_variance = self.network(x).split(self.dim, dim=1)
+        return mean, log_variance.clamp(-LOG_VARIANCE, LOG_VARIANCE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean (B, dim) of a view (B, ...)."""
+        return self.gaussian(x)[0]
+
+
+class VCCA(Method):
+    """The first view's Gaussian encoder, those of private latents if any, and a decoder per view."""
+
+    about = About(
+        slug="vcca",
+        title="Deep variational CCA",
+        paper="Wang, Yan, Lee & Livescu, Deep Variational Canonical Correlation Analysis; arXiv 1610.03454",
+        family="correlation",
+        state="verified: terms in closed form, the posterior from one view as in the paper; no published values",
+    )
+    Settings: ClassVar[type[FusionSettings]] = FusionSettings
+    settings: FusionSettings
+    coupling: Coupling = "none"
+
+    def __init__(self, settings: FusionSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.settings, self.facts, self.views = settings, facts, settings.views
+        own = settings.private if isinstance(settings, VCCAPrivateSettings) else 0
+        first, spec = next(iter(settings.views.items()))
+        self.encoders = nn.ModuleDict({first: GaussianEncoder(settings, spec, settings.dimension)})
+        self.projectors = nn.ModuleDict()
+        self.private = nn.ModuleDict()
+        for name, spec in settings.views.items():
+            if own:
+                self.private[name] = GaussianEncoder(settings, spec, own)
+        self.decoders = nn.ModuleDict(
+            {name: build_decoder(settings, spec, settings.dimension + own) for name, spec in settings.views.items()}
+        )
+
+    def forward(self, batch: Batch) -> Step:
+        """Return the loss of the samples that have every view; parts: kl (all of them) and each view's half error."""
+        batch = complete(batch, self.views)
+        if not enough(batch, 1):
+            return Step(idle_loss(self))
+        ((first, encoder),) = self.encoders.items()
+        mean, z, divergence = self._infer(encoder, batch, first, 0)
+        errors = {}
+        for place, (name, decoder) in enumerate(self.decoders.items(), 1):
+            code = z
+            if name in self.private:
+                _, own, more = self._infer(self.private[name], batch, name, place)
+                code, divergence = torch.cat([z, own], 1), divergence + more
+            errors[name] = mean_over_world(squared_error(batch.views[name], decoder(code))) / 2
+        kl = mean_over_world(divergence)
+        parts = {"kl": kl.detach(), **{name: error.detach() for name, error in errors.items()}}
+        return Step(kl + torch.stack(list(errors.values())).sum(), parts, {first: mean.detach()})
+
+    def _infer(self, encoder: nn.Module, batch: Batch, view: str, place: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean, latent (B, dim) and KL (B,); the latent is drawn in training and the mean in evaluation."""
+        assert isinstance(encoder, GaussianEncoder)
+        mean, log_variance = encoder.gaussian(batch.views[view])
+        z = mean
+        if self.training:
+            noise = normal(make_key(batch.key, _LATENT), place, encoder.dim).to(mean.dtype)
+            z = draw(mean, log_variance, noise)
+        return mean, z, gaussian_kl(mean, log_variance)
+
+    def example_batch(self, size: int, seed: int) -> Batch:
+        """Return made-up model views."""
+        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
+
+
+class VCCAPrivate(VCCA):
+    """VCCA where each view has a latent of its own beside the shared one."""
+
+    about = About(
+        slug="vcca-private",
+        title="Deep variational CCA with private latents",
+        paper="Wang, Yan, Lee & Livescu, Deep Variational Canonical Correlation Analysis; arXiv 1610.03454",
+        family="correlation",
+        state="verified: terms in closed form; no published values to compare with",
+    )
+    Settings = VCCAPrivateSettings
