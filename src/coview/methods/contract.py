@@ -5,6 +5,7 @@ The training loop, the sweep test, the dry run and the exporter know methods onl
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -97,6 +98,11 @@ class Method(nn.Module, ABC):
     def negatives(self, global_batch: int) -> int | None:
         """Return how many negatives each anchor sees in a global batch of this size."""
         return None
+
+    def chance_loss(self, global_batch: int) -> float | None:
+        """Return the loss of embeddings that are all the same, where a run can be stuck; None where there is none."""
+        negatives = self.negatives(global_batch)
+        return math.log(negatives + 1) if negatives else None
 
     def fit_targets(self, samples: Iterator[Batch]) -> None:
         """Fit what the objective needs once, before the first step."""

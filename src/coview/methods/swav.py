@@ -1,0 +1,157 @@
+"""SwAV: swapping assignments between crops.
+
+Caron, Misra, Mairal, Goyal, Bojanowski & Joulin, "Unsupervised Learning of Visual Features by Contrasting Cluster
+Assignments", NeurIPS 2020 (arXiv 2006.09882).
+
+With z_v the unit embeddings of crop v, C the unit prototypes and Q_a the balanced code of crop a (Sinkhorn on
+z_a C^T / epsilon over the samples of all processes, without gradient), for assigned crops A among V:
+
+    loss = mean over a in A, v != a of  -sum_k Q_a[k] log softmax(z_v C^T / temperature)[k]
+
+Gradients reach the encoder and the prototypes. A collapsed network costs ln K. Codes belong to a batch: accumulating
+gradients over parts of one gives other codes than the whole. Prototypes can be frozen for the first steps; for small
+batches a queue of past embeddings joins the assignment.
+
+Published recipe: SGD with LARC, batch 4096, rate 4.8 after 10 epochs of warm-up to 0.0048 by a cosine, decay 1e-6; or
+batch 256, rate 0.6, queue of 3840 from epoch 15 and 5005 frozen steps. Augmentation preset "swav". The official code
+normalises by a deviation of .228 in red, where ImageNet's .229 is used here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from coview.data.views import Batch, ImageView, VideoView, ViewSpec
+from coview.encoders import mlp
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.crops import TINY_IMAGE, Prototypes, SmallCrops, build_eye, crop_views, embed_crops
+from coview.methods.samples import complete, enough, example, idle_loss
+from coview.objectives.sinkhorn import sinkhorn
+from coview.objectives.swav import CodeQueue, swapped_prediction
+from coview.parallel import mean_over_world, sum_with_grad
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwAVSettings:
+    """Settings of SwAV; the defaults are the published ones for batch 4096."""
+
+    view: ImageView | VideoView = field(default_factory=lambda: ImageView(size=224, area=(0.14, 1.0)))
+    encoder: str = "resnet-50"
+    crops: int = 2  # of the view's size; the first two are assigned
+    small: SmallCrops | None = field(default_factory=SmallCrops)
+    hidden: tuple[int, ...] = (2048,)  # hidden layers of the head
+    head_batchnorm: bool = True
+    embedding: int = 128
+    prototypes: int = 3000
+    temperature: float = 0.1
+    epsilon: float = 0.05  # smoothness of the codes
+    iterations: int = 3  # of Sinkhorn
+    queue: int = 0  # past embeddings of each assigned crop; 3840 for batch 256
+    queue_epoch: int = 15  # from which the queue fills
+    freeze: int = 313  # steps in which the prototypes stay
+
+    def __post_init__(self) -> None:
+        if self.crops + (self.small.number if self.small else 0) < 2 or self.crops < 1:
+            raise ValueError("swav needs crops >= 1, and at least two with the small ones: one predicts another's code")
+        if self.prototypes < 2 or self.embedding < 1 or self.queue < 0 or self.iterations < 1:
+            raise ValueError("swav needs prototypes >= 2, embedding >= 1, queue >= 0 and iterations >= 1")
+        if self.temperature <= 0 or self.epsilon <= 0:
+            raise ValueError("swav needs temperature > 0 and epsilon > 0")
+
+    @classmethod
+    def tiny(cls) -> SwAVSettings:
+        """Return settings for tests, dry runs and the demo: a small network on frames of the digits world."""
+        return cls(
+            view=TINY_IMAGE,
+            encoder="image-tiny",
+            small=SmallCrops(number=2, size=16, area=(0.2, 0.5)),
+            hidden=(64,),
+            embedding=16,
+            prototypes=30,
+            queue=8,
+            queue_epoch=0,
+            freeze=0,
+        )
+
+
+class SwAV(Method):
+    """One encoder, one head, prototypes, and a queue where it is asked for."""
+
+    about = About(
+        slug="swav",
+        title="SwAV: swapped assignments between crops of a picture",
+        paper="Caron et al., NeurIPS 2020; arXiv 2006.09882",
+        family="clustering",
+        state="verified: codes, loss, gradients and queue equal values of the official code",
+    )
+    Settings = SwAVSettings
+    settings: SwAVSettings
+    views: Mapping[str, ViewSpec]
+    coupling: Coupling = "assignment"
+
+    def __init__(self, settings: SwAVSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.settings, self.facts = settings, facts
+        self.views = crop_views(settings.view, settings.crops, settings.small)
+        self.name = next(iter(self.views))  # the crop whose network is kept
+        self.assigned = tuple(range(min(settings.crops, 2)))
+        encoder = build_eye(settings.view, settings.encoder)
+        head = mlp((encoder.dim, *settings.hidden, settings.embedding), batchnorm=settings.head_batchnorm)
+        self.encoders = nn.ModuleDict({self.name: encoder})
+        self.projectors = nn.ModuleDict({self.name: head})
+        self.prototypes = Prototypes(settings.prototypes, settings.embedding)
+        self.queue = CodeQueue(len(self.assigned), settings.queue, settings.embedding) if settings.queue else None
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        # Embeddings of the assigned crops that the queue takes in after the step; one entry per forward pass.
+        self._pending: list[Tensor] = []
+        self._queueing = False
+
+    def forward(self, batch: Batch) -> Step:
+        """Return the loss; parts: used, the share of the prototypes that are some sample's first choice."""
+        batch = complete(batch, self.views)
+        if not enough(batch, 2):
+            return Step(idle_loss(self))
+        settings, assigned = self.settings, list(self.assigned)
+        z = embed_crops(self.encoders[self.name], self.projectors[self.name], self.views, batch)
+        scores = self.prototypes(z, frozen=int(self.get_buffer("steps")) < settings.freeze)
+        self._queueing = self.queue is not None and batch.epoch >= settings.queue_epoch
+        codes = self._codes(z[assigned].detach(), scores[assigned].detach())
+        losses = swapped_prediction(scores, codes, assigned, settings.temperature)
+        if self.training:
+            self._pending.append(z[assigned].detach())
+        chosen = torch.bincount(codes.argmax(2).flatten(), minlength=settings.prototypes)
+        used = (sum_with_grad(chosen) > 0).to(losses).mean()
+        return Step(mean_over_world(losses), {"used": used}, {self.name: z[0].detach()})
+
+    @torch.no_grad()
+    def _codes(self, z: Tensor, scores: Tensor) -> Tensor:
+        """Return the codes (A, N, K) of this batch, balanced together with the queue where it is full."""
+        if self._queueing and self.queue is not None:
+            past = self.prototypes(self.queue.share().to(z))
+            scores = torch.cat([scores, past], 1)
+        codes = sinkhorn(scores, epsilon=self.settings.epsilon, iterations=self.settings.iterations)
+        return codes[:, : z.shape[1]]
+
+    def after_step(self) -> None:
+        """Bring the prototypes back to unit length and let the queue take in the step's embeddings."""
+        if not self._pending:
+            return
+        self.prototypes.normalise()
+        self.get_buffer("steps").add_(1)
+        for z in self._pending:
+            if self._queueing and self.queue is not None:
+                self.queue.push(z)
+        self._pending.clear()
+
+    def chance_loss(self, global_batch: int) -> float:
+        """Return ln K, the loss of embeddings that are all the same."""
+        return math.log(self.settings.prototypes)
+
+    def example_batch(self, size: int, seed: int) -> Batch:
+        """Return made-up model views."""
+        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
