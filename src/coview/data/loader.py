@@ -18,10 +18,7 @@ from coview.data.order import rows_of
 from coview.data.processes import fresh_processes
 from coview.data.source import Source, sample_keys
 from coview.data.views import Batch
-from coview.errors import CoviewError, DataProblemsError, UsageError
-
-PROBLEM_SHARE = 0.01  # more replaced samples than this stop the run
-PROBLEM_FLOOR = 100  # samples that must have been read before the share means anything
+from coview.errors import CoviewError, UsageError
 
 
 class Loader:
@@ -39,8 +36,6 @@ class Loader:
 
     Attributes:
         steps_per_epoch: whole batches in an epoch.
-        read: samples this process has been given so far.
-        replaced: (id of the recording, reason) of every sample that had to be replaced so far.
     """
 
     def __init__(
@@ -66,22 +61,14 @@ class Loader:
         self.batch_size = batch_size
         self.workers = workers
         self.steps_per_epoch = positions // batch_size
-        self.read = 0
-        self.replaced: list[tuple[str, str]] = []
         self._steps = _Steps(source, batch_size, seed, rank, world, clips_per_recording, self.steps_per_epoch)
 
     def stream(self, first_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of step `first_step`, the next, and so on without end; `epoch` of each is filled in.
-
-        Raises:
-            DataProblemsError: more than 1 % of the samples read so far had to be replaced; lists the recordings.
-        """
+        """Yield the batches of step `first_step`, the next, and so on without end; `epoch` of each is filled in."""
         for fields in self._reader(first_step):
             if isinstance(fields, CoviewError):
                 raise fields
-            batch = Batch(**fields)
-            self._count(batch)
-            yield batch
+            yield Batch(**fields)
 
     def _reader(self, first_step: int) -> Iterator[Any]:
         pin = torch.cuda.is_available()
@@ -99,20 +86,6 @@ class Loader:
             prefetch_factor=2 if self.workers else None,
         )
         return iter(loader)
-
-    def _count(self, batch: Batch) -> None:
-        self.read += len(batch)
-        self.replaced += [(self.source.ids[row], reason) for row, reason in batch.replaced]
-        if self.read >= PROBLEM_FLOOR and len(self.replaced) > PROBLEM_SHARE * self.read:
-            counts: dict[tuple[str, str], int] = {}
-            for problem in self.replaced:
-                counts[problem] = counts.get(problem, 0) + 1
-            lines = [f"  - {name}: {reason} ({times} times)" for (name, reason), times in sorted(counts.items())]
-            raise DataProblemsError(
-                f"{self.source.name}: {len(self.replaced)} of {self.read} samples could not be read, more than "
-                f"{PROBLEM_SHARE:.0%}; the run stops. Mend or remove these recordings and index again:\n"
-                + "\n".join(lines)
-            )
 
 
 class _Steps(Dataset[Any]):

@@ -37,7 +37,7 @@ from coview.training.samples import write_samples
 from coview.training.schedules import rate_factor
 from coview.training.settings import RunSettings, choose_device
 from coview.training.setup import Parts, prepare
-from coview.training.together import collective_device, on_main, stop_signals
+from coview.training.together import on_main, stop_signals
 from coview.training.watchers import knn, look, plateau, unwell
 
 
@@ -66,6 +66,7 @@ def train(
     Raises:
         UsageError, SettingsError: the settings do not fit together, the machine, or the run in `out`.
         CoviewError: the loss stopped being finite, or a checkpoint could not be written.
+        DataProblemsError: more than 1 % of the samples could not be read.
         SystemExit, KeyboardInterrupt: SIGTERM or Ctrl-C arrived; a checkpoint was written first.
     """
     if resume and overwrite:
@@ -124,8 +125,10 @@ def _steps(parts: Parts, first: int, stop: list[int]) -> Path:
                 "is intact. Look at those recordings, lower optimiser.lr or set optimiser.clip_gradient"
             )
         done = step + 1
+        watched = done % train.watch_every == 0 or done == total
+        parts.problems.add(current)
         line = {"epoch": current.epoch, "lr": rate, **numbers}
-        if done % train.watch_every == 0 or done == total:
+        if watched:
             line |= look(result)
         if train.knn_every and done % (train.knn_every * per_epoch) == 0:
             line |= knn(parts.model(), parts.source, train.batch_size)
@@ -133,13 +136,15 @@ def _steps(parts: Parts, first: int, stop: list[int]) -> Path:
         board(done, line)
         elapsed = time.perf_counter() - started
         speed, wait = (done - first) * train.batch_size / elapsed, waited / elapsed
-        if done % train.watch_every == 0 or done == total:
+        if watched:
             timings.write(done, {"seconds": elapsed, "samples_per_second": speed, "data_wait": wait})
         parts.display.step(done, _note(numbers["loss"], speed, wait))
         if done == total:
             method.finish(_embedder(parts))
         if signum or done % train.checkpoint_every == 0 or done == total:
             _save(parts, done)
+        if watched or parallel.world_size() == 1:
+            parts.problems.check()
         if signum:
             metrics.close()
             _stop(parts, signum, done)
@@ -219,6 +224,7 @@ def _save(parts: Parts, done: int) -> None:
     facts = {
         "world_size": parallel.world_size(),
         "collection": {"name": parts.source.name, "fingerprint": parts.source.fingerprint, "rows": len(parts.source)},
+        "problems": parts.problems.state(),
     }
     state = Checkpoint(step=done, model=parts.state(), optimiser=parts.optimiser.state_dict(), facts=facts)
 
@@ -243,19 +249,20 @@ def _stop(parts: Parts, signum: int, done: int) -> None:
 
 def _finish(parts: Parts, total: int) -> Path:
     """Write the summary and say what the log shows."""
-    replaced = int(parallel.gather(torch.tensor([len(parts.loader.replaced)], device=collective_device())).sum())
+    problems = parts.problems.state()["replaced"]
     if not parallel.is_main():
         return parts.out
     log = read_lines(parts.out / "metrics.jsonl")
     negatives = parts.method.negatives(parts.settings.train.batch_size // parts.settings.train.accumulate)
     sentence = plateau(log, negatives)
+    replaced = sum(times for *_, times in problems)
     summary = {
         "steps": total,
         "loss": log[-1]["loss"] if log else None,
         "negatives": negatives,
         "plateau": sentence,
         "replaced": replaced,
-        "replaced_recordings": sorted({name for name, _ in parts.loader.replaced}),
+        "replaced_recordings": sorted({name for name, *_ in problems}),
     }
     write_aside(parts.out / "summary.json", json.dumps(summary, indent=1) + "\n")
     if replaced:

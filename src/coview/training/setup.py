@@ -25,6 +25,7 @@ from coview.training import checkpoint
 from coview.training.checkpoint import Checkpoint
 from coview.training.display import Display
 from coview.training.optimisers import make_optimiser
+from coview.training.problems import Problems
 from coview.training.run import enter
 from coview.training.settings import RunSettings, resolve
 from coview.training.together import on_main
@@ -44,6 +45,7 @@ class Parts:
     device: torch.device
     out: Path
     display: Display
+    problems: Problems
 
     def state(self) -> dict[str, Tensor]:
         """Return the names and tensors of everything that has a state and is saved."""
@@ -113,8 +115,9 @@ def prepare(
         for encoder in {id(encoder): encoder for encoder in method.encoders.values()}.values():
             encoder.compile()
     optimiser = make_optimiser(method.parameter_groups(settings.optimiser.weight_decay), settings.optimiser, device)
-    saved = checkpoint.last(out / "checkpoints") if resume else None
-    first = 0 if saved is None else checkpoint.load(saved).step
+    path = checkpoint.last(out / "checkpoints") if resume else None
+    saved = None if path is None else checkpoint.load(path)
+    first = 0 if saved is None else saved.step
     parts = Parts(
         settings=settings,
         source=source,
@@ -126,9 +129,10 @@ def prepare(
         device=device,
         out=out,
         display=Display(train.steps, first, quiet=quiet or not parallel.is_main()),
+        problems=Problems(source, saved.facts.get("problems") if saved else None),
     )
-    if saved is not None:
-        _restore(parts, checkpoint.load(saved), saved)
+    if saved is not None and path is not None:
+        _restore(parts, saved, path)
     elif resume:
         parts.display.say(f"{out}: no checkpoint yet; the run starts at its beginning")
     if world > 1:
