@@ -76,7 +76,7 @@ class Broken(tiny.TinySource):
 
 
 def test_a_resumed_run_stops_where_an_uninterrupted_one_does(tmp_path):
-    with pytest.raises(DataProblemsError, match="[23] of 104 samples") as whole:
+    with pytest.raises(DataProblemsError, match=r"[23] of 104 samples") as whole:
         train(tiny.settings(), tmp_path / "whole", source=Broken(), quiet=True)
     with pytest.raises(SystemExit):
         train(tiny.settings(), tmp_path / "run", source=Broken(stop=5 + 8), quiet=True)
