@@ -27,6 +27,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "xid labels": ("xid", {"variant": "in-batch", "positives": "label"}),
     "l3 distance": ("l3", {"head": "distance"}),
     "avid joint": ("avid", {"within": 1.0}),
+    "cma all": ("cma", {"within": 1.0, "cross_positives": 1.0}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])

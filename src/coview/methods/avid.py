@@ -20,7 +20,7 @@ the dB spectrogram at 24 kHz, (1, 200, 257), time first.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ from coview.objectives.nce import estimate_z, nce
 from coview.parallel import mean_over_world
 from coview.randomness import make_key
 
-_NEGATIVES = 0x6E6567  # keeps these draws apart from other users of a sample's key
+NEGATIVES = 0x6E6567  # keeps these draws apart from other users of a sample's key
 OTHER = {"video": "audio", "audio": "video"}
 
 
@@ -85,6 +85,16 @@ class AVIDSettings:
             hidden=(256,),
             head_batchnorm=True,
         )
+
+
+class Term(NamedTuple):
+    """One part of the loss: every view's queries against the rows of a memory, in both directions."""
+
+    name: str  # goes before the direction, as in "pos-v2v"
+    weight: float
+    cross: bool  # against the other view's memory, not the own one's
+    positive: Tensor  # int64 (N, P)
+    negative: Tensor  # int64 (N, K)
 
 
 class AVID(Method):
@@ -143,18 +153,25 @@ class AVID(Method):
 
     def criterion(self, embeddings: dict[str, Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts from unit embeddings (N, D) of both views."""
-        rows = self.bank("video").draw(make_key(batch.key, _NEGATIVES), batch.row, self.settings.negatives)
-        own = batch.row[:, None]
+        terms = [term for term in self.terms(batch) if term.weight]
+        total = 2 * sum(term.weight for term in terms)
         losses, parts = [], {}
-        for kind, weight in (("cross", self.settings.cross), ("within", self.settings.within)):
-            if not weight:
-                continue
+        for term in terms:
             for view, query in embeddings.items():
-                memory = OTHER[view] if kind == "cross" else view
-                term = self.noise_contrastive(query, memory, own, rows)
-                parts[f"{view[0]}2{memory[0]}"] = mean_over_world(term.detach())
-                losses.append(term * (weight / (2 * (self.settings.cross + self.settings.within))))
+                memory = OTHER[view] if term.cross else view
+                value = self.noise_contrastive(query, memory, term.positive, term.negative)
+                parts[f"{term.name}{view[0]}2{memory[0]}"] = mean_over_world(value.detach())
+                losses.append(value * (term.weight / total))
         return mean_over_world(torch.stack(losses).sum(0)), {**parts, "z": self.z.clone()}
+
+    def terms(self, batch: Batch) -> list[Term]:
+        """Return what is scored for a batch; the first term with a weight sets z."""
+        own = batch.row[:, None]
+        drawn = self.bank("video").draw(make_key(batch.key, NEGATIVES), batch.row, self.settings.negatives)
+        return [
+            Term("", self.settings.cross, True, own, drawn),
+            Term("", self.settings.within, False, own, drawn),
+        ]
 
     def noise_contrastive(self, query: Tensor, memory: str, positive: Tensor, negative: Tensor) -> Tensor:
         """Return NCE (N,) of query (N, D) against rows `positive` (N, P) and `negative` (N, K) of a view's memory.
