@@ -20,7 +20,7 @@ the dB spectrogram at 24 kHz, (1, 200, 257), time first.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ class AVIDSettings:
             raise ValueError("cross and within are weights: neither below 0 and not both 0")
 
     @classmethod
-    def tiny(cls) -> AVIDSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
             video=TINY_VIDEO,
