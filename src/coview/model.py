@@ -127,11 +127,15 @@ class Model:
             return {name: value.float() for name, value in values.items()}
 
     @torch.no_grad()
-    def feature_maps(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
-        """Return view -> stage -> maps of the raw views that have an encoder; otherwise as `encode`."""
+    def feature_maps(self, batch: Batch, augmented: bool = False) -> dict[str, dict[str, Tensor]]:
+        """Return view -> stage -> maps of the raw views that have an encoder; otherwise as `encode`.
+
+        With `augmented` the views are varied as in training, by the settings of the model's preprocessing.
+        """
         with self._evaluating():
             encoders = cast(Mapping[str, Encoder], self.method.encoders)
-            return {name: encoders[name].feature_maps(value) for name, value in self._inputs(batch).items()}
+            inputs = self._inputs(batch, augmented)
+            return {name: encoders[name].feature_maps(value) for name, value in inputs.items()}
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -142,11 +146,11 @@ class Model:
         finally:
             self.method.train(training)
 
-    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the model views of the raw ones that have an encoder, not augmented, on the model's device."""
+    def _inputs(self, batch: Batch, augmented: bool = False) -> dict[str, Tensor]:
+        """Return the model views of the raw ones that have an encoder, on the model's device."""
         known = {name: value for name, value in batch.views.items() if name in self.method.encoders}
         batch = dataclasses.replace(batch, views=known).to(next(self.method.parameters()).device)
-        prepared: Batch = self._preprocess_for(list(known))(batch, train=False)
+        prepared: Batch = self._preprocess_for(list(known))(batch, train=augmented)
         return prepared.views
 
     def embed(

@@ -81,7 +81,7 @@ def _item(row: Mapping[str, Any], where: str, problems: list[str]) -> Item:
         problems.append(
             f"{where}: the span from {span.get('start', 0.0)} s to {span.get('end')} s is empty or negative"
         )
-    lists = {name: _words(given.pop(name, ())) for name in ("flags", "folds")}
+    lists: dict[str, Any] = {name: _words(given.pop(name, ())) for name in ("flags", "folds")}
     lists["folds"] = tuple("" if fold in ("-", "None") else fold for fold in lists["folds"])
     if not set(lists["folds"]) <= {"", *SPLITS}:
         problems.append(f"{where}: folds {' '.join(lists['folds'])!r} are not all one of {', '.join(SPLITS)} or -")

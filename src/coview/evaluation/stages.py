@@ -95,16 +95,19 @@ def stages_of(model: Model, view: str, wanted: Sequence[str]) -> tuple[Stage, ..
     return tuple(stage for stage in found if stage.name in known)
 
 
-def stage_features(model: Model, stages: Mapping[str, Sequence[Stage]]) -> Callable[[Batch], dict[str, Tensor]]:
+def stage_features(
+    model: Model, stages: Mapping[str, Sequence[Stage]], *, augmented: bool = False
+) -> Callable[[Batch], dict[str, Tensor]]:
     """Return a function from a raw batch to "<view>/<stage>" -> float32 (B, D), in one pass through each encoder."""
 
+    @torch.no_grad()
     def embed(batch: Batch) -> dict[str, Tensor]:
         found = {}
         asked = {view: batch.views[view] for view in stages}
-        for view, maps in model.feature_maps(dataclasses.replace(batch, views=asked)).items():
+        for view, maps in model.feature_maps(dataclasses.replace(batch, views=asked), augmented).items():
             for stage in stages[view]:
                 values = stage.pool(maps[stage.name])
                 found[f"{view}/{stage}"] = functional.normalize(values, dim=1) if stage.normalise == "unit" else values
         return found
 
-    return torch.no_grad()(embed)
+    return embed

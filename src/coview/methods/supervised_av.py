@@ -15,6 +15,7 @@ validation data. Published recipe: Adam at 5e-4 with decay 1e-5, times 0.9 every
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -85,14 +86,18 @@ class SupervisedAV(Method):
         if not enough(batch, 1):
             return Step(idle_loss(self))
         features = {name: self.encoders[name](batch.views[name]) for name in self.views}
-        if self.settings.fusion == "late":
-            logits = {"accuracy": self.classifier(torch.cat(list(features.values()), 1))}
-        else:
-            logits = {f"accuracy/{name}": self.classifiers[name](value) for name, value in features.items()}
+        logits = self.logits(features)
         losses = [in_float32(cross_entropy)(value, batch.label, reduction="none") for value in logits.values()]
-        parts = {name: _accuracy(value, batch.label) for name, value in logits.items()}
+        parts = {f"accuracy{'/' if name else ''}{name}": _accuracy(v, batch.label) for name, v in logits.items()}
         embeddings = {name: value.detach() for name, value in features.items()}
         return Step(mean_over_world(torch.stack(losses).sum(0)), parts, embeddings)
+
+    def logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return class scores (B, classes): of the joined features under "", or of each view under its name."""
+        if self.settings.fusion == "late":
+            joined: Tensor = self.classifier(torch.cat([features[name] for name in self.views], 1))
+            return {"": joined}
+        return {name: self.classifiers[name](features[name]) for name in self.views}
 
     def example_batch(self, size: int, seed: int) -> Batch:
         """Return made-up model views and labels."""

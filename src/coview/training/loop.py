@@ -29,6 +29,7 @@ from coview.data.views import Batch
 from coview.errors import CoviewError, UsageError
 from coview.files import write_aside
 from coview.methods.contract import Step
+from coview.model import Model
 from coview.randomness import make_key
 from coview.training import checkpoint
 from coview.training.checkpoint import Checkpoint
@@ -49,6 +50,7 @@ def train(
     overwrite: bool = False,
     init_from: Path | None = None,
     source: Source | None = None,
+    after_epoch: Callable[[int, Model], bool] | None = None,
     quiet: bool = False,
 ) -> Path:
     """Train a method and return the run's folder, `out`.
@@ -61,6 +63,7 @@ def train(
         overwrite: remove what is in `out`, if it is a run.
         init_from: a run or a model folder whose weights, and nothing else, are taken over.
         source: what to train on instead of opening `settings.collection`.
+        after_epoch: called on all processes with (epochs done, model); where it returns True, training ends there.
         quiet: show nothing.
 
     Raises:
@@ -78,13 +81,13 @@ def train(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), stop_signals() as stop:
             parts, first = prepare(settings, out, device, source, resume, overwrite, init_from, quiet)
             with parts.display:
-                return _steps(parts, first, stop)
+                return _steps(parts, first, stop, after_epoch)
     finally:
         if not joined:
             parallel.shutdown()
 
 
-def _steps(parts: Parts, first: int, stop: list[int]) -> Path:
+def _steps(parts: Parts, first: int, stop: list[int], after_epoch: Callable[[int, Model], bool] | None = None) -> Path:
     """Run the loop from step `first` to the end, and leave the finished run."""
     settings, train, method = parts.settings, parts.settings.train, parts.method
     total, per_epoch = int(train.steps or 0), parts.loader.steps_per_epoch
@@ -141,13 +144,18 @@ def _steps(parts: Parts, first: int, stop: list[int]) -> Path:
         parts.display.step(done, _note(numbers["loss"], speed, wait))
         if done == total:
             method.finish(_embedder(parts))
-        if signum or done % train.checkpoint_every == 0 or done == total:
+        # Before the checkpoint: a kill between the two repeats the epoch's end instead of losing it.
+        ended = bool(after_epoch and done % per_epoch == 0 and after_epoch(done // per_epoch, parts.model(done)))
+        if signum or ended or done % train.checkpoint_every == 0 or done == total:
             _save(parts, done)
         if watched or parallel.world_size() == 1:
             parts.problems.check()
         if signum:
             metrics.close()
             _stop(parts, signum, done)
+        if ended:
+            total = done
+            break
     metrics.close()
     timings.close()
     return _finish(parts, total)

@@ -1,0 +1,158 @@
+"""Protocol few-shot: the linear probe on a few labels of every class, drawn once, written down, nested.
+
+A budget is a ratio of each class's training recordings, max(1, floor(r n_c)) of them as in AV-SSRL, or k recordings of
+each class. Which ones is a function of (seed, identity of the training part, recording's id) and of nothing else: all
+processes draw the same, and a larger budget holds every recording of a smaller one. AV-SSRL seeds its launching process
+only, so that every rank draws another subset and more labels are used than declared.
+
+Each draw of each budget is kept as a file of its own, with the ids it used: a stopped call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coview import parallel
+from coview.data.source import Source
+from coview.errors import UsageError
+from coview.evaluation.bench import Bench, describe, filled, score
+from coview.evaluation.features import fingerprint
+from coview.evaluation.probe import fit_probe
+from coview.evaluation.statistics import Measurement, over_seeds
+from coview.files import write_aside
+from coview.randomness import make_key, uniform
+from coview.training.together import collective_device
+
+_ENOUGH = 10  # recordings of every class from which on the penalty is chosen on a held-out fifth
+_FIXED = 0.01  # the penalty below that
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How many labels of each class are used: a ratio of what there is, or a number."""
+
+    ratio: float | None = None
+    shots: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.ratio is None) == (self.shots is None):
+            raise ValueError("a budget is a ratio or a number of shots, one of them")
+        if (self.ratio is not None and not 0 < self.ratio <= 1) or (self.shots is not None and self.shots < 1):
+            raise ValueError("a ratio is above 0 and at most 1, shots are at least 1")
+
+    def __str__(self) -> str:
+        return f"r{self.ratio:g}" if self.ratio is not None else f"k{self.shots}"
+
+    def of(self, count: int) -> int:
+        """Return how many of a class's `count` recordings are used."""
+        if self.ratio is not None:
+            return max(1, math.floor(self.ratio * count + 1e-9)) if count else 0
+        return min(self.shots or 0, count)
+
+
+def draw(source: Source, budget: Budget, seed: int) -> Tensor:
+    """Return the rows (int64, ascending) whose labels may be used; nested over budgets of one seed."""
+    identity = int.from_bytes(hashlib.sha256(source.fingerprint.encode()).digest()[:8], "big", signed=True)
+    digests = [hashlib.sha256(name.encode()).digest() for name in source.ids]
+    names = torch.tensor([int.from_bytes(digest[:8], "big", signed=True) for digest in digests])
+    order = torch.argsort(uniform(make_key(seed, torch.tensor(identity), names), 0), stable=True)
+    chosen = []
+    for label in range(len(source.classes)):
+        mine = order[source.labels[order] == label]
+        chosen.append(mine[: budget.of(mine.numel())])
+    return torch.cat([order[:0], *chosen]).sort().values
+
+
+def manifest(source: Source, rows: Tensor, budget: Budget, seed: int) -> dict[str, Any]:
+    """Return what a draw is, plain data: enough to repeat or to check it without the code."""
+    labels = source.labels[rows]
+    return {
+        "train": describe(source),
+        "budget": {"ratio": budget.ratio, "shots": budget.shots},
+        "seed": seed,
+        "recordings": int(rows.numel()),
+        "per_class": {name: int((labels == number).sum()) for number, name in enumerate(source.classes)},
+        "ids": [source.ids[row] for row in rows.tolist()],
+    }
+
+
+def few_shot(bench: Bench, budgets: Sequence[Budget], folder: Path, *, draws: int = 3) -> None:
+    """Add "<view>_few_<budget>/<name>" to the bench's result: means over draws, on all test recordings.
+
+    Args:
+        budgets: from "r0.01" (a ratio) to "k5" (shots).
+        folder: where manifests and the figures of each draw are kept.
+        draws: independent draws of labels; the interval covers the draw and the test items.
+
+    Raises:
+        UsageError: a kept file is of another model or other recordings.
+    """
+    if not bench.classifies("few-shot"):
+        return
+    assert bench.train is not None
+    model = fingerprint(bench.model)
+    bench.result.choices["few-shot"] = {
+        "draws": draws,
+        "manifests": folder.name,
+        "penalty": f"chosen on a held-out fifth from {_ENOUGH} recordings of every class on, below that {_FIXED}",
+    }
+    for budget in budgets:
+        measured: list[list[Measurement]] = []
+        for number in range(draws):
+            seed = bench.seed + number
+            rows = draw(bench.train, budget, seed)
+            about = {**manifest(bench.train, rows, budget, seed), "test": describe(bench.test), "model": model}
+            about |= {"name": bench.name, "windows": bench.windows}
+            path = folder / f"{bench.name}-{budget}-seed{seed}.json"
+            kept = _kept(path, about)
+            if kept is None:
+                kept = _measure(bench, rows, budget, seed)
+                if parallel.is_main():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    text = json.dumps({**about, "results": [m.row() for m in kept]}, indent=1, ensure_ascii=False)
+                    write_aside(path, text + "\n")
+            measured.append(kept)
+        bench.result.results += [over_seeds(same) for same in zip(*measured, strict=True)]
+
+
+def _measure(bench: Bench, rows: Tensor, budget: Budget, seed: int) -> list[Measurement]:
+    fit, held = bench.features("train"), bench.features("test")
+    classes, figures = len(fit.classes), []
+    allowed = torch.zeros(len(fit), dtype=torch.bool)
+    allowed[rows] = True
+    for view in bench.model.distinct_views():
+        used, tested = fit.present[view] & allowed, held.present[view] & (held.labels >= 0)
+        counts = torch.bincount(fit.labels[used], minlength=classes)
+        if not bool(tested.any()) or int((counts > 0).sum()) < 2:
+            continue
+        strength = None if int(counts.min()) >= _ENOUGH else _FIXED
+        probe = fit_probe(filled(fit, view)[used], fit.labels[used], classes, seed=seed, strength=strength)
+        probability = probe.logits(filled(held, view)[tested]).softmax(-1)
+        truth = held.labels[tested]
+        figures += score(f"{view}_few_{budget}", bench.name, probability, truth, classes, seed, clips=False)
+    return figures
+
+
+def _kept(path: Path, about: dict[str, Any]) -> list[Measurement] | None:
+    """Return the figures of an earlier call, None where there are none.
+
+    Every process must come to the same answer; they read one file system, and process 0 writes only complete files.
+    """
+    found: list[Measurement] | None = None
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        differs = [name for name, value in about.items() if stored.get(name) != value]
+        if differs:
+            raise UsageError(f"{path}: is of another {' and '.join(differs)}; remove it or choose another folder")
+        found = [Measurement(**row) for row in stored["results"]]
+    everyone = parallel.gather(torch.tensor([found is not None], dtype=torch.uint8, device=collective_device()))
+    return found if bool(everyone.all()) else None

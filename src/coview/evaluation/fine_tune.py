@@ -1,0 +1,204 @@
+"""Protocol fine-tune: the encoder learns the labels too, from a pretrained start and, as control, from random weights.
+
+AVID (arXiv 2004.12943) and AV-SSRL: dropout on the pooled features, one linear layer; first some epochs in which only
+that layer learns, then everything; Adam, times 0.3 at three milestones; tested on ten evenly spaced clips of each
+recording, softmax then mean, and on the single clips. With `frozen` only the linear layer ever learns: the linear
+probe by gradient, with augmentation, of AV-SSRL.
+
+Both stages are runs of the training loop, so that a killed fine-tuning goes on where it was, on any number of
+processes, with the same numbers. Nothing is chosen on the test part: the weights are those of the last epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from coview import parallel
+from coview.data.augment import AugmentSettings
+from coview.data.source import Source
+from coview.data.views import ViewSpec
+from coview.errors import UsageError
+from coview.evaluation.bench import Progress, Result, describe, filled, score, why_not_classify
+from coview.evaluation.features import extract, fingerprint
+from coview.evaluation.linear_probe import majority
+from coview.methods import build
+from coview.methods.classifier import ClassifierSettings
+from coview.methods.contract import Facts
+from coview.settings import to_dict
+
+if TYPE_CHECKING:
+    from coview.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTune:
+    """How a classifier is trained; the defaults are AVID's for UCF-101 with 8 frames."""
+
+    view: str = "video"
+    epochs: int = 16
+    warm_up_epochs: int = 5  # before them: only the linear layer learns
+    lr: float = 1e-4
+    milestones: tuple[float, ...] = (0.375, 0.625, 0.875)  # fractions of the second stage: after epochs 6, 10, 14
+    gamma: float = 0.3  # factor on the rate at each milestone
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    clips_per_recording: int = 10  # cuts of each training recording in an epoch
+    dropout: float = 0.5
+    frozen: bool = False
+    windows: int = 10  # evenly spaced clips of each test recording
+    changes: dict[str, Any] = field(default_factory=dict)  # of the view, such as {"frames": 32, "size": 224}
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    precision: Literal["float32", "bf16"] = "float32"
+    workers: int | Literal["auto"] = "auto"  # readers per process; changes no number
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.warm_up_epochs < 0:
+            raise ValueError("fine-tuning needs epochs >= 1 and warm_up_epochs >= 0")
+
+
+def classifier_settings(model: Model, how: FineTune, *, frozen: bool) -> ClassifierSettings:
+    """Return the classifier on a model's encoder of a view."""
+    return ClassifierSettings(
+        base=model.method.about.slug,
+        base_settings=to_dict(model.method.settings),
+        view=how.view,
+        changes=how.changes,
+        dropout=how.dropout,
+        frozen=frozen,
+    )
+
+
+def views_of(model: Model, how: FineTune) -> Mapping[str, ViewSpec]:
+    """Return what training and test sources must be cut into."""
+    if how.view not in model.views:
+        raise UsageError(f"the model has no view {how.view!r}; it has {', '.join(model.views)}")
+    return build("classifier", classifier_settings(model, how, frozen=False), Facts(rows=1 << 16, classes=2)).views
+
+
+def fine_tune(
+    model: Model,
+    train: Source,
+    test: Source,
+    out: Path,
+    how: FineTune,
+    *,
+    name: str,
+    what: str | None = None,
+    progress: Progress = lambda what, done, total: None,
+    quiet: bool = True,
+) -> Result:
+    """Train a classifier from a model's encoder and test it; continues where an earlier call was stopped.
+
+    Figures: "<view>_finetune/<name>" (with a frozen encoder "<view>_linear/<name>"), and as in `bench.score` the top
+    5 and the single clips.
+
+    Args:
+        model: where the encoder starts; not changed.
+        train, test: sources cut into `views_of(model, how)`.
+        out: folder of the runs: `start/`, `warm-up/` and `run/`.
+        what: the figures' name before the slash, instead of the above.
+
+    Raises:
+        UsageError: the sources cannot be classified, or `out` holds runs with other settings.
+    """
+    from coview.model import Model
+    from coview.training.loop import train as train_run
+
+    reason = why_not_classify(train, test)
+    if reason:
+        raise UsageError(f"{reason}: nothing to fine-tune on")
+    start = _write_start(model, train, out / "start", how)
+    stages = [("run", start)]
+    if how.warm_up_epochs and not how.frozen:
+        stages = [("warm-up", start), ("run", out / "warm-up")]
+    for folder, begin in stages:
+        settings = run_settings(model, train, how, warm_up=folder == "warm-up")
+        train_run(settings, out / folder, resume=True, init_from=begin, source=train, quiet=quiet)
+    device = next(model.method.parameters()).device
+    tuned = Model.from_run(out / "run").to(device)
+    found = extract(
+        tuned,
+        test,
+        windows=how.windows,
+        space="projected",
+        batch_size=how.batch_size,
+        progress=lambda done, total: progress("testing", done, total),
+    )
+    what = what or f"{how.view}_{'linear' if how.frozen else 'finetune'}"
+    tested = found.present[how.view] & (found.labels >= 0)
+    truth, classes = found.labels[tested], len(test.classes)
+    probability = filled(found, how.view)[tested].double().softmax(-1)
+    known = train.labels[train.labels >= 0]
+    choices = {
+        **to_dict(how),
+        "processes": parallel.world_size(),
+        "test_windows": "class probabilities averaged over a recording's windows; _clip figures are of single windows",
+        "weights": "of the last epoch; the test part chose nothing",
+        "left_out": {"test": int((~tested).sum())},
+        "majority_share": majority(known, truth, classes),
+        "start": fingerprint(model),
+    }
+    return Result(
+        ["linear-by-gradient" if how.frozen else "fine-tune"],
+        score(what, name, probability, truth, classes, how.seed),
+        {"train": describe(train), "test": describe(test), what: choices},
+    )
+
+
+def run_settings(model: Model, train: Source, how: FineTune, *, warm_up: bool) -> Any:
+    """Return the settings of the first stage, in which only the linear layer learns, or of the second."""
+    from coview.training.settings import OptimiserSettings, RunSettings, ScheduleSettings, TrainSettings
+
+    epochs = how.warm_up_epochs if warm_up else how.epochs
+    positions = len(train) * how.clips_per_recording
+    per_epoch = max(1, positions // min(how.batch_size, positions))
+    return RunSettings(
+        method="classifier",
+        method_settings=classifier_settings(model, how, frozen=warm_up or how.frozen),
+        collection=train.name,
+        seed=how.seed,
+        clips_per_recording=how.clips_per_recording,
+        augment=how.augment,
+        train=TrainSettings(
+            epochs=epochs,
+            batch_size=min(how.batch_size, positions),
+            precision=how.precision,
+            device=next(model.method.parameters()).device.type,
+            workers=how.workers,
+            checkpoint_every=per_epoch,
+            keep=1,
+        ),
+        optimiser=OptimiserSettings(kind="adam", lr=how.lr, weight_decay=how.weight_decay),
+        schedule=ScheduleSettings(kind="multistep", milestones=() if warm_up else how.milestones, gamma=how.gamma),
+    )
+
+
+def _write_start(model: Model, train: Source, folder: Path, how: FineTune) -> Path:
+    """Write the model that training starts from: the encoder's weights behind a new linear layer."""
+    from coview.model import Model
+    from coview.training.together import on_main
+
+    with torch.random.fork_rng():
+        torch.manual_seed(how.seed)
+        facts = Facts(rows=len(train), classes=len(train.classes))
+        method = build("classifier", classifier_settings(model, how, frozen=False), facts)
+    method.encoders[how.view].load_state_dict(model.method.encoders[how.view].state_dict())
+    start = Model.of(method, _preprocess(model, method.views), train)
+    on_main(lambda: start.save(folder))
+    return folder
+
+
+def _preprocess(model: Model, views: Mapping[str, ViewSpec]) -> Any:
+    """Return the preprocessing of a view with the statistics that the model has for it."""
+    from coview.data.augment import Preprocess
+
+    own = Preprocess(views, AugmentSettings())
+    state = model.preprocess.state_dict()
+    own.load_state_dict({name: state[name] for name in own.state_dict()})
+    return own

@@ -1,0 +1,59 @@
+"""Official folds: one result for each, and their mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from coview.errors import UsageError
+from coview.evaluation.bench import Result
+from coview.evaluation.statistics import Measurement
+
+
+def over_folds(results: Mapping[int, Result]) -> Result:
+    """Join the results of folds: every figure's mean, and behind it each fold's own as "<what>@fold<k>/<name>".
+
+    The interval of a mean covers the choice of test items: half the root of the summed squares of the folds' widths
+    over their number, as for independent test parts. Training parts overlap, so that the scatter between folds says
+    little about another training set (Bengio & Grandvalet, JMLR 2004); it is not in the interval. `n` is the sum.
+
+    Raises:
+        UsageError: there are no results, or they hold different figures.
+    """
+    if not results:
+        raise UsageError("there are no folds to join")
+    names = [m.name for m in next(iter(results.values())).results]
+    if any([m.name for m in result.results] != names for result in results.values()):
+        raise UsageError("the folds' results hold different figures")
+    first = next(iter(results.values()))
+    whole = Result(first.protocols, [], {"folds": sorted(results)})
+    for index in range(len(names)):
+        same = {fold: result.results[index] for fold, result in results.items()}
+        whole.results.append(_mean(list(same.values())))
+        if len(same) > 1:
+            whole.results += [_of_fold(m, fold) for fold, m in same.items()]
+    for fold, result in results.items():
+        whole.choices[f"fold {fold}"] = result.choices
+        whole.notes += [note for note in result.notes if note not in whole.notes]
+    return whole
+
+
+def _of_fold(measurement: Measurement, fold: int) -> Measurement:
+    what, _, name = measurement.name.partition("/")
+    return dataclasses.replace(measurement, name=f"{what}@fold{fold}/{name}")
+
+
+def _mean(same: list[Measurement]) -> Measurement:
+    count = len(same)
+    value = math.fsum(m.value for m in same) / count
+    chances = [m.chance for m in same if m.chance is not None]
+    chance = math.fsum(chances) / count if len(chances) == count else None
+    merged = dataclasses.replace(same[0], value=value, chance=chance, n=sum(m.n for m in same))
+    if count == 1 or any(m.low is None or m.high is None for m in same):
+        return same[0] if count == 1 else dataclasses.replace(merged, low=None, high=None)
+    half = math.sqrt(math.fsum(((m.high or 0.0) - (m.low or 0.0)) ** 2 for m in same)) / (2 * count)
+    low, high = value - half, value + half
+    if all((m.low or 0.0) >= 0 and (m.high or 0.0) <= 1 for m in same):
+        low, high = max(0.0, low), min(1.0, high)
+    return dataclasses.replace(merged, low=low, high=high)
