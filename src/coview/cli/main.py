@@ -17,6 +17,7 @@ VERBS = {
     "prepare": "decode a collection once, into a copy that trains many times faster",
     "pretrain": "train a method on a collection, without labels",
     "evaluate": "measure a model: linear-probe, knn, retrieval, gates",
+    "compare": "train several methods under one budget, beside their controls: one table, one figure",
     "embed": "write the embeddings of a collection or of files",
     "search": "find the recordings nearest to a file the collection has never seen",
     "methods": "list the methods",

@@ -1,0 +1,139 @@
+"""`coview compare`: several methods under one budget, beside their controls, in one table and one figure."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from coview.cli.output import Output
+from coview.errors import UsageError
+
+if TYPE_CHECKING:
+    from coview.evaluation.comparison import Outcome
+    from coview.training.compare import Comparison
+
+DESCRIPTION = """Train several methods on the same recordings, each with the same number of samples, and measure them
+beside random weights, shuffled pairs and supervision: linear probes and retrieval, means over seeds with intervals.
+
+Writes compare.json, compare.md and compare.png into the folder, and keeps every run. A stopped call goes on where it
+was when it is given again. Under torchrun or SLURM every process takes its share of the runs.
+
+Examples:
+  coview compare xid av-vicreg avid --data digits-av:A --tiny --preset digits -o comparison
+  coview compare xid l3 --data my-collection --samples 500000 --seeds 3 --jobs 2 -o comparison
+  coview compare xid xdc --data objects-av --tiny --set '*.video_encoder=video-small' xid.variant=in-batch -o comparison
+"""
+
+_PLACES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What the command takes."""
+
+    methods: tyro.conf.Positional[tuple[str, ...]]
+    """Short names of methods."""
+    data: str
+    """Collection folder, memory-mapped set or world; a world is rendered once."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for the runs, the table and the figure."""
+    samples: int = 60_000
+    """Training samples of every run."""
+    seeds: int = 3
+    """Runs of each method."""
+    shuffled_seeds: int = 1
+    """Runs of each method on shuffled pairs."""
+    supervised: bool = True
+    """Also train supervised-av, a classifier for each view alone."""
+    settings: Path | None = None
+    """YAML with settings that all runs share (train, optimiser, schedule, augment), as in a run's settings.yaml."""
+    preset: Literal["xid", "digits", "none"] = "xid"
+    """Recipe of augmentation, where the settings file has none."""
+    tiny: bool = False
+    """Use the methods' smallest settings, on the views of the world."""
+    set: tuple[str, ...] = ()
+    """METHOD.SETTING=VALUE changes a method's own settings; * stands for every method that has the setting."""
+    jobs: int = 1
+    """Runs at a time."""
+    json: bool = False
+    """Print the result as JSON on stdout."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return its exit code."""
+    arguments = tyro.cli(Arguments, prog="coview compare", description=DESCRIPTION, args=argv)
+    if arguments.jobs < 1:
+        raise UsageError(f"--jobs {arguments.jobs}: expected at least 1")
+    from coview.training.compare import perform, plan, stored
+
+    rank, world = (int(os.environ.get(name) or default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    output = Output(json=arguments.json, quiet=rank != 0)
+    tasks = plan(read(arguments), output.say, first=rank == 0)
+    waiting = [task for task in tasks[rank::world] if stored(task) is None]
+    output.say(f"{len(tasks)} runs, {sum(stored(task) is not None for task in tasks)} of them finished before")
+    for name in _PLACES:  # each run is alone in its process
+        os.environ.pop(name, None)
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if arguments.jobs > 1 else str(os.cpu_count()))
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool, output.steps() as show:
+        running = {pool.submit(perform, task): task for task in waiting}
+        try:
+            for done, future in enumerate(as_completed(running), 1):
+                show("runs", done, len(waiting))
+                output.say(f"{running[future].row}, seed {running[future].seed}: {future.result()}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    outcomes = [outcome for task in tasks if (outcome := stored(task)) is not None]
+    if rank != 0 or len(outcomes) < len(tasks):
+        output.say(f"{len(outcomes)} of {len(tasks)} runs are finished; the same command writes the table when all are")
+        return 0
+    report(arguments, outcomes, output)
+    return 0
+
+
+def read(arguments: Arguments) -> Comparison:
+    """Return what is compared."""
+    import yaml
+
+    from coview.training.compare import Comparison
+
+    shared = yaml.safe_load(arguments.settings.read_text(encoding="utf-8")) if arguments.settings else {}
+    return Comparison(
+        methods=arguments.methods,
+        data=arguments.data,
+        out=arguments.out,
+        samples=arguments.samples,
+        seeds=arguments.seeds,
+        shuffled_seeds=arguments.shuffled_seeds,
+        supervised=arguments.supervised,
+        shared=shared or {},
+        preset=arguments.preset,
+        tiny=arguments.tiny,
+        changes=arguments.set,
+    )
+
+
+def report(arguments: Arguments, outcomes: list[Outcome], output: Output) -> None:
+    """Write the table and the figure, and print the result."""
+    from coview.evaluation.comparison import draw, plain, summarise, to_markdown
+    from coview.files import write_aside
+
+    lines = summarise(outcomes)
+    table = to_markdown(lines)
+    notes = {line.row: line.note for line in lines if line.note}
+    result = {"data": arguments.data, "samples": arguments.samples, "not_run": notes, "results": plain(lines)}
+    write_aside(arguments.out / "compare.json", json.dumps(result, indent=1) + "\n")
+    write_aside(arguments.out / "compare.md", table)
+    draw(lines, outcomes, arguments.out / "compare.png")
+    if arguments.json:
+        output.result(result)
+    else:
+        print(table, end="")
+        output.say(f"{arguments.out / 'compare.md'}, {arguments.out / 'compare.png'}")

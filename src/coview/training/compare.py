@@ -1,0 +1,242 @@
+"""The runs of a comparison: which there are, and one of them from training to figures.
+
+Every run is a folder with `compare.json`, written last; what is there is not done again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from coview.data.augment import PRESETS, Preprocess
+from coview.data.memmap import fill
+from coview.data.open import open_source
+from coview.data.synthetic import is_world
+from coview.data.views import ViewSpec
+from coview.errors import SettingsError, UsageError
+from coview.evaluation.comparison import Outcome, read_outcome
+from coview.evaluation.controls import random_weights
+from coview.evaluation.protocols import evaluate
+from coview.files import write_aside
+from coview.methods import build, load_method
+from coview.methods.contract import Facts
+from coview.model import Model
+from coview.settings import from_dict, to_dict
+from coview.training.loop import train
+from coview.training.run import read_lines
+from coview.training.settings import RunSettings, run_from_dict, run_to_dict
+from coview.training.setup import build_method
+
+SPLITS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is compared, and how.
+
+    Attributes:
+        methods: short names.
+        data: collection folder, memory-mapped set or world; a world is rendered once for each set of views.
+        out: folder for everything.
+        samples: training samples of every run.
+        seeds, shuffled_seeds: runs of each method, on true and on shuffled pairs.
+        supervised: also train supervised-av, a classifier for each view alone.
+        shared: settings that all runs share: train, optimiser, schedule, augment.
+        preset: recipe of augmentation, where `shared` has none.
+        tiny: the methods' smallest settings, on the views of the world.
+        changes: METHOD.SETTING=VALUE; * stands for every method that has the setting.
+    """
+
+    methods: tuple[str, ...]
+    data: str
+    out: Path
+    samples: int
+    seeds: int
+    shuffled_seeds: int
+    supervised: bool
+    shared: Mapping[str, Any]
+    preset: str
+    tiny: bool
+    changes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or not 0 <= self.shuffled_seeds <= self.seeds or self.samples < 1 or not self.methods:
+            raise UsageError("expected a method, samples >= 1, seeds >= 1 and 0 <= shuffled seeds <= seeds")
+        if not isinstance(self.shared, Mapping) or set(self.shared) - {"train", "optimiser", "schedule", "augment"}:
+            raise SettingsError([f"shared settings: expected train, optimiser, schedule, augment; found {self.shared}"])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of the comparison; kind is "pairs", "shuffled" or "random"."""
+
+    method: str
+    seed: int
+    kind: str
+    settings: dict[str, Any]  # as in settings.yaml
+    test: str  # what it is measured on
+    folder: str
+
+    @property
+    def row(self) -> str:
+        """What the table calls it."""
+        return {"pairs": self.method, "random": "random"}.get(self.kind, f"{self.method}, {self.kind}")
+
+
+def plan(comparison: Comparison, say: Callable[[str], None], first: bool = True) -> list[Task]:
+    """Return every run of the comparison; a world is rendered by the `first` process, for which the others wait."""
+    tasks = []
+    methods = [*comparison.methods, *(["supervised-av"] if comparison.supervised else [])]
+    for method in dict.fromkeys(methods):
+        base = base_settings(comparison, method)
+        train, test = data_of(comparison, base, say, first)
+        kinds = [("pairs", comparison.seeds)]
+        if method != "supervised-av":
+            kinds += [("shuffled", comparison.shuffled_seeds)]
+            kinds += [("random", comparison.seeds)] if method == comparison.methods[0] else []
+        for kind, seeds in kinds:
+            for seed in range(seeds):
+                run = dataclasses.replace(base, collection=train, seed=seed, shuffled=kind == "shuffled")
+                folder = comparison.out / "runs" / f"{method}.{kind}.{seed}"
+                tasks.append(Task(method, seed, kind, run_to_dict(run), test, str(folder)))
+    return tasks
+
+
+def base_settings(comparison: Comparison, method: str) -> RunSettings:
+    """Return a method's run settings: the shared ones, its own, and what `--set` changes.
+
+    Raises:
+        UsageError, SettingsError: unknown method or setting.
+    """
+    kind = load_method(method).Settings
+    own = to_dict(kind.tiny() if comparison.tiny else kind())
+    if comparison.tiny and is_world(comparison.data):
+        own |= {name: to_dict(view) for name, view in open_source(comparison.data, None).views.items() if name in own}
+    if method == "supervised-av":
+        own["fusion"] = "per-view"
+    for change in comparison.changes:
+        apply(change, method, own)
+    from_dict(kind, own)  # all its mistakes at once, before anything is trained
+    run = run_from_dict({"collection": comparison.data, **comparison.shared, "method": {"name": method, **own}})
+    steps = max(1, comparison.samples // run.train.batch_size)
+    train = dataclasses.replace(run.train, steps=steps, knn_every=max(run.train.knn_every, 1))
+    augment = run.augment if "augment" in comparison.shared else PRESETS[comparison.preset]
+    return dataclasses.replace(run, train=train, augment=augment)
+
+
+def apply(change: str, method: str, own: dict[str, Any]) -> None:
+    """Change a method's plain settings as METHOD.SETTING=VALUE says; nested settings are separated by dots.
+
+    Raises:
+        UsageError: the change has another form.
+    """
+    name, found, value = change.partition("=")
+    who, *path = name.split(".")
+    if not found or not path:
+        raise UsageError(f"--set {change}: expected METHOD.SETTING=VALUE, such as xid.variant=in-batch")
+    if who not in ("*", method) or (who == "*" and path[0] not in own):
+        return
+    place = own
+    for step in path[:-1]:
+        place = place.setdefault(step, {})
+    place[path[-1]] = yaml.safe_load(value)
+
+
+def data_of(comparison: Comparison, settings: RunSettings, say: Callable[[str], None], first: bool) -> tuple[str, str]:
+    """Return what a method trains on and is measured on; a world is rendered into arrays once for each set of views."""
+    if not is_world(comparison.data):
+        return comparison.data, comparison.data
+    views = views_of(settings)
+    try:
+        open_source(comparison.data, views)
+    except UsageError:  # said by the run itself, in its row of the table
+        return comparison.data, comparison.data
+    name = hashlib.sha256(json.dumps(to_dict(views), sort_keys=True).encode()).hexdigest()[:8]
+    folders = {split: comparison.out / "data" / f"{name}-{split}" for split in SPLITS}
+    for split, folder in folders.items():
+        while not first and not (folder / "memmap.json").is_file():
+            time.sleep(1)
+        if not (folder / "memmap.json").is_file():
+            say(f"rendering {comparison.data}, {split}, for {settings.method}")
+            source = open_source(comparison.data, views, split=split)
+            fill(source, folder, placing="random" if split == "train" else "even")
+    return str(folders["train"]), str(folders["test"])
+
+
+def views_of(settings: RunSettings) -> Mapping[str, ViewSpec]:
+    """Return the views that a method wants."""
+    return build(settings.method, settings.method_settings, Facts(rows=1 << 16, classes=2)).views
+
+
+def stored(task: Task) -> Outcome | None:
+    """Return a finished run's outcome; None where there is none yet.
+
+    Raises:
+        UsageError: it is of other settings.
+    """
+    path = Path(task.folder) / "compare.json"
+    if not path.is_file():
+        return None
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    if fields.pop("settings") != task.settings:
+        raise UsageError(f"{task.folder}: finished with other settings; choose another folder with -o")
+    return read_outcome(fields)
+
+
+def perform(task: Task) -> str:
+    """Train and measure one run, write its outcome, and return a sentence; a run that cannot be made says why."""
+    folder = Path(task.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        outcome = measure(task, folder)
+        text = ", ".join(
+            f"{row['name'].partition('/')[0]} {row['value']:.3f}" for row in outcome.results if "probe" in row["name"]
+        )
+    except UsageError as error:  # method and data do not fit together; anything else stops the comparison
+        outcome, text = Outcome(row=task.row, seed=task.seed, note=str(error)), f"not run: {error}"
+    fields = {**dataclasses.asdict(outcome), "settings": task.settings}
+    write_aside(folder / "compare.json", json.dumps(fields, indent=1) + "\n")
+    return text
+
+
+def measure(task: Task, folder: Path) -> Outcome:
+    """Train, unless the run is of random weights, and measure."""
+    settings = run_from_dict(task.settings)
+    samples, seconds, curve = 0, 0.0, list[dict[str, float]]()
+    if task.kind == "random":
+        method, source = build_method(settings)
+        model = Model.of(method, Preprocess(method.views, settings.augment), source)
+        model = random_weights(model, source, seed=task.seed)
+    else:
+        train(settings, folder / "run", resume=True, quiet=True)
+        model = Model.from_run(folder / "run")
+        samples = int(settings.train.steps or 0) * settings.train.batch_size
+        seconds, curve = history(folder / "run", settings.train.batch_size)
+    views = {view: model.views[view] for view in model.distinct_views()}
+    fit = open_source(settings.collection, views, split="train")
+    held = open_source(task.test, views, split="test")
+    protocols = ["linear-probe"] + (["retrieval"] if task.method != "supervised-av" else [])
+    results = evaluate(protocols, model, fit, held, name=task.row, seed=task.seed).results
+    rows = [measurement.row() for measurement in results]
+    return Outcome(row=task.row, seed=task.seed, results=rows, samples=samples, seconds=seconds, curve=curve)
+
+
+def history(run: Path, batch_size: int) -> tuple[float, list[dict[str, float]]]:
+    """Return the seconds of training and what the nearest neighbours said on the way."""
+    lines = read_lines(run / "metrics.jsonl")
+    curve = [
+        {"samples": line["step"] * batch_size}
+        | {name: value for name, value in line.items() if name.startswith("knn/")}
+        for line in lines
+        if any(name.startswith("knn/") for name in line)
+    ]
+    timings = read_lines(run / "timings.jsonl")
+    return (float(timings[-1]["seconds"]) if timings else 0.0), curve

@@ -1,0 +1,74 @@
+"""`coview compare`: runs under one budget, resumable, with controls; the table and what it says of a failed run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coview.cli.main import main
+from coview.errors import UsageError
+from coview.evaluation.comparison import Outcome, draw, summarise, to_markdown
+from coview.training.compare import Comparison, apply, base_settings
+
+
+def row(name: str, value: float) -> dict[str, object]:
+    return {"name": name, "value": value, "low": value - 0.1, "high": value + 0.1, "chance": 0.1, "n": 100, "seeds": 1}
+
+
+def outcomes() -> list[Outcome]:
+    curve = [{"samples": 10.0, "knn/video": 0.2}, {"samples": 20.0, "knn/video": 0.6}]
+    return [
+        Outcome(row="xid", seed=0, results=[row("video_probe/xid", 0.6)], samples=20, seconds=2.0, curve=curve),
+        Outcome(row="xid", seed=1, results=[row("video_probe/xid", 0.8)], samples=20, seconds=4.0, curve=curve),
+        Outcome(row="xid, shuffled", seed=0, results=[row("video_probe/xid, shuffled", 0.2)], samples=20),
+        Outcome(row="mcn", seed=0, note="digits-av:A has no text"),
+    ]
+
+
+def test_the_table_has_means_over_seeds_and_says_what_was_not_run(tmp_path: Path) -> None:
+    lines = summarise(outcomes())
+    assert [line.row for line in lines] == ["xid", "xid, shuffled", "mcn"]
+    assert lines[0].figures["video_probe"].value == pytest.approx(0.7)
+    assert (lines[0].figures["video_probe"].seeds, lines[0].seconds) == (2, 3.0)
+    table = to_markdown(lines)
+    assert "| xid | 0.700 (" in table
+    assert "not run: digits-av:A has no text" in table
+    draw(lines, outcomes(), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def comparison(tmp_path: Path, **changes: object) -> Comparison:
+    known = {"methods": ("xid",), "data": "digits-av:A", "out": tmp_path, "samples": 640, "seeds": 1}
+    known |= {"shuffled_seeds": 1, "supervised": True, "shared": {}, "preset": "digits", "tiny": True, "changes": ()}
+    return Comparison(**{**known, **changes})
+
+
+def test_changes_reach_the_methods_that_have_the_setting(tmp_path: Path) -> None:
+    changes = ("*.video.frames=4", "xid.variant=in-batch", "av-vicreg.embedding=7")
+    settings = base_settings(comparison(tmp_path, changes=changes), "xid")
+    assert (settings.method_settings.video.frames, settings.method_settings.variant) == (4, "in-batch")
+    assert settings.train.steps == 640 // settings.train.batch_size
+    with pytest.raises(UsageError, match=r"METHOD\.SETTING=VALUE"):
+        apply("variant", "xid", {})
+    with pytest.raises(UsageError, match="varient"):
+        base_settings(comparison(tmp_path, changes=("xid.varient=bank",)), "xid")
+    with pytest.raises(UsageError, match="seeds"):
+        comparison(tmp_path, seeds=0)
+
+
+@pytest.mark.slow
+def test_a_comparison_from_the_command_line_is_resumable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", "xid", "vicreg-video", "--data", "digits-av:A", "--tiny", "--preset", "digits"]
+    words += ["--samples", "64", "--seeds", "1", "-o", str(tmp_path / "c"), "--json", "--jobs", "2"]
+    assert main(words) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert {"video_probe/xid", "video_probe/random", "video_probe/supervised-av", "video_probe/xid, shuffled"} <= {
+        line["name"] for line in first["results"]
+    }
+    assert "second picture" in first["not_run"]["vicreg-video"]  # the world's clips are too short for it
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "c" / "runs").rglob("compare.json")}
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert main([*words, "--set", "xid.temperature=0.2"]) == 2
+    assert "other settings" in capsys.readouterr().err
