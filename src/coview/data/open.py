@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from coview.data.collection import Collection, Split
+from coview.data.features_source import is_features, open_features
 from coview.data.media_source import MediaSource
 from coview.data.memmap import MemmapSource
 from coview.data.shards.layout import CARD
 from coview.data.shards.read import ShardSource
 from coview.data.shuffle import ShuffledPairs
 from coview.data.source import Source
-from coview.data.synthetic import COUNTS, is_world, parse_world
+from coview.data.synthetic import COUNTS, is_world, noisy_digits, parse_world
 from coview.data.views import ViewSpec, raw_views
 from coview.errors import UsageError
 
@@ -31,7 +32,7 @@ def open_source(
     Args:
         name: a folder that holds a collection, a prepared copy or a memory-mapped set; or a world: "digits-av" or
             "objects-av", where the level or the shared factors may follow a colon ("digits-av:C",
-            "objects-av:object+action").
+            "objects-av:object+action"), or "noisy-digits"; or feature files (see `features_source.open_features`).
         views: what is cut; None means the world's own or the stored views (a collection has none). Crops of
             another view are left to `Preprocess`.
         split: the part of a collection or of its copy (see `Collection.select`), or of a world ("train" for None); a
@@ -61,9 +62,13 @@ def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, 
         return MediaSource(Collection.open(folder).select(split=split, fold=fold), views)
     if is_world(name):
         return parse_world(name, split or "train", seed=seed, views=views)
+    if name == noisy_digits.NAME:
+        return noisy_digits.NoisyDigits(split or "train", seed=seed, views=views)
+    if is_features(name):
+        return open_features(name, views, split, seed)
     if folder.is_dir():
         raise UsageError(
             f"{name}: neither a collection, a prepared copy nor a memory-mapped set; make a collection by "
             f"`coview index {name} -o NAME`"
         )
-    raise UsageError(f"{name}: neither a folder that exists nor a world ({', '.join(COUNTS)})")
+    raise UsageError(f"{name}: neither a folder that exists nor a world ({', '.join([*COUNTS, noisy_digits.NAME])})")

@@ -194,6 +194,7 @@ class FeaturesView:
     stream: Literal["features"] = "features"
     dim: int
     steps: int = 0  # 0: one vector
+    normalise: Literal["none", "statistics"] = "none"  # as they are, or each number by its mean and deviation
 
     def __post_init__(self) -> None:
         if self.dim < 1 or self.steps < 0:

@@ -105,7 +105,9 @@ def prepare(
         clips_per_recording=settings.clips_per_recording,
         workers=train.workers,
     )
-    preprocess = Preprocess(method.views, settings.augment).to(device)
+    preprocess = Preprocess(method.views, settings.augment)
+    preprocess.fit_features(source)
+    preprocess.to(device)
     method = method.to(device)
     if train.sync_batchnorm:
         parallel.synchronise_batchnorm(method)

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from coview.data.augment import audio, video
 from coview.data.augment.settings import AugmentSettings
-from coview.data.views import AudioView, Batch, ImageView, VideoView, ViewSpec, cut_from
+from coview.data.source import Source
+from coview.data.views import AudioView, Batch, FeaturesView, ImageView, VideoView, ViewSpec, cut_from
 from coview.errors import UsageError
 from coview.randomness import make_key
 
 # Published data statistics, the start until a collection's own are set: xID's of log10 mel magnitudes, AVID's of dB.
 _STATISTICS = {"mel": (-2.19, 0.50), "spectrogram": (-28.5, 19.7)}
+
+
+_ROWS = 4096  # recordings read at a time for statistics
 
 
 class Preprocess(nn.Module):
@@ -24,7 +28,8 @@ class Preprocess(nn.Module):
     In training every random factor is drawn from the sample's key and the view's place in `views`, so a sample looks
     the same in any batch, on any process and on any device (to rounding). Rows that are absent come out as zeros.
 
-    Buffers `<view>_mean` and `<view>_std` (one value per band) serve audio views that are normalised by "statistics".
+    Buffers `<view>_mean` and `<view>_std` (one value per band or feature) serve views that are normalised by
+    "statistics".
     """
 
     def __init__(self, views: Mapping[str, ViewSpec], augment: AugmentSettings) -> None:
@@ -36,6 +41,9 @@ class Preprocess(nn.Module):
                 mean, std = _STATISTICS[view.layout]
                 self.register_buffer(f"{name}_mean", torch.full((bands,), mean))
                 self.register_buffer(f"{name}_std", torch.full((bands,), std))
+            elif isinstance(view, FeaturesView) and view.normalise == "statistics":
+                self.register_buffer(f"{name}_mean", torch.zeros(view.dim))
+                self.register_buffer(f"{name}_std", torch.ones(view.dim))
 
     @torch.no_grad()
     def forward(self, batch: Batch, train: bool) -> Batch:
@@ -61,10 +69,28 @@ class Preprocess(nn.Module):
                 start[name] = start[cut]
         return dataclasses.replace(batch, views=views, start=start, present=there)
 
+    @torch.no_grad()
+    def fit_features(self, source: Source) -> None:
+        """Set the statistics of views of features to those of all of a source's recordings that have them.
+
+        A feature that never changes keeps deviation 1.
+        """
+        for name, view in self.views.items():
+            if isinstance(view, FeaturesView) and view.normalise == "statistics":
+                parts = []
+                for rows in torch.split(torch.arange(len(source)), _ROWS):
+                    batch = source.read_window(rows, 0, 1)
+                    parts.append(batch.views[name][batch.present[name]].flatten(0, -2))
+                std, mean = torch.std_mean(torch.cat(parts).double(), dim=0, correction=0)
+                self.get_buffer(f"{name}_mean").copy_(mean)
+                self.get_buffer(f"{name}_std").copy_(torch.where(std > 1e-6 * mean.abs(), std, 1.0))
+
     def _model_view(self, name: str, raw: Tensor, spec: ViewSpec, key: Tensor | None, mirrorable: Tensor) -> Tensor:
         if isinstance(spec, VideoView):
             made = self._video(raw, spec, key, mirrorable)
             return made[:, :, 0] if isinstance(spec, ImageView) else made
+        if isinstance(spec, FeaturesView) and spec.normalise == "statistics":
+            return (raw - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_std")
         return self._audio(name, raw, spec, key) if isinstance(spec, AudioView) else raw
 
     def _video(self, frames: Tensor, view: VideoView, key: Tensor | None, mirrorable: Tensor) -> Tensor:

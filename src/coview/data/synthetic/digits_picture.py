@@ -21,8 +21,8 @@ _PICK = 1000  # stream of the image's draw, apart from the numbered streams of D
 
 
 @functools.lru_cache(maxsize=2)
-def _digits(device: torch.device) -> tuple[Tensor, Tensor]:
-    """All 1,797 digits as float32 (1797, 48, 48) of [0, 1] (12 x 12 pixels enlarged), and their classes (1797,)."""
+def digits(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the 1,797 digits as float32 (1797, 48, 48) of [0, 1] (12 x 12 pixels enlarged), and their classes."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -33,10 +33,10 @@ def _digits(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @functools.lru_cache(maxsize=6)
-def _by_class(split: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Image numbers of each class in a split: padded (10, longest) and the counts (10,)."""
+def class_members(split: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the image numbers of each class in a split: padded (10, longest) and the counts (10,)."""
     first, last = IMAGES[split]
-    classes = _digits(device)[1][first:last]
+    classes = digits(device)[1][first:last]
     lists = [torch.nonzero(classes == c)[:, 0] + first for c in range(10)]
     return torch.nn.utils.rnn.pad_sequence(lists, batch_first=True), torch.tensor(
         [len(x) for x in lists], device=device
@@ -45,7 +45,7 @@ def _by_class(split: str, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def pick_image(key: Tensor, label: Tensor, split: str) -> Tensor:
     """Return the number of the handwritten image of each clip, int64 (B,), drawn among those of its class and split."""
-    table, count = _by_class(split, key.device)
+    table, count = class_members(split, key.device)
     return table[label, integers(key, _PICK, count[label])]
 
 
@@ -54,7 +54,7 @@ def render_picture(key: Tensor, image: Tensor, level: Level) -> Tensor:
     draw = Draw(key)
     time = (torch.arange(FRAMES, device=key.device) - (FRAMES - 1) / 2) / FPS
     threshold = draw.uniform(*level.threshold)[:, None, None]
-    ink = logistic(9 * (_digits(key.device)[0][image] - threshold)) - logistic(-9 * threshold)
+    ink = logistic(9 * (digits(key.device)[0][image] - threshold)) - logistic(-9 * threshold)
     grid = _pose(draw, time, level)
     stroke = functional.grid_sample(ink[:, None], grid.flatten(1, 2), align_corners=False)
     stroke = stroke.reshape(-1, FRAMES, SIZE, SIZE)
