@@ -149,3 +149,20 @@ def test_memory_mapped_half_precision(tmp_path):
     labels, distance = assign(mapped, x[:5])
     assert distance[:5].max() == 0
     assert labels[:5].tolist() == list(range(5))
+
+
+def test_joined_features_of_equal_weight():
+    video, audio = golden("video_feat"), golden("audio_feat")
+    joined = kmeans([video, audio], 6, seed=0)
+    assert torch.equal(joined.labels, kmeans(torch.cat([video, audio], 1), 6, seed=0).labels)
+    scaled = kmeans([video, 100 * audio], 6, seed=0, unit=True)
+    plain = kmeans([video, audio], 6, seed=0, unit=True)
+    assert torch.equal(scaled.labels, plain.labels)
+
+
+def test_some_rows_of_what_is_there():
+    x = blobs()
+    index = torch.arange(0, 300, 3)
+    part = kmeans(x, 5, seed=0, index=index)
+    assert torch.equal(part.labels, kmeans(x[index], 5, seed=0, row=index).labels)
+    assert part.counts.sum() == 100

@@ -10,7 +10,7 @@ two centroids to the last digits of float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,13 +47,15 @@ class Clusters:
 
 @torch.no_grad()
 def kmeans(
-    x: Tensor,
+    x: Tensor | Sequence[Tensor],
     clusters: int,
     *,
     seed: int,
     row: Tensor | None = None,
+    index: Tensor | None = None,
     start: Tensor | None = None,
     iterations: int = 100,
+    unit: bool = False,
     spherical: bool = False,
     empty: Literal["reseed", "keep"] = "reseed",
     device: torch.device | str | None = None,
@@ -64,43 +66,49 @@ def kmeans(
     of the rows of all processes (ties: the lower row), or keeps its centroid.
 
     Args:
-        x: this process's features (N_r, D), any floating type, on any device or memory-mapped; N_r may be 0.
+        x: this process's features (N_r, D), any floating type, on any device or memory-mapped; N_r may be 0. Several
+            tensors (N_r, D_i) are joined side by side, a block of rows at a time.
         clusters: K, at most the number of rows of all processes.
         seed: of the first centroids (k-means++), where `start` does not give them.
         row: int64 (N_r,), the rows' numbers in the collection, each once over all processes; None: x holds all rows of
             the processes one after another, in order of rank.
+        index: int64 (N_r,), where this process's rows lie in x, when x holds others too; `row` is then the same unless
+            it is given.
         start: (K, D), the first centroids, the same on every process.
+        unit: every tensor's rows are brought to unit length first, so that joined ones weigh the same.
         spherical: features and centroids are brought to unit length, as in DeepCluster-v2 (arXiv 2006.09882).
         device: where blocks are computed and results lie; None: where x lies.
 
     Raises:
         UsageError: fewer rows than clusters, or features that are not finite.
     """
-    device = x.device if device is None else torch.device(device)
-    row = rows_in_rank_order(x, device) if row is None else row.to(device)
-    total, largest = _survey(x, spherical, device)
+    parts = [x] if isinstance(x, Tensor) else list(x)
+    rows = _Rows(parts, index, unit, spherical, torch.device(device) if device is not None else parts[0].device)
+    row = rows.numbers() if row is None and index is None else _first(row, index).to(rows.device)
+    total, largest = rows.survey()
     if total < clusters:
         raise UsageError(f"{clusters} clusters need at least as many recordings, found {total}")
     if not math.isfinite(largest):
         raise UsageError("k-means: the features hold values that are not finite; look at the run's loss and data")
     bits = 62 - max(total - 1, 1).bit_length()  # a sum of all rows fits 63 bits
     scale = 2.0 ** (bits - 1 - math.frexp(largest)[1])  # a power of two: scaling costs no digits
-    centroids = seeds(x, clusters, seed=seed, row=row, spherical=spherical) if start is None else start
-    centroids = _shaped(centroids.to(device, torch.float64), spherical)
-    labels = torch.full((x.shape[0],), -1, dtype=torch.int64, device=device)
+    centroids = _seeds(rows, row, clusters, seed) if start is None else start.to(rows.device, torch.float64)
+    centroids = normalize(centroids, dim=1) if spherical else centroids
+    labels = torch.full((len(rows),), -1, dtype=torch.int64, device=rows.device)
     made, converged = 0, False
     while made < iterations and not converged:
-        before, (labels, distance) = labels, assign(x, centroids, spherical=spherical)
+        before, (labels, distance) = labels, _assign(rows, centroids)
         made += 1
         converged = not bool(sum_with_grad((labels != before).sum()))
         if not converged:
-            sums, counts = _sums(x, labels, clusters, scale, spherical)
+            sums, counts = _sums(rows, labels, clusters, scale)
             if empty == "reseed" and not bool(counts.all()):
-                _reseed(x, row, labels, distance, sums, counts, scale, spherical)
+                _reseed(rows, row, labels, distance, sums, counts, scale)
             means = sums.double() / counts.clamp(min=1)[:, None] / scale
-            centroids = _shaped(torch.where(counts[:, None] > 0, means, centroids), spherical)
+            centroids = torch.where(counts[:, None] > 0, means, centroids)
+            centroids = normalize(centroids, dim=1) if spherical else centroids
     if not converged:
-        labels, distance = assign(x, centroids, spherical=spherical)
+        labels, distance = _assign(rows, centroids)
     counts = sum_with_grad(torch.bincount(labels, minlength=clusters))
     inertia = float(sum_with_grad(distance.sum()))
     return Clusters(centroids=centroids, labels=labels, counts=counts, inertia=inertia, iterations=made)
@@ -112,14 +120,7 @@ def assign(x: Tensor, centroids: Tensor, *, spherical: bool = False) -> tuple[Te
 
     Of several equally near ones the first. Computed where the centroids lie.
     """
-    device, centroids = centroids.device, centroids.double()
-    sizes = centroids.square().sum(1)
-    labels = torch.empty(x.shape[0], dtype=torch.int64, device=device)
-    distance = torch.empty(x.shape[0], dtype=torch.float64, device=device)
-    for part, block in _blocks(x, spherical, device):
-        nearest, index = torch.addmm(sizes, block, centroids.T, alpha=-2).min(1)
-        labels[part], distance[part] = index, (nearest + block.square().sum(1)).clamp(min=0)
-    return labels, distance
+    return _assign(_Rows([x], None, False, spherical, centroids.device), centroids.double())
 
 
 @torch.no_grad()
@@ -129,12 +130,71 @@ def seeds(x: Tensor, clusters: int, *, seed: int, row: Tensor | None = None, sph
     They are chosen among 256 K rows, or all where there are fewer: those whose keys of (seed, row) are lowest. The next
     seed is drawn with a probability proportional to the squared distance to the nearest seed so far.
     """
-    row = rows_in_rank_order(x, x.device) if row is None else row
+    rows = _Rows([x], None, False, spherical, x.device)
+    return _seeds(rows, rows.numbers() if row is None else row, clusters, seed)
+
+
+class _Rows:
+    """This process's rows of features, read in blocks: float64 on one device, joined and scaled as asked."""
+
+    def __init__(
+        self, parts: list[Tensor], index: Tensor | None, unit: bool, spherical: bool, device: torch.device
+    ) -> None:
+        self.parts, self.index = parts, None if index is None else index.cpu()
+        self.unit, self.spherical, self.device = unit, spherical, device
+
+    def __len__(self) -> int:
+        return self.parts[0].shape[0] if self.index is None else self.index.shape[0]
+
+    def take(self, place: slice | Tensor) -> Tensor:
+        """Return rows (n, D) by their position among this process's."""
+        where = place.cpu() if isinstance(place, Tensor) else place
+        where = where if self.index is None else self.index[where]
+        where = where.to(self.parts[0].device) if isinstance(where, Tensor) else where
+        read = [part[where].to(self.device, torch.float64) for part in self.parts]
+        joined = torch.cat([normalize(part, dim=1) for part in read] if self.unit else read, 1)
+        return normalize(joined, dim=1) if self.spherical else joined
+
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        for first in range(0, len(self), BLOCK):
+            place = slice(first, first + BLOCK)
+            yield place, self.take(place)
+
+    def numbers(self) -> Tensor:
+        """Return int64 (N_r,): the number of each row among those of all processes, in order of rank."""
+        own = torch.arange(len(self), device=self.device)
+        return own + sum(row_counts(own)[: rank()])
+
+    def survey(self) -> tuple[int, float]:
+        """Return the number of rows and the largest magnitude, of all processes."""
+        own = torch.zeros(1, 2, dtype=torch.float64, device=self.device)
+        own[0, 0] = len(self)
+        for _, block in self.blocks():
+            # A maximum would pass over what is not a number on some devices; a sum of magnitudes does not.
+            own[0, 1] = torch.maximum(own[0, 1], block.abs().max()) + 0 * block.abs().sum()
+        everyone = gather(own)
+        return int(everyone[:, 0].sum()), max(float(everyone[:, 1].max()), 1e-200)
+
+
+def _first(*choices: Tensor | None) -> Tensor:
+    return next(choice for choice in choices if choice is not None)
+
+
+def _assign(rows: _Rows, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    sizes = centroids.square().sum(1)
+    labels = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
+    distance = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+    for part, block in rows.blocks():
+        nearest, index = torch.addmm(sizes, block, centroids.T, alpha=-2).min(1)
+        labels[part], distance[part] = index, (nearest + block.square().sum(1)).clamp(min=0)
+    return labels, distance
+
+
+def _seeds(rows: _Rows, row: Tensor, clusters: int, seed: int) -> Tensor:
     wanted = SEED_ROWS * clusters
     order, mine = make_key(seed, row).sort()
     keys = gather(order[:wanted])
-    candidates = _shaped(gather(x[mine[:wanted].to(x.device)].to(row.device, torch.float64)), spherical)
-    candidates = candidates[keys.argsort()[:wanted]]
+    candidates = gather(rows.take(mine[:wanted]))[keys.argsort()[:wanted]]
     if candidates.shape[0] < clusters:
         raise UsageError(f"{clusters} clusters need at least as many recordings, found {candidates.shape[0]}")
     # Row i wins the draw of seed k with probability d_i / sum d: exponential times over d_i, the shortest first.
@@ -151,50 +211,17 @@ def seeds(x: Tensor, clusters: int, *, seed: int, row: Tensor | None = None, sph
     return candidates[taken]
 
 
-def rows_in_rank_order(x: Tensor, device: torch.device) -> Tensor:
-    """Return int64 (N_r,): the number of each row of x (N_r, D) among those of all processes, in order of rank."""
-    own = torch.arange(x.shape[0], device=device)
-    return own + sum(row_counts(own)[: rank()])
-
-
-def _blocks(x: Tensor, spherical: bool, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
-    for first in range(0, x.shape[0], BLOCK):
-        part = slice(first, first + BLOCK)
-        yield part, _shaped(x[part].to(device, torch.float64), spherical)
-
-
-def _shaped(x: Tensor, spherical: bool) -> Tensor:
-    return normalize(x, dim=1) if spherical else x
-
-
-def _survey(x: Tensor, spherical: bool, device: torch.device) -> tuple[int, float]:
-    """Return the number of rows and the largest magnitude, of all processes."""
-    own = torch.zeros(1, 2, dtype=torch.float64, device=device)
-    own[0, 0] = x.shape[0]
-    for _, block in _blocks(x, spherical, device):
-        # A maximum would pass over what is not a number on some devices; a sum of magnitudes does not.
-        own[0, 1] = torch.maximum(own[0, 1], block.abs().max()) + 0 * block.abs().sum()
-    everyone = gather(own)
-    return int(everyone[:, 0].sum()), max(float(everyone[:, 1].max()), 1e-200)
-
-
-def _sums(x: Tensor, labels: Tensor, clusters: int, scale: float, spherical: bool) -> tuple[Tensor, Tensor]:
+def _sums(rows: _Rows, labels: Tensor, clusters: int, scale: float) -> tuple[Tensor, Tensor]:
     """Return the sums (K, D) in fixed point and the counts (K,) of all processes' clusters, int64."""
-    sums = torch.zeros(clusters, x.shape[1], dtype=torch.int64, device=labels.device)
-    for part, block in _blocks(x, spherical, labels.device):
+    width = sum(part.shape[1] for part in rows.parts)
+    sums = torch.zeros(clusters, width, dtype=torch.int64, device=rows.device)
+    for part, block in rows.blocks():
         sums.index_add_(0, labels[part], (block * scale).round().long())
     return sum_with_grad(sums), sum_with_grad(torch.bincount(labels, minlength=clusters))
 
 
 def _reseed(
-    x: Tensor,
-    row: Tensor,
-    labels: Tensor,
-    distance: Tensor,
-    sums: Tensor,
-    counts: Tensor,
-    scale: float,
-    spherical: bool,
+    rows: _Rows, row: Tensor, labels: Tensor, distance: Tensor, sums: Tensor, counts: Tensor, scale: float
 ) -> None:
     """Move the rows farthest from their centroids, one each, into the empty clusters' sums and counts."""
     holes = torch.nonzero(counts == 0).flatten()
@@ -202,7 +229,7 @@ def _reseed(
     by_row = row.argsort()
     mine = by_row[distance[by_row].argsort(descending=True, stable=True)][: holes.numel()]
     far, place, donor = gather(distance[mine]), gather(row[mine]), gather(labels[mine])
-    moved = (gather(_shaped(x[mine.to(x.device)].to(row.device, torch.float64), spherical)) * scale).round().long()
+    moved = (gather(rows.take(mine)) * scale).round().long()
     by_row = place.argsort()
     order = by_row[far[by_row].argsort(descending=True, stable=True)]
     for hole, index in zip(holes.tolist(), order.tolist(), strict=False):
