@@ -142,10 +142,10 @@ def _steps(parts: Parts, first: int, stop: list[int], after_epoch: Callable[[int
         if watched:
             timings.write(done, {"seconds": elapsed, "samples_per_second": speed, "data_wait": wait})
         parts.display.step(done, _note(numbers["loss"], speed, wait))
-        if done == total:
-            method.finish(_embedder(parts))
         # Before the checkpoint: a kill between the two repeats the epoch's end instead of losing it.
         ended = bool(after_epoch and done % per_epoch == 0 and after_epoch(done // per_epoch, parts.model(done)))
+        if done == total or ended:
+            method.finish(_embedder(parts))
         if signum or ended or done % train.checkpoint_every == 0 or done == total:
             _save(parts, done)
         if watched or parallel.world_size() == 1:
