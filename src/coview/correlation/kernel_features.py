@@ -125,10 +125,8 @@ class KernelFeatureCCA(Projection):
         check_is_fitted(self, "cca_")
         rows = self._rows(view, number)
         tensor = torch.as_tensor(rows)
-        scores = torch.cat(
-            [self.cca_.project(self._maps[number](part), number) for part in torch.split(tensor, _BLOCK)]
-        )
-        scores = scores.to(tensor)
+        map_, parts = self._maps[number], torch.split(tensor, _BLOCK)
+        scores = torch.cat([self.cca_.project(map_(part), number) for part in parts]).to(tensor)
         return scores if isinstance(rows, Tensor) else scores.numpy()
 
     def _fit_blocks(
@@ -140,10 +138,10 @@ class KernelFeatureCCA(Projection):
     ) -> Self:
         if self.approximation not in ("nystroem", "fourier"):
             raise InputError(f"approximation is {self.approximation!r}; expected 'nystroem' or 'fourier'")
-        if rows < 2 or self.features < 1:
-            raise InputError(
-                f"{rows} rows, {self.features} features; a minimum of 2 is required of rows, 1 of features"
-            )
+        if self.features < 1:
+            raise InputError(f"features is {self.features}; expected one or more")
+        if rows < 2:
+            raise InputError(f"views have n_samples = {rows}, while a minimum of 2 is required")
         drawn = self._draw(everything(), rows, device)
         gammas = bandwidths(self.gamma, drawn)
         self._maps = [self._map(view, gamma, n) for n, (view, gamma) in enumerate(zip(drawn, gammas, strict=True))]

@@ -65,7 +65,8 @@ def shrink_singular_values(x: Tensor, threshold: float) -> Tensor:
     s = values.clamp(min=0).sqrt()
     kept = s > threshold
     vectors = vectors[:, kept]
-    return x @ (vectors * (1 - threshold / s[kept])) @ vectors.T
+    shrunk: Tensor = x @ (vectors * (1 - threshold / s[kept])) @ vectors.T
+    return shrunk
 
 
 def separate(matrix: Tensor, sparsity: float, *, tolerance: float = 1e-7, max_iter: int = 2000) -> Separated:

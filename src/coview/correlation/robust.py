@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class RobustCCA(Projection):
         clean_: clean parts of the training views, in their own units, (N, d_v) float64.
         errors_: gross errors taken out, likewise.
         singular_values_: (k,) of the ridge CCA.
-        history_: (iterations, 2) relative residuals of the constraint and of the dual.
+        history_: (n_iter_, 2) relative residuals of the constraint and of the dual.
 
     `transform` applies the linear maps alone: for "joint" those of the CCA, for "projection" those after P and Q. Rows
     not seen in training can be freed of gross errors by `clean` first.
@@ -61,6 +61,7 @@ class RobustCCA(Projection):
     errors_: list[Array]
     singular_values_: Array
     history_: Array
+    n_iter_: int
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class RobustCCA(Projection):
         self.means_ = [c + s * mean for mean, (s, c) in zip(inner.means_, back, strict=True)]
         self.clean_ = [part.cpu().numpy() * s + c for part, (s, c) in zip(clean, back, strict=True)]
         self.errors_ = [part.cpu().numpy() * s for part, (s, _) in zip(errors, back, strict=True)]
-        self.history_ = history.numpy()
+        self.history_, self.n_iter_ = history.numpy(), len(history)
         self._centre, self._scale = np.concatenate([c for _, c in back]), np.concatenate([s for s, _ in back])
         self._basis = _basis(torch.cat(clean, dim=1), self.energy)
         return self
@@ -140,34 +141,33 @@ class RobustCCA(Projection):
         self, views: list[Tensor], sparsity: float
     ) -> tuple[list[Tensor], list[Tensor], list[Array], Tensor]:
         """Return clean parts, errors, the maps on columns that made them (d, d), and the history."""
+        limits = _Limits(tolerance=self.tolerance, max_iter=self.max_iter)
         if self.form == "projection":
-            found = project_jointly(
-                views[0],
-                views[1],
-                (sparsity, sparsity),
-                self.coupling,
-                tolerance=self.tolerance,
-                max_iter=self.max_iter,
-            )
+            found = project_jointly(views[0], views[1], (sparsity, sparsity), self.coupling, **limits)
             clean = [view @ map_.T for view, map_ in zip(views, found.maps, strict=True)]
             return clean, list(found.errors), [map_.T.cpu().numpy() for map_ in found.maps], found.history
-        whole = separate(torch.cat(views, dim=1), sparsity, tolerance=self.tolerance, max_iter=self.max_iter)
+        whole = separate(torch.cat(views, dim=1), sparsity, **limits)
         widths = [view.shape[1] for view in views]
-        identity = [np.eye(width) for width in widths]
-        return (
-            list(torch.split(whole.low_rank, widths, 1)),
-            list(torch.split(whole.errors, widths, 1)),
-            identity,
-            whole.history,
-        )
+        clean, errors = (list(torch.split(part, widths, 1)) for part in (whole.low_rank, whole.errors))
+        return clean, errors, [np.eye(width) for width in widths], whole.history
+
+
+class _Limits(TypedDict):
+    tolerance: float
+    max_iter: int
 
 
 def _robust_scale(view: Tensor) -> tuple[Tensor, Tensor]:
     """Return the median and a robust deviation (d,) of every column; 1 for a constant one."""
-    centre = view.median(0).values
-    scale = _MAD * (view - centre).abs().median(0).values
+    centre = _median(view)
+    scale = _MAD * _median((view - centre).abs())
     scale = torch.where(scale > 0, scale, view.std(0))
     return centre, torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def _median(view: Tensor) -> Tensor:
+    """Return the median (d,); torch's own is the lower of the two middle numbers, which is not that of -view."""
+    return (view.median(0).values - (-view).median(0).values) / 2
 
 
 def _basis(clean: Tensor, energy: float) -> Tensor:
