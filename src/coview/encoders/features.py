@@ -66,20 +66,29 @@ class Narrowed(nn.Module):
 
 
 class FittedMap(nn.Module):
-    """(x - mean) W', which no gradient reaches: found in closed form, kept as buffers. At first it changes nothing.
+    """(x - mean) W', found in closed form. At first it changes nothing.
 
-    Buffers `mean` (D,) and `weight` (K, D).
+    Args:
+        wide: D, length of what comes in.
+        dim: K, length of what goes out.
+        learnt: W is a parameter, which training may change before it is found; else no gradient reaches it.
+
+    `mean` (D,) is a buffer, and so is `weight` (K, D) where it is not learnt.
     """
 
     mean: Tensor
     weight: Tensor
 
-    def __init__(self, wide: int, dim: int) -> None:
+    def __init__(self, wide: int, dim: int, learnt: bool = False) -> None:
         super().__init__()
         self.dim = dim
         self.register_buffer("mean", torch.zeros(wide))
-        self.register_buffer("weight", torch.eye(dim, wide))
+        if learnt:
+            self.weight = nn.Parameter(torch.eye(dim, wide))
+        else:
+            self.register_buffer("weight", torch.eye(dim, wide))
 
+    @torch.no_grad()
     def set(self, mean: Tensor, weight: Tensor) -> None:
         """Take mean (D,) and weights (D, K), as estimators yield them.
 
@@ -94,6 +103,50 @@ class FittedMap(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, K) of x (B, D)."""
         return (x - self.mean.to(x.dtype)) @ self.weight.T.to(x.dtype)
+
+
+class Unchanged(nn.Module):
+    """Features as they are."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (B, D)."""
+        return x
+
+
+class NystroemFeatures(nn.Module):
+    """K(Z, Z)^-1/2 K(Z, x) of a Gaussian kernel exp(-gamma |x - z|^2) at landmarks Z: features of an RBF kernel.
+
+    Williams & Seeger, Using the Nystroem method to speed up kernel machines, NIPS 2001. Buffers `landmarks` (M, D),
+    `root` (M, M) and `gamma`; they are set before they mean anything.
+    """
+
+    landmarks: Tensor
+    root: Tensor
+    gamma: Tensor
+
+    def __init__(self, wide: int, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.register_buffer("landmarks", torch.zeros(dim, wide))
+        self.register_buffer("root", torch.eye(dim))
+        self.register_buffer("gamma", torch.ones(()))
+
+    def set(self, landmarks: Tensor, root: Tensor, gamma: float) -> None:
+        """Take landmarks (m, D), m at most M, root (m, r) and gamma; what is not filled counts for nothing."""
+        for buffer, value in ((self.landmarks, landmarks), (self.root, root)):
+            buffer.zero_()
+            buffer[: value.shape[0], : value.shape[1]] = value.to(buffer)
+        self.gamma.fill_(gamma)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, M) of x (B, D)."""
+        z = self.landmarks.to(x.dtype)
+        squares = x.square().sum(1)[:, None] + z.square().sum(1) - 2 * x @ z.T
+        return torch.exp(-self.gamma.to(x.dtype) * squares.clamp(min=0)) @ self.root.to(x.dtype)
 
 
 def perceptron(widths: Sequence[int], activation: Activation) -> nn.Sequential:
