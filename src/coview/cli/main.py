@@ -20,6 +20,8 @@ VERBS = {
     "compare": "train several methods under one budget, beside their controls: one table, one figure",
     "embed": "write the embeddings of a collection or of files",
     "search": "find the recordings nearest to a file the collection has never seen",
+    "explain": "show what a model has put together, and where in a picture it hears the sound",
+    "fuse": "bring the features of two or more frozen encoders into one space",
     "methods": "list the methods",
     "doctor": "say what works on this computer",
 }

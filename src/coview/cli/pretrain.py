@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +16,8 @@ from coview.cli.output import Output
 from coview.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
+    from coview.data.source import Source
+    from coview.data.views import ViewSpec
     from coview.training.settings import RunSettings
 
 HELP = """usage: coview pretrain METHOD --collection COLLECTION -o RUN [options]
@@ -82,6 +85,11 @@ def main(argv: list[str]) -> int:
             + f" Known: {', '.join(names)}"
         )
     arguments, settings = read(method, rest)
+    return start(arguments, settings)
+
+
+def start(arguments: Any, settings: RunSettings) -> int:
+    """Train, or only say what would be trained; returns the exit code."""
     return _dry_run(arguments, settings) if arguments.dry_run else _train(arguments, settings)
 
 
@@ -164,6 +172,26 @@ def _hint(name: str, value: Any) -> Any:
     return type(value) if name == "method" else typing.get_type_hints(RunSettings)[name]
 
 
+def shown(settings: RunSettings, views: Mapping[str, ViewSpec], trained: Source) -> tuple[Source, str]:
+    """Return what the report's map and examples are made of, and the sentence that says so.
+
+    The test part, else the validation part, where the collection has one that training has not seen, with true pairs;
+    else what the run was trained on.
+    """
+    from coview.data.open import open_source
+
+    for split in ("test", "validation"):
+        try:
+            unseen = open_source(settings.collection, views, split=split, seed=settings.seed)
+        except UsageError:  # there is no such part
+            continue
+        if len(unseen) > 1 and not set(unseen.ids) & set(trained.ids):
+            return unseen, (
+                f"The map and the examples show the {split} part ({len(unseen)} recordings), unseen in training."
+            )
+    return trained, "The map and the examples show recordings that the model was trained on."
+
+
 def _dry_run(arguments: Any, settings: RunSettings) -> int:
     from coview.training.dry_run import describe
 
@@ -195,8 +223,8 @@ def _train(arguments: Any, settings: RunSettings) -> int:
         init_from=arguments.init_from,
     )
     if parallel.is_main():
-        _, source = build_method(settings)
-        note = "The map and the examples show recordings that the model was trained on."
+        method, source = build_method(settings)
+        source, note = shown(settings, method.views, source)
         page = write_report(run, model=coview.load(run), source=source, notes=[note])
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         Output(json=arguments.json).result({"run": str(run), "report": str(page), **summary})

@@ -85,6 +85,7 @@ class ClosedFormCCA(Method):
         state="verified: see the estimators of coview.correlation; robust is a reconstruction",
     )
     Settings = CCASettings
+    closed_form = True
     settings: CCASettings
     coupling: Coupling = "statistics"
 

@@ -64,12 +64,14 @@ class Method(nn.Module, ABC):
         encoders: view name -> backbone with `.dim`; views may share one.
         projectors: view name -> head into the space where views are compared; may be empty.
         coupling: how the loss ties samples across processes.
+        closed_form: `fit_targets` and `finish` are all there is to it, and no step is needed.
         least_batch: fewest samples of the global batch that the loss can be computed on.
         negatives: negatives per anchor for a global batch, for the dry run; None where the method has none.
     """
 
     about: ClassVar[About]
     Settings: ClassVar[type[Any]]
+    closed_form: ClassVar[bool] = False
     settings: Any
     views: Mapping[str, ViewSpec]
     encoders: nn.ModuleDict
