@@ -22,7 +22,7 @@ from coview.data.media_source import MediaSource
 from coview.data.probing import probe_file
 from coview.data.source import Source
 from coview.data.text import encode_text
-from coview.data.views import Batch, TextView, VideoView, ViewSpec
+from coview.data.views import Batch, TextView, VideoView, ViewSpec, read_view
 from coview.encoders.base import Encoder
 from coview.errors import MediaError, UsageError
 from coview.files import read_tensors, write_aside, write_tensors
@@ -77,7 +77,7 @@ class Model:
             raise UsageError(f"{folder}: format {config.get('format')!r}, but this version reads {FORMAT}")
         facts = Facts(rows=config["collection"]["rows"], classes=len(config["classes"]))
         method = build(config["method"], config["settings"], facts)
-        if cuts["views"] != json.loads(json.dumps(to_dict(method.views))):
+        if {name: read_view(fields) for name, fields in cuts["views"].items()} != dict(method.views):
             raise UsageError(f"{folder}: preprocessing.json does not say what config.json says; one was edited")
         preprocess = Preprocess(method.views, AugmentSettings())
         parts = {"encoders": method.encoders, "projectors": method.projectors, "preprocess": preprocess}
@@ -99,7 +99,7 @@ class Model:
         """View -> length of a projected embedding, or of the encoder's features where a view has no head."""
         lengths = {}
         for view, encoder in self.method.encoders.items():
-            weights = [w for w in self._head(view).parameters() if w.ndim == 2]
+            weights = [w for w in self.head(view).parameters() if w.ndim == 2]
             lengths[view] = int(weights[-1].shape[0]) if weights else int(getattr(encoder, "dim"))  # noqa: B009
         return lengths
 
@@ -120,10 +120,10 @@ class Model:
             batch: raw views, as a source reads them.
             space: "backbone" for the encoder's features, "projected" for the space where views are compared.
         """
-        with self._evaluating():
-            values = {name: self.method.encoders[name](value) for name, value in self._inputs(batch).items()}
+        with self.evaluating():
+            values = {name: self.method.encoders[name](value) for name, value in self.inputs(batch).items()}
             if space == "projected":
-                values = {name: self._head(name)(value) for name, value in values.items()}
+                values = {name: self.head(name)(value) for name, value in values.items()}
             return {name: value.float() for name, value in values.items()}
 
     @torch.no_grad()
@@ -132,13 +132,14 @@ class Model:
 
         With `augmented` the views are varied as in training, by the settings of the model's preprocessing.
         """
-        with self._evaluating():
+        with self.evaluating():
             encoders = cast(Mapping[str, Encoder], self.method.encoders)
-            inputs = self._inputs(batch, augmented)
+            inputs = self.inputs(batch, augmented)
             return {name: encoders[name].feature_maps(value) for name, value in inputs.items()}
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
+        """Keep the method in evaluation mode for a while."""
         training = self.method.training
         self.method.eval()
         try:
@@ -146,7 +147,7 @@ class Model:
         finally:
             self.method.train(training)
 
-    def _inputs(self, batch: Batch, augmented: bool = False) -> dict[str, Tensor]:
+    def inputs(self, batch: Batch, augmented: bool = False) -> dict[str, Tensor]:
         """Return the model views of the raw ones that have an encoder, on the model's device."""
         known = {name: value for name, value in batch.views.items() if name in self.method.encoders}
         batch = dataclasses.replace(batch, views=known).to(next(self.method.parameters()).device)
@@ -276,7 +277,8 @@ class Model:
         part.load_state_dict({name: state[name] for name in part.state_dict()})
         return part.to(next(self.method.parameters()).device)
 
-    def _head(self, view: str) -> torch.nn.Module:
+    def head(self, view: str) -> torch.nn.Module:
+        """Return the head of a view; the identity where it has none."""
         return self.method.projectors[view] if view in self.method.projectors else torch.nn.Identity()
 
 

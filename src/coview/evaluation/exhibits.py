@@ -85,26 +85,31 @@ def embedding_map(features: Features, view: str, seed: int) -> tuple[Tensor, Ten
 
 
 def retrieval_examples(features: Features, source: Source, views: list[str], seed: int) -> list[Example]:
-    """Return examples in both directions between the first two views, as many as the size limit lets through."""
+    """Return examples between the first two views, then within each, as many as the size limit lets through.
+
+    Within a view the query's own recording takes no part.
+    """
     one, other = views[:2]
     both = (features.present[one] & features.present[other]).nonzero().squeeze(1)
     if both.numel() <= FOUND:
         return []
-    order = both[torch.argsort(uniform(make_key(seed, both), 2), stable=True)]
+    order = both[torch.argsort(uniform(make_key(seed, both), 2), stable=True)].tolist()
     clips = Clips(source)
     examples: list[Example] = []
-    pairs = [(one, other), (other, one)]
-    for number in range(min(QUERIES, order.numel() // 2)):
-        for turn, (query, gallery) in enumerate(pairs):
-            asked = int(order[2 * number + turn])
-            unit = normalize(features.values[gallery][both], dim=1)
-            similarity = unit @ normalize(features.values[query][asked], dim=0)
-            best = torch.argsort(similarity, descending=True, stable=True)[:FOUND]
-            found = [tile(features, clips, int(both[b]), asked, float(similarity[b])) for b in best]
-            if clips.size > BUDGET:
-                return examples
-            examples.append(Example(f"{query} to {gallery}", tile(features, clips, asked), found))
-    return sorted(examples, key=lambda example: example.direction != f"{one} to {other}")
+    between = [(one, other), (other, one)] * min(QUERIES, len(order) // 2)
+    directions = [*between, (one, one), (other, other)]
+    for asked, (query, gallery) in zip(order, directions, strict=False):
+        unit = normalize(features.values[gallery][both], dim=1)
+        similarity = unit @ normalize(features.values[query][asked], dim=0)
+        if query == gallery:
+            similarity = similarity.masked_fill(both == asked, -torch.inf)
+        best = torch.argsort(similarity, descending=True, stable=True)[:FOUND]
+        found = [tile(features, clips, int(both[b]), asked, float(similarity[b])) for b in best]
+        if clips.size > BUDGET:
+            break
+        examples.append(Example(f"{query} to {gallery}", tile(features, clips, asked), found))
+    names = [f"{query} to {gallery}" for query, gallery in ((one, other), (other, one), (one, one), (other, other))]
+    return sorted(examples, key=lambda example: names.index(example.direction))
 
 
 def tile(

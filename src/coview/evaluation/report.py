@@ -66,7 +66,8 @@ def write_report(
     everything = [*results, *(m for m in measured if m.name not in known)]
     exhibits = make_exhibits(model, source, seed=seed) if model is not None and source is not None else None
     metrics, timings = _lines(run / "metrics.jsonl"), _lines(run / "timings.jsonl")
-    page = _template().render(
+    page = render(
+        "report.html.jinja",
         title=_title(settings),
         settings=_flat(settings),
         summary=summary,
@@ -79,6 +80,7 @@ def write_report(
         maps=_maps(exhibits),
         examples=exhibits.examples if exhibits else [],
         gallery=exhibits.gallery if exhibits else 0,
+        grids=[(file.stem, *_sheet(file)) for file in sorted((run / "evaluations").glob("retrieval-*.png"))],
         samples=_samples(run / "samples"),
         results=everything,
         collection=_collection(settings.get("collection")),
@@ -127,10 +129,11 @@ def warnings_of(
     return warnings
 
 
-def _template() -> Any:
+def render(template: str, **values: Any) -> str:
+    """Return a page of our templates; everything in it is escaped unless it says otherwise."""
     environment = Environment(loader=PackageLoader("coview.evaluation", "templates"), autoescape=True)
     environment.filters["figure"] = _figure
-    return environment.get_template("report.html.jinja")
+    return str(environment.get_template(template).render(**values))
 
 
 def _figure(value: float | None) -> str:

@@ -1,0 +1,66 @@
+"""`coview explain`: a page of what a model has put together, and of where in a picture it hears the sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from coview.cli.output import Output
+
+DESCRIPTION = """Write a page that shows what a trained model has learnt: clusters of recordings by picture and by
+sound, to look at and listen to, with their purity where labels exist; and, over pictures, where the sound comes from.
+
+Examples:
+  coview explain --model my-run --collection my-collection
+  coview explain --model my-run --collection objects-av --clusters 6 -o my-page
+"""
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What the command takes."""
+
+    model: Path
+    """Run or model folder."""
+    collection: str
+    """Collection folder, memory-mapped set or world whose recordings are shown."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Folder for explain.html; by default the model's."""
+    split: Literal["train", "validation", "test"] = "test"
+    """Which part of the collection."""
+    clusters: int | None = None
+    """Clusters of each view; by default as many as labels, else the root of half the recordings."""
+    count: int = 2000
+    """Recordings looked at, at most."""
+    seed: int = 0
+    """Chooses the recordings and the first centres."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs."""
+    json: bool = False
+    """Print the result as JSON on stdout."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return its exit code."""
+    arguments = tyro.cli(Arguments, prog="coview explain", description=DESCRIPTION, args=argv)
+    from coview.data.open import open_source
+    from coview.errors import UsageError
+    from coview.evaluation.explain import explain
+    from coview.model import Model
+    from coview.training.settings import choose_device
+
+    if arguments.clusters is not None and arguments.clusters < 1:
+        raise UsageError(f"--clusters {arguments.clusters}: expected at least 1")
+    model = Model.from_run(arguments.model).to(choose_device(arguments.device))
+    views = {view: model.views[view] for view in model.distinct_views()}
+    source = open_source(arguments.collection, views, split=arguments.split)
+    page, results = explain(
+        model, source, arguments.out or arguments.model, clusters=arguments.clusters, limit=arguments.count,
+        seed=arguments.seed,
+    )  # fmt: skip
+    rows = [measurement.row() for measurement in results]
+    Output(json=arguments.json).result({"page": str(page), "results": rows})
+    return 0

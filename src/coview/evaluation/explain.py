@@ -1,0 +1,174 @@
+"""explain.html: what a trained model has put together, to look at and to listen to.
+
+Clusters of the recordings by each view, with those nearest to the centre and, where labels exist, how pure they are;
+and maps of where in a picture its sound comes from.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from coview.data.source import Source
+from coview.errors import UsageError
+from coview.evaluation.exhibits import Clips, Tile, tile
+from coview.evaluation.features import Features, extract_locally
+from coview.evaluation.pointing import picture_and_sound, pointing, sound_maps
+from coview.evaluation.report import render
+from coview.evaluation.statistics import Measurement, bootstrap
+from coview.files import write_aside
+from coview.objectives.contingency import nmi
+from coview.objectives.kmeans import kmeans
+from coview.randomness import make_key, uniform
+
+if TYPE_CHECKING:
+    from coview.model import Model
+
+SHOWN = 6  # recordings of each cluster
+PAGE = 24  # clusters of each view, the largest
+MAPS = 8  # pictures with their map
+SIDE = 160  # pixels of a map
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster of one view; `purity` is the share of its commonest label, None without labels."""
+
+    number: int
+    size: int
+    label: str
+    purity: float | None
+    tiles: list[Tile]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A picture with the map of its sound, as a data URI of a PNG, and the clip itself."""
+
+    picture: str
+    clip: Tile
+
+
+def explain(
+    model: Model, source: Source, out: Path, *, clusters: int | None = None, limit: int = 2000, seed: int = 0
+) -> tuple[Path, list[Measurement]]:
+    """Write `out`/explain.html; return its path and the figures on it: purity, NMI and pointing.
+
+    Args:
+        clusters: of k-means on each view's features; None: as many as labels, else the root of half the recordings.
+        limit: recordings looked at, drawn by the seed.
+
+    Raises:
+        UsageError: fewer recordings than clusters.
+    """
+    chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 1), stable=True)[:limit].sort().values
+    count = clusters or len(source.classes) or max(2, round((len(chosen) / 2) ** 0.5))
+    features = extract_locally(model, source, chosen)
+    clips, name = Clips(source), model.method.about.slug
+    results: list[Measurement] = []
+    browsers: dict[str, list[Cluster]] = {}
+    left_out: dict[str, int] = {}
+    for view in model.distinct_views():
+        present = features.present[view]
+        if int(present.sum()) < count:
+            raise UsageError(f"{source.name}: {count} clusters of {view!r} need as many recordings; ask for fewer")
+        browsers[view], figures = browse(features, view, count, clips, name, seed)
+        left_out[view] = count - len(browsers[view])
+        results += figures
+    heard: list[Heard] = []
+    try:
+        picture_and_sound(model)
+        heard = hear(model, source, features, clips)
+        if len(source.classes) > 1:
+            results.append(pointing(model, source, name=name))
+    except UsageError as error:
+        note = str(error)
+    else:
+        note = ""
+    page = render(
+        "explain.html.jinja", name=name, collection=source.name, recordings=len(chosen), browsers=browsers, heard=heard,
+        results=results, note=note, left_out=left_out,
+    )  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    write_aside(out / "explain.html", page)
+    return out / "explain.html", results
+
+
+def browse(
+    features: Features, view: str, count: int, clips: Clips, name: str, seed: int
+) -> tuple[list[Cluster], list[Measurement]]:
+    """Cluster a view's unit features by k-means; return the clusters, largest first, with purity and NMI."""
+    present = torch.nonzero(features.present[view]).flatten()
+    unit = normalize(features.values[view][present].double(), dim=1)
+    found = kmeans(unit, count, seed=seed, spherical=True)
+    labels = features.labels[present]
+    made = []
+    for number in torch.argsort(found.counts, descending=True, stable=True)[:PAGE].tolist():
+        members = torch.nonzero(found.labels == number).flatten()
+        nearness = unit[members] @ found.centroids[number]
+        best = members[torch.argsort(nearness, descending=True, stable=True)[:SHOWN]]
+        known = Counter(labels[members][labels[members] >= 0].tolist())
+        label, most = known.most_common(1)[0] if known else (-1, 0)
+        purity = most / sum(known.values()) if known else None
+        text = features.classes[label] if label >= 0 else ""
+        tiles = [tile(features, clips, int(present[place])) for place in best]
+        made.append(Cluster(number, members.numel(), text, purity, tiles))
+    return made, agreement(found.labels, labels, view, name, seed)
+
+
+def agreement(clusters: Tensor, labels: Tensor, view: str, name: str, seed: int) -> list[Measurement]:
+    """Return purity (with its interval over recordings) and NMI of clusters and labels; nothing without labels.
+
+    Purity is the share of recordings whose label is the commonest of their cluster; a single cluster would give the
+    share of the commonest label, which stands as its chance level.
+    """
+    known = labels >= 0
+    clusters, labels = clusters[known], labels[known]
+    if not labels.numel():
+        return []
+    table = torch.zeros(int(clusters.max()) + 1, int(labels.max()) + 1, dtype=torch.int64)
+    table.index_put_((clusters, labels), torch.ones_like(labels), accumulate=True)
+    hits = (table.argmax(1)[clusters] == labels).double()
+    low, high = bootstrap(hits, seed)
+    commonest = float(torch.bincount(labels).max() / labels.numel())
+    purity = Measurement(f"{view}_purity/{name}", float(hits.mean()), low, high, commonest, labels.numel())
+    return [purity, Measurement(f"{view}_nmi/{name}", nmi(clusters, labels), None, None, 0.0, labels.numel())]
+
+
+def hear(model: Model, source: Source, features: Features, clips: Clips) -> list[Heard]:
+    """Return some recordings' middle frames under the map of their sound."""
+    picture, sound = picture_and_sound(model)
+    both = torch.nonzero(features.present[picture] & features.present[sound]).flatten()[:MAPS]
+    if not both.numel():
+        return []
+    batch = source.read_window(features.rows[both], 0, 1)
+    maps = sound_maps(model, model.inputs(batch))
+    frames = batch.views[picture]
+    made = []
+    for place, frame, heat in zip(both.tolist(), frames, maps, strict=True):
+        middle, share = frame[:, frame.shape[1] // 2], heat[heat.shape[0] // 2]
+        made.append(Heard(overlay(middle, share), tile(features, clips, place)))
+    return made
+
+
+def overlay(frame: Tensor, heat: Tensor) -> str:
+    """Return a PNG data URI: a frame uint8 (3, H, W), darkened where the map (h, w) is low, stretched to its range."""
+    size = (SIDE, SIDE)
+    picture = interpolate(frame[None].float() / 255, size, mode="bilinear", antialias=True)[0]
+    stretched = (heat - heat.min()) / (heat.max() - heat.min()).clamp(min=1e-6)
+    strength = interpolate(stretched[None, None], size, mode="bicubic").clamp(0, 1)[0]
+    tint = torch.tensor([1.0, 0.35, 0.1])[:, None, None]
+    mixed = picture * (0.35 + 0.65 * strength) + 0.35 * tint * strength.square()
+    image = Image.fromarray((mixed.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

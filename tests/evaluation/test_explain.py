@@ -1,0 +1,98 @@
+"""Clusters, maps of the sound, pointing, and the page that shows them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from measured import tiny_model
+from torch import nn
+
+from coview.cli.main import main
+from coview.data.synthetic.objects import ObjectsWorld
+from coview.errors import UsageError
+from coview.evaluation.explain import agreement, explain
+from coview.evaluation.pointing import pointing, sound_maps, unlike_pairs
+from coview.methods.xid import XIDSettings
+
+
+@pytest.fixture(scope="module")
+def objects():
+    settings = replace(XIDSettings.tiny(), video_encoder="video-tiny")
+    return ObjectsWorld(split="test", count=60, views={"video": settings.video, "audio": settings.audio})
+
+
+def test_agreement_of_clusters_and_labels():
+    labels = torch.tensor([0, 0, 1, 1, 2, -1])
+    purity, nmi = agreement(torch.tensor([2, 2, 0, 0, 1, 1]), labels, "video", "xid", 0)
+    assert (purity.value, purity.n, nmi.value) == (1.0, 5, pytest.approx(1.0))
+    single, none = agreement(torch.zeros(6, dtype=torch.int64), labels, "video", "xid", 0)
+    assert (single.value, single.chance, none.value) == (pytest.approx(0.4), pytest.approx(0.4), 0.0)
+    assert agreement(torch.zeros(2, dtype=torch.int64), torch.tensor([-1, -1]), "video", "xid", 0) == []
+
+
+def test_neighbours_have_unlike_labels_and_everyone_is_used(objects):
+    pairs = unlike_pairs(objects, 1000)
+    assert (objects.labels[pairs[:, 0]] != objects.labels[pairs[:, 1]]).all()
+    assert len(pairs) > 35
+    assert len(set(pairs[:, 0].tolist())) == len(pairs)
+
+
+class Bright(nn.Module):
+    """Stands for the picture's encoder: the brightness at every place of a 4 x 4 grid."""
+
+    dim, stages = 1, ("map",)
+
+    def feature_maps(self, x):
+        return {"map": nn.functional.avg_pool3d(x.mean(1, keepdim=True), (x.shape[2], 8, 8))}
+
+    def pool(self, maps):
+        return torch.cat([maps.mean((2, 3, 4)), torch.ones_like(maps[:, :, 0, 0, 0])], 1)
+
+
+class One(nn.Module):
+    """Stands for the sound's encoder: every sound is "bright"."""
+
+    dim = 2
+
+    def forward(self, x):
+        return torch.tensor([[1.0, 0.0]]).expand(len(x), 2)
+
+
+def test_the_map_is_highest_where_the_picture_is_like_the_sound():
+    model = tiny_model()
+    model.method.encoders = nn.ModuleDict({"video": Bright(), "audio": One()})
+    model.method.projectors = nn.ModuleDict()
+    video = torch.zeros(2, 3, 8, 32, 64)
+    video[0, :, :, 8:16, 40:48] = 1
+    video[1, :, :, 24:, :8] = 1
+    maps = sound_maps(model, {"video": video, "audio": torch.zeros(2, 1, 40, 80)})
+    assert maps.shape == (2, 1, 4, 8)
+    assert [divmod(int(m.argmax()), 8) for m in maps] == [(1, 5), (3, 0)]
+
+
+def test_an_untrained_network_points_anywhere(objects):
+    figure = pointing(tiny_model(), objects, name="xid")
+    assert figure.chance == 0.5
+    assert figure.low < 0.6
+    assert figure.n == len(unlike_pairs(objects, 1000))
+
+
+def test_the_page_has_clusters_maps_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_model().save(tmp_path / "model")
+    words = ["explain", "--model", str(tmp_path / "model"), "--collection", "digits-av:A", "--count", "40", "--json"]
+    assert main([*words, "--clusters", "3", "--device", "cpu"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    names = {row["name"] for row in result["results"]}
+    assert names == {"video_purity/xid", "video_nmi/xid", "audio_purity/xid", "audio_nmi/xid", "pointing/xid"}
+    page = Path(result["page"]).read_text(encoding="utf-8")
+    assert page.count("recordings, ") == 6
+    assert "Where the sound comes from" in page
+    assert "data:video/mp4" in page
+    assert main([*words, "--clusters", "0"]) == 2
+
+
+def test_more_clusters_than_recordings_is_an_error(objects, tmp_path):
+    with pytest.raises(UsageError, match="ask for fewer"):
+        explain(tiny_model(), objects, tmp_path, clusters=61)
