@@ -1,6 +1,7 @@
 """The measurements behind docs/worlds.md: training runs on the procedural worlds, each kept as one JSON file.
 
-    python benchmarks/worlds.py --out worlds-runs digits-seeds digits-threshold objects-seeds
+    python benchmarks/worlds.py --out worlds-runs digits-seeds digits-stroke objects-seeds
+    python benchmarks/worlds.py digits-statistics    # what plain statistics read in level A and in its variants
 
 A run that already has its file is skipped, so that a stopped series goes on. One thread; every run is measured on the
 validation split (where settings are chosen) and on the test split (what is reported).
@@ -25,6 +26,7 @@ from coview.data.synthetic.digits import LEVELS, DigitsWorld
 from coview.data.synthetic.world import World
 from coview.data.views import Batch, VideoView
 from coview.encoders import build_audio, build_video
+from coview.evaluation.low_level import audio_statistics, video_statistics
 from coview.evaluation.probe import average_windows, fit_probe
 from coview.evaluation.statistics import wilson
 from coview.methods import build
@@ -34,7 +36,7 @@ from coview.randomness import make_key, uniform
 from coview.training.schedules import rate_factor
 from coview.training.settings import ScheduleSettings
 
-FULL, PROBE, GALLERY = 8 * (5000 // 64), 3000, 500
+FULL, PROBE, GALLERY = 12 * (5000 // 64), 3000, 500
 WIDE_STROKE = replace(LEVELS["A"], threshold=(0.20, 0.65))
 LEVEL = {"A-stroke": WIDE_STROKE, "A-timing": replace(LEVELS["A"], segment_jitter=0.45)}
 AUGMENT = {
@@ -123,8 +125,8 @@ def open_world(name: str, split: str, seed: int) -> World:
 class Clips:
     """A world rendered once, held as bytes and 16-bit samples."""
 
-    def __init__(self, world: World) -> None:
-        parts = [world.render(block) for block in torch.split(torch.arange(len(world)), 64)]
+    def __init__(self, world: World, count: int | None = None) -> None:
+        parts = [world.render(block) for block in torch.split(torch.arange(count or len(world)), 64)]
         self.video = torch.cat([part["video"] for part in parts])
         self.audio = torch.cat([(part["audio"] * 32768).to(torch.int16) for part in parts])
         names = [name for name, values in parts[0].items() if values.ndim == 1]
@@ -252,6 +254,22 @@ def embed(method: Method | Ceiling, prepare: Preprocess, clips: Clips, world: Wo
     return {name: torch.cat(part) for name, part in parts.items()}
 
 
+def statistics(world: str) -> None:
+    """Print what logistic regression on plain statistics reads, as the gates do, for a variant of level A too."""
+    rows: dict[str, dict[str, Tensor]] = {}
+    for split, count in (("train", PROBE), ("test", 1500)):
+        clips = Clips(open_world(world, split, 0), count)
+        numbers = [video_statistics(part) for part in clips.video.split(64)]
+        sounds = [audio_statistics(part.float() / 32768) for part in clips.audio.split(64)]
+        rows[split] = {"video": torch.cat(numbers), "audio": torch.cat(sounds), "digit": clips.labels["digit"]}
+    figures = {}
+    for view, column, name in TASKS["digits-av"]:
+        probe = fit_probe(rows["train"][view][:, None], rows["train"][column], 10)
+        guess = average_windows(probe.logits(rows["test"][view][:, None])).argmax(1)
+        figures[name] = proportion(guess == rows["test"][column])
+    print(world, json.dumps(figures), flush=True)
+
+
 def proportion(correct: Tensor) -> dict[str, float]:
     """Return a share with its interval and n."""
     hits, n = int(correct.sum()), correct.numel()
@@ -263,12 +281,16 @@ def main() -> None:
     """Run the named series one after the other."""
     known = series()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("series", nargs="+", choices=sorted(known))
+    parser.add_argument("series", nargs="+", choices=[*sorted(known), "digits-statistics"])
     parser.add_argument("--out", type=Path, default=Path("worlds-runs"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.series:
+        if name == "digits-statistics":
+            for variant in ("A", *LEVEL):
+                statistics(f"digits-av:{variant}")
+            continue
         for run in known[name]:
             train(run, arguments.out)
 
