@@ -6,8 +6,11 @@ import json
 
 import pytest
 
-from coview.cli.pretrain import main, read
+from coview.cli.pretrain import main, read, shown
 from coview.data.augment import PRESETS
+from coview.data.memmap import fill
+from coview.data.open import open_source
+from coview.data.synthetic.digits import DigitsWorld
 from coview.errors import SettingsError, UsageError
 from coview.methods.xid import XIDSettings
 
@@ -84,7 +87,7 @@ def test_a_run_is_resumed_by_its_folder_alone(tmp_path, capsys, monkeypatch):
     out = str(tmp_path / "run")
     assert main(["xid", "-o", out, *SMALL, "--train.steps", "2", "--json"]) == 0
     said = capsys.readouterr()
-    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert "show the test part (1500 recordings), unseen in training" in (tmp_path / "run" / "report.html").read_text()
     assert json.loads(said.out)["steps"] == 2 and "2 steps of 16" in said.err and "digits-av:A" in said.err
     monkeypatch.setattr("coview.evaluation.report.write_report", lambda run, **shown: run / "report.html")
     assert main(["xid", "-o", out, "--resume", "--json"]) == 0
@@ -93,3 +96,18 @@ def test_a_run_is_resumed_by_its_folder_alone(tmp_path, capsys, monkeypatch):
         main(["xid", "-o", out, "--resume", "--train.steps", "3"])
     with pytest.raises(UsageError, match="not empty"):
         main(["xid", "-o", out, *SMALL])
+
+
+def test_the_report_shows_what_training_has_not_seen_where_there_is_such_a_part(tmp_path):
+    views = DigitsWorld("A", "train", 4).views
+    cases = {"train": ("test", "the test part"), "test": ("validation", "the validation part")}
+    for split, (unseen, said) in cases.items():
+        settings = read("xid", ["-o", "r", *SMALL, "--split", split])[1]
+        trained = open_source("digits-av:A", views, split=split)
+        source, note = shown(settings, views, trained)
+        assert source.ids[0].startswith(unseen) and said in note
+    stored = fill(DigitsWorld("A", "train", 4), tmp_path / "m")
+    settings = read("xid", ["-o", "r", "--tiny", "--collection", str(stored)])[1]
+    trained = open_source(str(stored), views)
+    source, note = shown(settings, views, trained)
+    assert source is trained and "was trained on" in note

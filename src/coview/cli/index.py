@@ -19,7 +19,7 @@ A stopped index goes on where it was when the same command is given again.
 Examples:
   coview index my-videos/ -o my-collection
   coview index my-videos/ -o my-collection --labels-from-folders
-  coview index clips.csv -o my-collection        (columns: path; id, label, split, caption, group, start, end)
+  coview index clips.csv -o my-collection        (columns: path; id, label, split, caption, group, flags, start, end)
   coview index digits-av:A -o digits --count 300
   coview index tuxpaint -o stamps --folder /usr/share/tuxpaint/stamps
 """
