@@ -35,6 +35,7 @@ from coview.objectives.contingency import nmi
 from coview.objectives.sinkhorn import sinkhorn
 from coview.objectives.swav import CodeQueue, swapped_prediction
 from coview.settings import from_dict, to_dict
+from coview.training.watchers import COLLAPSE_STEP, COLLAPSE_WINDOW, collapse, look
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "swav.npz")
 FACTS = Facts(rows=40)
@@ -174,8 +175,8 @@ def toy(seed, batchnorm=True, strength=1, epochs=40, **changes):
     method.train()
     optimiser = torch.optim.Adam(method.parameters(), 1e-3)
     generator = torch.Generator().manual_seed(seed)
+    log: list[dict[str, float]] = []
     for epoch in range(epochs):
-        losses = []
         for number, part in enumerate(torch.split(train[torch.randperm(len(train), generator=generator)], 128)[:11]):
             key = 100_000 * seed + 1000 * epoch + 2 * number
             views = {
@@ -188,7 +189,8 @@ def toy(seed, batchnorm=True, strength=1, epochs=40, **changes):
             result.loss.backward()
             optimiser.step()
             method.after_step()
-            losses.append(result.loss.item())
+            entry = {"loss": result.loss.item(), "used": result.parts["used"].item()}
+            log.append(entry | (look(result) if len(log) == COLLAPSE_STEP - 1 else {}))
     method.eval()
     with torch.no_grad():
         features["trained"] = encoder(pictures)
@@ -200,7 +202,8 @@ def toy(seed, batchnorm=True, strength=1, epochs=40, **changes):
         return fitted.score(values[test], labels[test])
 
     return {
-        "loss": sum(losses) / len(losses),
+        "loss": sum(entry["loss"] for entry in log[-11:]) / 11,
+        "named": collapse(log[COLLAPSE_STEP - COLLAPSE_WINDOW : COLLAPSE_STEP], "assignment", CHANCE),
         "used": len(set(chosen[train].tolist())),
         "nmi": nmi(chosen[train], labels[train]),
         "random": probe(features["random"]),
@@ -209,7 +212,12 @@ def toy(seed, batchnorm=True, strength=1, epochs=40, **changes):
 
 
 def working(found):
-    return found["loss"] < CHANCE - 0.3 and found["used"] >= 24 and found["probe"] > found["random"] + 0.05
+    return (
+        found["named"] is None
+        and found["loss"] < CHANCE - 0.3
+        and found["used"] >= 24
+        and found["probe"] > found["random"] + 0.05
+    )
 
 
 def test_digits_are_clustered():
@@ -221,6 +229,7 @@ def test_without_balance_one_prototype_takes_everything(monkeypatch):
     found = toy(seed=0, freeze=11, epochs=20)
     assert found["used"] == 1
     assert found["loss"] < 0.1
+    assert "of the prototypes are used" in found["named"]
 
 
 @pytest.mark.slow
@@ -242,6 +251,7 @@ def test_without_batch_normalisation_a_smaller_epsilon_keeps_the_spread(seed):
 def test_views_that_share_too_little_collapse_to_chance(seed):
     found = toy(seed, batchnorm=False, strength=2, freeze=11)
     assert abs(found["loss"] - CHANCE) < 0.02
+    assert "epsilon" in found["named"]  # after 200 steps
     assert not working(found)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from coview.data.views import Batch
 from coview.methods.contract import Step
-from coview.training.watchers import effective_rank, knn, look, plateau, unwell
+from coview.training.watchers import collapse, effective_rank, knn, look, plateau, unwell
 
 
 def test_effective_rank_of_what_is_known():
@@ -46,6 +46,19 @@ def test_the_plateau_is_named():
     assert plateau(entries([chance] * 75 + [chance * 0.9] * 25), 63) is None
     assert plateau(entries([chance] * 79), 63) is None  # too short to say
     assert plateau(entries([chance] * 100), None) is None
+
+
+def test_a_collapse_is_named_with_its_cure():
+    chance = math.log(30)
+    well = [{"loss": 2.5, "used": 0.9, "rank/image": 9.0, "std/image": 0.2}] * 20
+    assert collapse(well, "assignment", chance) is None
+    assert collapse(entries([chance] * 20), "negatives", chance) is None  # a plateau: others look there
+    assert "method.epsilon" in (collapse(entries([chance * 1.01] * 20), "assignment", chance) or "")
+    assert collapse(entries([chance] * 19), "assignment", chance) is None  # too short to say
+    assert "2.0% of the prototypes" in (collapse([{"loss": 0.0, "used": 0.02}] * 20, "assignment", chance) or "")
+    flat = [*well[:-1], {"loss": 2.5, "rank/image": 1.0, "std/image": 1e-6}]
+    sentence = collapse(flat, "statistics", None) or ""
+    assert "effective rank of image" in sentence and "deviation of image" in sentence and "variance" in sentence
 
 
 def test_the_guard_names_rows_by_input_then_embedding_then_all():

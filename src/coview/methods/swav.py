@@ -112,7 +112,7 @@ class SwAV(Method):
         self._queueing = False
 
     def forward(self, batch: Batch) -> Step:
-        """Return the loss; parts: used, the share of the prototypes that are some sample's first choice."""
+        """Return the loss; parts: used, the prototypes that are some sample's first choice, of those that could be."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
             return Step(idle_loss(self))
@@ -125,8 +125,9 @@ class SwAV(Method):
         if self.training:
             self._pending.append(z[assigned].detach())
         chosen = torch.bincount(codes.argmax(2).flatten(), minlength=settings.prototypes)
-        used = (sum_with_grad(chosen) > 0).to(losses).mean()
-        return Step(mean_over_world(losses), {"used": used}, {self.name: z[0].detach()})
+        chosen = sum_with_grad(chosen)
+        used = (chosen > 0).sum() / chosen.sum().clamp(max=settings.prototypes)
+        return Step(mean_over_world(losses), {"used": used.to(losses)}, {self.name: z[0].detach()})
 
     @torch.no_grad()
     def _codes(self, z: Tensor, scores: Tensor) -> Tensor:

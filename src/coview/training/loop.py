@@ -11,6 +11,7 @@ import json
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -39,7 +40,7 @@ from coview.training.schedules import rate_factor
 from coview.training.settings import RunSettings, choose_device
 from coview.training.setup import Parts, prepare
 from coview.training.together import on_main, stop_signals
-from coview.training.watchers import knn, look, plateau, unwell
+from coview.training.watchers import COLLAPSE_STEP, COLLAPSE_WINDOW, collapse, knn, look, plateau, unwell
 
 
 def train(
@@ -98,7 +99,7 @@ def _steps(parts: Parts, first: int, stop: list[int], after_epoch: Callable[[int
     stream = _prepared(parts, first)
     if first == 0:
         method.fit_targets(islice(_prepared(parts, 0), per_epoch))
-    started, waited = time.perf_counter(), 0.0
+    started, waited, recent = time.perf_counter(), 0.0, deque[dict[str, Any]](maxlen=COLLAPSE_WINDOW)
     batch = next(stream) if first < total else None
     for step in range(first, total):
         assert batch is not None
@@ -137,6 +138,9 @@ def _steps(parts: Parts, first: int, stop: list[int], after_epoch: Callable[[int
             line |= knn(parts.model(), parts.source, train.batch_size)
         metrics.write(done, line)
         board(done, line)
+        recent.append(line)
+        if done == COLLAPSE_STEP and (sentence := collapse(list(recent), method.coupling, _chance(parts))):
+            parts.display.say(f"step {done}: {sentence}")
         elapsed = time.perf_counter() - started
         speed, wait = (done - first) * train.batch_size / elapsed, waited / elapsed
         if watched:
@@ -218,6 +222,12 @@ def _embedder(parts: Parts) -> Callable[..., Any]:
     )
 
 
+def _chance(parts: Parts) -> float | None:
+    """Return what equal embeddings would cost, for the samples that a loss sees together."""
+    train = parts.settings.train
+    return parts.method.chance_loss(train.batch_size // train.accumulate)
+
+
 def _note(loss: float, speed: float, wait: float) -> Callable[[], str]:
     return lambda: f"loss {loss:.4f}  {speed:.0f} samples/s  waiting for data {wait:.0%}"
 
@@ -263,18 +273,21 @@ def _finish(parts: Parts, total: int) -> Path:
     log = read_lines(parts.out / "metrics.jsonl")
     negatives = parts.method.negatives(parts.settings.train.batch_size // parts.settings.train.accumulate)
     sentence = plateau(log, negatives)
+    collapsed = collapse(log, parts.method.coupling, _chance(parts))
     replaced = sum(times for *_, times in problems)
     summary = {
         "steps": total,
         "loss": log[-1]["loss"] if log else None,
         "negatives": negatives,
         "plateau": sentence,
+        "collapse": collapsed,
         "replaced": replaced,
         "replaced_recordings": sorted({name for name, *_ in problems}),
     }
     write_aside(parts.out / "summary.json", json.dumps(summary, indent=1) + "\n")
     if replaced:
         parts.display.say(f"{replaced} samples could not be read and were replaced; summary.json lists the recordings")
-    if sentence:
-        parts.display.say(sentence)
+    for said in (sentence, collapsed):
+        if said:
+            parts.display.say(said)
     return parts.out
