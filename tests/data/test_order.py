@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
-from coview.data.order import permute, rows_of
+from coview.data.order import _mix, permute, rows_of
+from coview.randomness import mix
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 1000, 4097])
@@ -36,3 +38,12 @@ def test_memory_does_not_grow_with_the_epoch():
     rows = rows_of(torch.arange(8), rows=10**12, clips_per_recording=5, seed=0, epoch=0)
     assert len(rows.unique()) == 8
     assert rows.max() > 10**11
+
+
+def test_the_mixer_is_that_of_all_other_random_numbers():
+    words = torch.tensor([0, 1, -1, 2**62 + 12345, -(2**63)])
+    assert mix(words).tolist() == _mix(words.numpy().view(np.uint64)).view(np.int64).tolist()
+
+
+def test_the_order_is_the_one_of_earlier_runs():
+    assert permute(torch.arange(8), 8, 1, 2).tolist() == [7, 1, 5, 4, 3, 2, 6, 0]

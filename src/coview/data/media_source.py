@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coview.data.collection import Collection, Recording
+from coview.data.collection import Collection
 from coview.data.text import encode_text
+from coview.data.timeline import Timeline, Timelines
 from coview.data.views import AudioView, Batch, FeaturesView, TextView, VideoView, ViewSpec
 from coview.errors import DataProblemsError, MediaError, UsageError
 from coview.media.cuts import AudioCut, Sound, VideoCut
@@ -57,7 +58,8 @@ class MediaSource:
         computed = [name for name, view in views.items() if isinstance(view, FeaturesView)]
         if computed:
             raise UsageError(f"{collection.folder}: {computed[0]!r} is no view of media files; embed them first")
-        kept = [row for row, recording in enumerate(collection) if any(_has(recording, v) for v in views.values())]
+        known = Timelines(collection.table)
+        kept = [row for row in range(len(known)) if any(_has(known[row], view) for view in views.values())]
         self.left_out = len(collection) - len(kept)
         if not kept:
             kinds = " or ".join(sorted({view.stream for view in views.values()}))
@@ -68,13 +70,14 @@ class MediaSource:
         self.root = collection.root
         self.classes = collection.classes
         self.fingerprint = collection.fingerprint
-        self._recordings = Collection(collection.folder, collection.table.take(kept), collection.about)
-        self.ids = self._recordings.ids
+        table = collection.table.take(kept)
+        self._recordings = Timelines(table)
+        self.ids: list[str] = table.column("id").to_pylist()
         number = {name: index for index, name in enumerate(self.classes)}
-        self.labels = torch.tensor([number.get(label, -1) for label in self._recordings.column("label")])
-        self._mirrorable = torch.tensor(["nomirror" not in flags for flags in self._recordings.column("flags")])
+        self.labels = torch.tensor([number.get(label, -1) for label in table.column("label").to_pylist()])
+        self._mirrorable = torch.tensor(["nomirror" not in flags for flags in table.column("flags").to_pylist()])
         self.short = {
-            name: torch.tensor([_is_short(recording, view) for recording in self._recordings])
+            name: torch.tensor([_is_short(self._recordings[row], view) for row in range(len(self))])
             for name, view in self.views.items()
         }
 
@@ -88,8 +91,9 @@ class MediaSource:
             DataProblemsError: the replacements of one sample failed too, many times in a row.
         """
         used, cuts, replaced = [], [], []
-        for wanted, sample in zip(row.tolist(), key, strict=True):
-            index, cut, problems = self._read_one(wanted, sample)
+        windows, places = (self._draws(key, stream) for stream in (_WINDOW, _PLACE))
+        for wanted, sample, window, place in zip(row.tolist(), key, windows, places, strict=True):
+            index, cut, problems = self._read_one(wanted, sample, window, place)
             used.append(index)
             cuts.append(cut)
             replaced += problems
@@ -120,14 +124,19 @@ class MediaSource:
                 replaced.append((index, error.reason))
         return self._batch(row, torch.zeros_like(row), cuts, replaced)
 
-    def _read_one(self, wanted: int, key: Tensor) -> tuple[int, dict[str, tuple[Tensor, float]], list[tuple[int, str]]]:
+    def _draws(self, key: Tensor, stream: int) -> list[dict[str, float]]:
+        """Return a number in [0, 1) per key and view: drawn together, since a drawing costs more than a number."""
+        drawn = [uniform(key, stream + number).tolist() for number in range(len(self.views))]
+        return [dict(zip(self.views, numbers, strict=True)) for numbers in zip(*drawn, strict=True)]
+
+    def _read_one(
+        self, wanted: int, key: Tensor, window: Mapping[str, float], place: Mapping[str, float]
+    ) -> tuple[int, dict[str, tuple[Tensor, float]], list[tuple[int, str]]]:
         problems: list[tuple[int, str]] = []
         index = wanted
         for attempt in range(_ATTEMPTS):
             recording = self._recording(index, key)
-            starts = self._place(recording, key)
-            names = list(self.views)
-            window = {name: float(uniform(key, _WINDOW + names.index(name))) for name in starts}
+            starts = self._place(recording, place)
             try:
                 return index, self._cut(index, recording, starts, window), problems
             except MediaError as error:
@@ -136,22 +145,24 @@ class MediaSource:
         lines = "\n".join(f"  - {self.ids[index]}: {reason}" for index, reason in problems)
         raise DataProblemsError(f"{self.name}: {_ATTEMPTS} recordings in a row could not be read:\n{lines}")
 
-    def _recording(self, index: int, key: Tensor) -> Recording:
+    def _recording(self, index: int, key: Tensor) -> Timeline:
         """Return the recording, or the part of it, that a sample is cut from."""
         return self._recordings[index]
 
-    def _recording_at(self, index: int, window: int, count: int) -> tuple[Recording, int, int]:
+    def _recording_at(self, index: int, window: int, count: int) -> tuple[Timeline, int, int]:
         """Return the recording, or the part of it, that a window lies in, and which of how many it is there."""
         return self._recordings[index], window, count
 
-    def _place(self, recording: Recording, key: Tensor) -> dict[str, float]:
-        """Return where every view of a sample starts, for the views that the recording has."""
-        names = list(self.views)
+    def _place(self, recording: Timeline, place: Mapping[str, float]) -> dict[str, float]:
+        """Return where every view of a sample starts, for the views that the recording has.
+
+        `place` holds a number in [0, 1) for each view: where in the room it has.
+        """
         here = {name: view for name, view in self.views.items() if _has(recording, view)}
         written = {name: 0.0 for name, view in here.items() if isinstance(view, TextView)}
 
         def draw(name: str, low: float, high: float) -> float:
-            return low + max(0.0, high - low) * float(uniform(key, _PLACE + names.index(name)))
+            return low + max(0.0, high - low) * place[name]
 
         later = {name: view for name, view in here.items() if isinstance(view, VideoView) and view.after}
         plain = {name: view for name, view in here.items() if name not in later and name not in written}
@@ -190,14 +201,14 @@ class MediaSource:
             starts[name] = max(begin, min(first + delays[name], end - view.seconds))
         return starts | written
 
-    def _span(self, recording: Recording, view: ViewSpec) -> Span:
+    def _span(self, recording: Timeline, view: ViewSpec) -> Span:
         """Return the seconds that a view can be cut from: its stream, inside the recording's span."""
         video = isinstance(view, VideoView)
         begin = max(recording.start, recording.video_start if video else recording.audio_start)
         return begin, max(begin, min(recording.end, recording.video_end if video else recording.audio_end))
 
     def _cut(
-        self, index: int, recording: Recording, starts: Mapping[str, float], window: Mapping[str, float]
+        self, index: int, recording: Timeline, starts: Mapping[str, float], window: Mapping[str, float]
     ) -> dict[str, tuple[Tensor, float]]:
         """Read all views of one sample, opening its file once; view -> (tensor, start)."""
         order: list[str] = []
@@ -224,7 +235,7 @@ class MediaSource:
         return found
 
     def _read_cuts(
-        self, index: int, recording: Recording, cuts: Sequence[tuple[VideoCut | None, AudioCut | None]]
+        self, index: int, recording: Timeline, cuts: Sequence[tuple[VideoCut | None, AudioCut | None]]
     ) -> list[tuple[Tensor | None, Sound | None]]:
         """Read cuts of recording number `index`; see `read_clips`."""
         return read_clips(self.root / Path(recording.path), cuts)
@@ -256,7 +267,7 @@ class MediaSource:
         )
 
 
-def _has(recording: Recording, view: ViewSpec) -> bool:
+def _has(recording: Timeline, view: ViewSpec) -> bool:
     if isinstance(view, VideoView):
         return recording.has_video
     if isinstance(view, TextView):
@@ -264,7 +275,7 @@ def _has(recording: Recording, view: ViewSpec) -> bool:
     return recording.has_audio and not recording.silent
 
 
-def _is_short(recording: Recording, view: ViewSpec) -> bool:
+def _is_short(recording: Timeline, view: ViewSpec) -> bool:
     if isinstance(view, TextView):
         return False
     if isinstance(view, VideoView):

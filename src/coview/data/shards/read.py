@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from coview.data.collection import Collection, Recording, Split
+from coview.data.collection import Collection, Split
 from coview.data.media_source import MediaSource
 from coview.data.memmap import to_float
 from coview.data.shards.layout import BLOCK, CARD, CLIPS, FORMAT, RECORDINGS, member_offsets, padded
 from coview.data.shards.tars import Clips, Members, Tars
+from coview.data.timeline import Timeline
 from coview.data.views import AudioView, VideoView, ViewSpec
 from coview.errors import UsageError
 from coview.media import jpeg
@@ -70,23 +71,23 @@ class ShardSource(MediaSource):
         self._tars = Tars(self.folder)
         self._decode_sound = FlacDecoder()
 
-    def _recording(self, index: int, key: Tensor) -> Recording:
+    def _recording(self, index: int, key: Tensor) -> Timeline:
         first, last = self._clips.of_row(self._row[index])
         return self._part(index, first + (int(integers(key, _CLIP, last - first)) if last - first > 1 else 0))
 
-    def _recording_at(self, index: int, window: int, count: int) -> tuple[Recording, int, int]:
+    def _recording_at(self, index: int, window: int, count: int) -> tuple[Timeline, int, int]:
         first, last = self._clips.of_row(self._row[index])
         clips = last - first
         clip = window * clips // count if count > 1 else clips // 2
         inside = [w for w in range(count) if w * clips // count == clip] if count > 1 else [0]
         return self._part(index, first + clip), inside.index(window), len(inside)
 
-    def _part(self, index: int, clip: int) -> Recording:
+    def _part(self, index: int, clip: int) -> Timeline:
         start, end = float(self._clips.start[clip]), float(self._clips.end[clip])
         return dataclasses.replace(self._recordings[index], start=start, end=end)
 
     def _read_cuts(
-        self, index: int, recording: Recording, cuts: Sequence[tuple[VideoCut | None, AudioCut | None]]
+        self, index: int, recording: Timeline, cuts: Sequence[tuple[VideoCut | None, AudioCut | None]]
     ) -> list[tuple[Tensor | None, Sound | None]]:
         first, last = self._clips.of_row(self._row[index])
         clip = first + int(np.argmin(np.abs(self._clips.start[first:last] - recording.start)))
