@@ -1,0 +1,127 @@
+"""Whole rankings: average precision with its three denominators, reciprocal rank, precision at k, chance.
+
+An item is relevant where its label is the query's; a query's own partner in another view counts. Rankings go by falling
+similarity. A query without relevant items has average precision 0 and reciprocal rank 0; whether it counts in a mean is
+the caller's to say, and gives two different means.
+
+Ties: "stable" keeps the gallery's order, "pessimistic" puts irrelevant items first among equals, so that an embedding
+which has collapsed to a point scores as badly as it can, "optimistic" the reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+Denominator = Literal["relevant", "reachable", "hits"]
+Ties = Literal["pessimistic", "optimistic", "stable"]
+
+
+@dataclass(frozen=True)
+class RankedRelevance:
+    """Which places of each query's ranking hold a relevant item.
+
+    Attributes:
+        relevant: bool (Q, G), place 0 first.
+        counts: int64 (Q,), relevant items in the gallery.
+    """
+
+    relevant: Tensor
+    counts: Tensor
+
+    def average_precision(self, k: int | None = None, denominator: Denominator = "relevant") -> Tensor:
+        """Return average precision (Q,), float64: the sum of the precisions at the relevant places, divided.
+
+        Args:
+            k: only the first k places count; None for all of them, where the three denominators agree.
+            denominator: "relevant", all relevant items of the gallery, which k places may not hold; "reachable",
+                min(k, relevant items); "hits", those among the first k: it rewards few hits placed early, and makes a
+                figure of another size, which published code reports.
+        """
+        places = self.relevant[:, :k].double()
+        rank = torch.arange(1, places.shape[1] + 1, device=places.device)
+        total = (places * places.cumsum(1) / rank).sum(1)
+        divisor = {
+            "relevant": self.counts,
+            "reachable": self.counts.clamp(max=places.shape[1]),
+            "hits": places.sum(1),
+        }[denominator]
+        return total / divisor.clamp(min=1)
+
+    def reciprocal_rank(self) -> Tensor:
+        """Return 1 / rank of the first relevant item (Q,), float64; 0 where there is none."""
+        first = self.relevant.int().argmax(1) + 1
+        return torch.where(self.counts > 0, 1 / first.double(), 0.0)
+
+    def precision(self, k: int) -> Tensor:
+        """Return the share of relevant items among the first k (Q,), float64; divided by k, whatever the gallery."""
+        return self.relevant[:, :k].sum(1).double() / k
+
+    def hits(self, k: int) -> Tensor:
+        """Return bool (Q,): is a relevant item among the first k?"""
+        return self.relevant[:, :k].any(1)
+
+    def interpolated_precision(self) -> Tensor:
+        """Return (11,) precision at recall 0, 0.1 .. 1: the best there or beyond, a mean over non-empty queries."""
+        found = self.relevant[self.counts > 0].double().cumsum(1)
+        rank = torch.arange(1, found.shape[1] + 1, device=found.device)
+        recall = found / self.counts[self.counts > 0][:, None]
+        best = (found / rank).flip(1).cummax(1).values.flip(1)
+        # The first place at which a level of recall is reached holds the best precision from there on.
+        place = torch.stack([(recall < level / 10 - 1e-12).sum(1) for level in range(11)], 1)
+        return best.gather(1, place).mean(0)
+
+    def chance(self) -> Tensor:
+        """Return the expected average precision (Q,) of a random order; it is above the share of relevant items.
+
+        With r of G items relevant: sum over places n of (1 + (r-1)(n-1)/(G-1)) / n, divided by G.
+        """
+        gallery = self.relevant.shape[1]
+        place = torch.arange(1, gallery + 1, dtype=torch.float64, device=self.relevant.device)
+        others = (self.counts[:, None] - 1).double() / max(gallery - 1, 1)
+        return torch.where(self.counts > 0, ((1 + others * (place - 1)) / place).sum(1) / gallery, 0.0)
+
+
+def rank_relevance(similarity: Tensor, relevant: Tensor, ties: Ties = "pessimistic") -> RankedRelevance:
+    """Order the relevance of a gallery by similarity; both (Q, G), relevance bool.
+
+    Similarities are compared as they are: round them first where rounding noise must not decide.
+    """
+    order = torch.arange(similarity.shape[1], device=similarity.device).expand_as(relevant)
+    if ties != "stable":
+        first = relevant if ties == "optimistic" else ~relevant
+        order = order.gather(1, (~first).int().argsort(dim=1, stable=True))
+    ranked = order.gather(1, similarity.gather(1, order).argsort(dim=1, descending=True, stable=True))
+    return RankedRelevance(relevant.gather(1, ranked), relevant.sum(1))
+
+
+def rank_by_cosine(
+    query: Tensor,
+    gallery: Tensor,
+    query_labels: Tensor,
+    gallery_labels: Tensor,
+    *,
+    ties: Ties = "pessimistic",
+    block: int = 512,
+) -> RankedRelevance:
+    """Rank a gallery (G, D) for queries (Q, D) by cosine, in float64; labels int64, negative ones match nothing.
+
+    Cosines are rounded to 1e-12 first, which is what float32 embeddings can resolve near one.
+    """
+    parts = list(_blocks(query, gallery, query_labels, gallery_labels, ties, block))
+    return RankedRelevance(torch.cat([part.relevant for part in parts]), torch.cat([part.counts for part in parts]))
+
+
+def _blocks(
+    query: Tensor, gallery: Tensor, query_labels: Tensor, gallery_labels: Tensor, ties: Ties, block: int
+) -> Iterator[RankedRelevance]:
+    unit = normalize(gallery.double(), dim=1)
+    for rows in torch.split(torch.arange(len(query)), block):
+        similarity = (normalize(query[rows].double(), dim=1) @ unit.T).mul(1e12).round()
+        labels = query_labels[rows][:, None]
+        yield rank_relevance(similarity, (labels == gallery_labels[None]) & (labels >= 0), ties)
