@@ -10,11 +10,13 @@ the one that is chosen is chosen on a held-out fifth of the training part.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
@@ -103,7 +105,9 @@ def decide(clips: Tensor, labels: Tensor, asked: Tensor, classes: int, C: float,
     deviation = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
     truth = labels[:, None].expand(clips.shape[:2]).flatten().numpy()
     machine = LinearSVC(C=C, loss="squared_hinge", tol=1e-4, max_iter=_ITERATIONS, random_state=seed)
-    machine.fit(((flat - mean) / deviation).numpy(), truth)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations are the protocol's
+        machine.fit(((flat - mean) / deviation).numpy(), truth)
     values = machine.decision_function(((asked.double().flatten(0, 1) - mean) / deviation).numpy())
     seen = torch.from_numpy(np.asarray(machine.classes_, dtype=np.int64))
     found = torch.from_numpy(values)

@@ -1,0 +1,192 @@
+"""What the protocols' commands share: models and their controls, seeds and folds, where the result goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import tyro
+
+from coview.cli.output import Output
+from coview.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from coview.data.source import Source
+    from coview.data.views import ViewSpec
+    from coview.evaluation.bench import Bench, Progress, Result
+    from coview.model import Model
+
+T = TypeVar("T")
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(kw_only=True)
+class Places:
+    """Where recordings come from, and where things run."""
+
+    collection: str
+    """Collection folder, prepared copy, memory-mapped set or world whose recordings are used."""
+    test_collection: str | None = None
+    """Another one for the test part, such as a memory-mapped set, which has no splits."""
+    train_split: SplitName = "train"
+    """Where classifiers are fitted."""
+    test_split: SplitName = "test"
+    """Where everything is measured."""
+    folds: tuple[int, ...] = ()
+    """Official folds of the collection, such as 1 2 3; figures are their mean."""
+    batch_size: int = 64
+    """Recordings at a time."""
+    seed: int = 0
+    """Of everything that is drawn; the n-th model has seed + n."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run."""
+    json: bool = False
+    """Print the result as JSON on stdout."""
+
+
+@dataclass(kw_only=True)
+class Models(Places):
+    """Which models are measured, and beside what."""
+
+    model: tuple[Path, ...] = ()
+    """Run or model folders: one, or several of one setting with other seeds."""
+    name: str | None = None
+    """What the figures call the model; its method by default."""
+    controls: bool = False
+    """Also measure random weights of the same architecture, as many draws as models."""
+    shuffled: tuple[Path, ...] = ()
+    """Runs of the same setting on shuffled pairs, measured beside the model."""
+    supervised: tuple[Path, ...] = ()
+    """Runs of supervised-av, the ceiling, measured beside the model."""
+    windows: int = 1
+    """Evenly spaced cuts of each recording; class probabilities are averaged over them."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement: a model on one pair of parts."""
+
+    arguments: Models
+    model: Model
+    name: str
+    seed: int
+    number: int
+    fold: int | None
+    progress: Progress
+
+    def sources(self, views: Mapping[str, ViewSpec] | None = None) -> tuple[Source, Source]:
+        """Return the training and the test part, cut into `views`, by default those of the model's encoders."""
+        wanted = views or {view: self.model.views[view] for view in self.model.distinct_views()}
+        return parts(self.arguments, wanted, self.fold)
+
+    def bench(self) -> Bench:
+        """Return the bench for a frozen model."""
+        from coview.evaluation.bench import Bench
+
+        train, test = self.sources()
+        asked = self.arguments
+        return Bench(
+            self.model, train, test, name=self.name, seed=self.seed, windows=asked.windows,
+            batch_size=asked.batch_size, progress=self.progress,
+        )  # fmt: skip
+
+    @property
+    def label(self) -> str:
+        """Return what tells this case from the others of a call, for the names of folders."""
+        return f"{self.name}-{self.number}" + (f"-fold{self.fold}" if self.fold is not None else "")
+
+
+def read(kind: type[T], protocol: str, description: str, argv: list[str]) -> T:
+    """Read a command's arguments."""
+    return tyro.cli(kind, prog=f"coview evaluate {protocol}", description=description, args=argv)
+
+
+def parts(places: Places, views: Mapping[str, ViewSpec], fold: int | None) -> tuple[Source, Source]:
+    """Return the training and the test part of the recordings."""
+    from coview.data.open import open_source
+
+    train = open_source(places.collection, views, split=places.train_split, fold=fold)
+    return train, open_source(places.test_collection or places.collection, views, split=places.test_split, fold=fold)
+
+
+def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Result]) -> int:
+    """Measure all models and controls by `measure`, keep the result with the first model, print it."""
+    from coview import parallel
+    from coview.training.settings import choose_device
+
+    if not arguments.model:
+        raise UsageError(f"{protocol} measures a model: pass --model")
+    device = parallel.initialise(choose_device(arguments.device))
+    out = Output(json=arguments.json, quiet=not parallel.is_main())
+    try:
+        result = measure_all(arguments, protocol, measure, device, out)
+        if parallel.is_main():
+            result.save(arguments.model[0] / "evaluations" / f"{protocol}.json")
+    finally:
+        parallel.shutdown()
+    return show(result, out, arguments.json)
+
+
+def measure_all(
+    arguments: Models, protocol: str, measure: Callable[[Case], Result], device: torch.device, out: Output
+) -> Result:
+    """Measure the models, then each control."""
+    from coview.evaluation.bench import Result
+    from coview.evaluation.controls import NOTE, random_weights
+
+    models = load(arguments.model, device)
+    groups = {arguments.name or models[0].method.about.slug: models}
+    for name, paths in (("shuffled", arguments.shuffled), ("supervised-av", arguments.supervised)):
+        if paths:
+            groups[name] = load(paths, device)
+    whole = Result([protocol], [], {})
+    if arguments.controls:
+        views = {view: models[0].views[view] for view in models[0].distinct_views()}
+        train, _ = parts(arguments, views, arguments.folds[0] if arguments.folds else None)
+        groups["random"] = [
+            random_weights(model, train, seed=arguments.seed + number, batch_size=arguments.batch_size)
+            for number, model in enumerate(models)
+        ]
+        whole.notes.append(NOTE)
+    for name, members in groups.items():
+        measure_group(whole, name, members, arguments, measure, out)
+    return whole
+
+
+def measure_group(
+    whole: Result, name: str, models: list[Model], arguments: Models, measure: Callable[[Case], Result], out: Output
+) -> None:
+    """Add to `whole` the figures of models that differ in their seed alone: means over folds, then over them."""
+    from coview.evaluation.folds import over_folds
+    from coview.evaluation.statistics import over_seeds
+
+    results = []
+    for number, model in enumerate(models):
+        seed, by_fold = arguments.seed + number, {}
+        with out.steps() as progress:
+            for fold in arguments.folds or (None,):
+                by_fold[fold] = measure(Case(arguments, model, name, seed, number, fold, progress))
+        results.append(by_fold[None] if None in by_fold else over_folds({k or 0: r for k, r in by_fold.items()}))
+    whole.results += [over_seeds(same) for same in zip(*(result.results for result in results), strict=True)]
+    whole.choices[name] = [result.choices for result in results]
+    whole.notes += [note for result in results for note in result.notes if note not in whole.notes]
+
+
+def load(paths: tuple[Path, ...], device: torch.device) -> list[Model]:
+    """Read models onto a device."""
+    from coview.model import Model
+
+    return [Model.from_run(path).to(device) for path in paths]
+
+
+def show(result: Result, out: Output, json: bool, **more: Any) -> int:
+    """Print a result and return the exit code."""
+    for note in result.notes:
+        out.say(note)
+    rows = [measurement.row() for measurement in result.results]
+    out.result({"notes": result.notes, **more, "results": rows} if json else {**more, "results": rows})
+    return 0
