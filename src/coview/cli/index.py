@@ -22,6 +22,8 @@ Examples:
   coview index clips.csv -o my-collection        (columns: path; id, label, split, caption, group, flags, start, end)
   coview index digits-av:A -o digits --count 300
   coview index tuxpaint -o stamps --folder /usr/share/tuxpaint/stamps
+  coview index ucf101 -o ucf --folder UCF101/
+  coview index vggsound:50k -o vggsound --folder vggsound/
 """
 
 
@@ -30,7 +32,8 @@ class Arguments:
     """What `coview index` is told."""
 
     source: tyro.conf.Positional[str]
-    """Folder (any depth), manifest (.csv, .jsonl, .parquet), or a named data set: tuxpaint, digits-av, objects-av."""
+    """Folder (any depth), manifest (.csv, .jsonl, .parquet), or a named data set: tuxpaint, digits-av, objects-av,
+    vggsound, ucf101, hmdb51, kinetics-sounds, flickr-soundnet, audioset, esc50, dcase."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The collection's folder."""
     labels_from_folders: bool = False

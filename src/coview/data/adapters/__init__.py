@@ -21,6 +21,14 @@ ADAPTERS: dict[str, str] = {
     "tuxpaint": "coview.data.adapters.tuxpaint:make",
     "digits-av": "coview.data.adapters.worlds:make_digits",
     "objects-av": "coview.data.adapters.worlds:make_objects",
+    "vggsound": "coview.data.adapters.vggsound:make",
+    "ucf101": "coview.data.adapters.ucf101:make",
+    "hmdb51": "coview.data.adapters.hmdb51:make",
+    "kinetics-sounds": "coview.data.adapters.kinetics_sounds:make",
+    "flickr-soundnet": "coview.data.adapters.flickr_soundnet:make",
+    "audioset": "coview.data.adapters.audioset:make",
+    "esc50": "coview.data.adapters.esc50:make",
+    "dcase": "coview.data.adapters.dcase:make",
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from coview.data.adapters import Item, Made
 from coview.errors import UsageError
 
-_EXTENSIONS = (
+EXTENSIONS = (
     r"\.(mp4|m4v|mov|m4a|3gp|3g2|mj2|qt|mkv|webm|mka|ogg|ogv|oga|opus|mpg|mpeg|vob|ts|m2ts|mts|wmv|wma|asf|aiff?|aifc"
     r"|avi|wav|flac|flv|mp3|aac|au|caf|mxf|amr|ac3|wv|dv)"
 )
@@ -32,10 +32,10 @@ def make_folder(folder: Path, labels_from_folders: bool = False) -> Made:
     """
     items: list[Item] = []
     ignored: Counter[str] = Counter()
-    for relative in sorted(_walk(folder), key=lambda path: path.as_posix()):
+    for relative in sorted(walk(folder), key=lambda path: path.as_posix()):
         path = folder / relative
         hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or (not re.fullmatch(_EXTENSIONS, path.suffix.lower()) and not looks_like_media(_head(path))):
+        if hidden or (not re.fullmatch(EXTENSIONS, path.suffix.lower()) and not looks_like_media(_head(path))):
             ignored["hidden" if hidden else path.suffix.lower() or "no extension"] += 1
             continue
         label = relative.parent.name if labels_from_folders and relative.parent.name else None
@@ -63,7 +63,7 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
     """Yield every file below `folder`, relative to it, entering no real folder twice."""
     entered = {folder.resolve()}
     for parent, folders, files in os.walk(folder, followlinks=True):

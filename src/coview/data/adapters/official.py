@@ -1,0 +1,122 @@
+"""What adapters of downloaded data sets share: official lists, the files that are there, and those that are not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from coview.data.adapters import Item, Made, Options, Refused
+from coview.data.adapters.folder import EXTENSIONS, walk
+from coview.errors import UsageError
+
+
+class Download:
+    """A data set's folder, as its owners and their scripts leave it.
+
+    Args:
+        name: the adapter's name, for messages.
+        options: `options.folder` is the folder.
+        where: a sentence that says where lists and files are to be had, and what the folder looks like.
+
+    Raises:
+        UsageError: no folder is given, or there is none.
+    """
+
+    def __init__(self, name: str, options: Options, where: str) -> None:
+        self.name, self.where = name, where
+        if options.folder is None:
+            raise UsageError(f"{name}: --folder must name the folder of the data set. {where}")
+        if not options.folder.is_dir():
+            raise UsageError(f"{name}: there is no folder {options.folder}. {where}")
+        self.root = options.folder
+        self.items: list[Item] = []
+        self.refused: list[Refused] = []
+        self.listed: Counter[str] = Counter()
+        self.present: Counter[str] = Counter()
+        self._files: dict[str, list[Path]] | None = None
+
+    def lines(self, *names: str) -> list[str]:
+        """Return the lines, without their ends and without empty ones, of the first of these lists that is there.
+
+        Raises:
+            UsageError: none of them is, or it is no text.
+        """
+        for name in names:
+            found = sorted(self.root.glob(name)) + sorted(self.root.glob(f"*/{name}"))
+            if found:
+                try:
+                    text = found[0].read_text(encoding="utf-8-sig")
+                except UnicodeDecodeError as error:
+                    raise UsageError(f"{found[0]}: not a text in UTF-8 ({error}). {self.where}") from error
+                return [line.rstrip() for line in text.splitlines() if line.strip()]
+        raise UsageError(f"{self.name}: {self.root} lacks the list {' or '.join(names)}. {self.where}")
+
+    def find(self, *stems: str, parent: str | None = None) -> Path | None:
+        """Return the media file with the first of these names that exists, at any depth, whatever its extension.
+
+        Where several files have that name, the one in a folder called `parent` is preferred.
+        """
+        if self._files is None:
+            self._files = {}
+            for path in sorted(walk(self.root)):
+                if re.fullmatch(EXTENSIONS, path.suffix.lower()):
+                    self._files.setdefault(path.stem, []).append(path)
+        for stem in stems:
+            found = self._files.get(stem, [])
+            if found:
+                return next((path for path in found if path.parent.name == parent), found[0])
+        return None
+
+    def add(self, part: str, path: Path | None, wanted: str, item: Mapping[str, Any]) -> None:
+        """Take one line of an official list: an item where its file is there, else a row of the quarantine.
+
+        Args:
+            part: what the line counts as, such as "train".
+            wanted: what the file should have been called.
+            item: the other fields of the `Item`.
+        """
+        self.listed[part] += 1
+        if path is None:
+            message = f"it is in the official list ({part}), but not in {self.root}. {self.where}"
+            self.refused.append(Refused(path=wanted, reason="not-downloaded", message=message))
+            return
+        self.present[part] += 1
+        self.items.append(Item(path=path, **item))
+
+    def made(self, official: Mapping[str, int], options: Options) -> Made:
+        """Return what was found; the report compares official counts, lists and files, part by part.
+
+        Raises:
+            UsageError: none of the listed files is there.
+        """
+        if not self.items:
+            seen = sum(map(len, (self._files or {}).values()))
+            raise UsageError(
+                f"{self.name}: none of the {sum(self.listed.values())} listed files is in {self.root} "
+                f"({seen} other media files are), such as {self.refused[0].path if self.refused else '-'}. {self.where}"
+            )
+        items = self.items if options.count is None else self.items[: options.count]
+        report: dict[str, Any] = {"official": dict(official), "listed": dict(self.listed), "there": dict(self.present)}
+        notes = [
+            f"{part}: the list has {self.listed[part]}, the official one {count}; it is another version or not whole"
+            for part, count in official.items()
+            if self.listed[part] != count
+        ]
+        return Made(
+            items=items, root=self.root, refused=self.refused, report=report | ({"notes": notes} if notes else {})
+        )
+
+
+def words(line: str, count: int, where: str) -> Sequence[str]:
+    """Return the `count` words of a line.
+
+    Raises:
+        UsageError: it has another number.
+    """
+    found = line.split()
+    if len(found) != count:
+        raise UsageError(f"{where}: expected {count} words on each line, found {line!r}")
+    return found

@@ -1,0 +1,41 @@
+"""UCF-101 (Soomro et al. 2012): 13,320 films of 101 actions, three official folds; the 25 groups share actors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coview.data.adapters import Made, Options
+from coview.data.adapters.official import Download, words
+
+WHERE = (
+    "Films (UCF101.rar) and lists (UCF101TrainTestSplits-RecognitionTask.zip) are at "
+    "https://www.crcv.ucf.edu/data/UCF101.php; the folder holds the .avi files at any depth and ucfTrainTestlist/ with "
+    "classInd.txt, trainlist01.txt to trainlist03.txt and testlist01.txt to testlist03.txt."
+)
+# Films in (train, test) of each fold.
+FOLDS = ((9537, 3783), (9586, 3734), (9624, 3696))
+
+
+def make(out: Path, options: Options) -> Made:
+    """Return the items; `split` is that of fold 1, and `folds` holds all three.
+
+    Raises:
+        UsageError: missing lists, or no file at all.
+    """
+    download = Download("ucf101", options, WHERE)
+    classes = {words(line, 2, "classInd.txt")[1] for line in download.lines("classInd.txt")}
+    folds: dict[str, list[str]] = {}
+    official, listed = {}, {}
+    for fold, counts in enumerate(FOLDS):
+        for part, count in zip(("train", "test"), counts, strict=True):
+            lines = download.lines(f"{part}list{fold + 1:02d}.txt")
+            official[f"fold {fold + 1} {part}"], listed[f"fold {fold + 1} {part}"] = count, len(lines)
+            for line in lines:
+                folds.setdefault(line.split()[0], ["", "", ""])[fold] = part
+    for name, parts in sorted(folds.items()):
+        label, stem = name.partition("/")[0], Path(name).stem
+        item = {"id": name, "label": label, "split": parts[0] or None, "folds": tuple(parts)}
+        download.add("films", download.find(stem, parent=label), name, {**item, "group": stem.rsplit("_", 1)[0]})
+    download.listed.update(listed)
+    download.listed["classes"] = len(classes)
+    return download.made({"films": 13320, "classes": 101, **official}, options)
