@@ -16,6 +16,7 @@ def test_all_protocols_and_their_names(tmp_path: Path) -> None:
     figures = {m.name.removesuffix("/xid"): m for m in result.results}
     pairs = [f"retrieval_{d}_{k}" for d in ("v2a", "a2v", "v2v", "a2a") for k in ("r1", "r5", "r10", "median_rank")]
     classes = [f"class_{k}_{d}" for d in ("v2a", "a2v", "v2v", "a2a") for k in ("p1", "r5", "r10")]
+    classes += [f"class_{k}_{d}" for d in ("v2a", "a2v") for k in ("map", "mrr")]
     assert set(figures) == {*NAMES, *pairs, *classes}
     assert figures["video_probe"].value > 0.6  # the classes are there, under noise
     assert figures["class_p1_v2a"].value > 0.5

@@ -90,4 +90,6 @@ def test_chance_is_the_mean_over_random_orders():
     measured = ranked.average_precision().mean()
     assert float(ranked.chance()[0]) == pytest.approx(float(measured), abs=0.01)
     assert float(ranked.chance()[0]) > 3 / 25
+    first = ranked.reciprocal_rank().mean()
+    assert float(ranked.chance_reciprocal_rank()[0]) == pytest.approx(float(first), abs=0.015)
     assert RankedRelevance(torch.zeros(1, 5, dtype=torch.bool), torch.zeros(1, dtype=torch.int64)).chance() == 0

@@ -122,7 +122,7 @@ def resolve(words: Words) -> tuple[Any, RunSettings]:
     start = {"method": own, "collection": name, "split": words.split, "train": {"batch_size": 256}}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "settings.yaml"
-        file.write_text(yaml.safe_dump(start), encoding="utf-8")
+        file.write_text(yaml.safe_dump(start, sort_keys=False), encoding="utf-8")
         return read(words.method, ["--settings", str(file), *words.rest])
 
 

@@ -86,6 +86,18 @@ class RankedRelevance:
         others = (self.counts[:, None] - 1).double() / max(gallery - 1, 1)
         return torch.where(self.counts > 0, ((1 + others * (place - 1)) / place).sum(1) / gallery, 0.0)
 
+    def chance_reciprocal_rank(self) -> Tensor:
+        """Return the expected reciprocal rank (Q,) of a random order.
+
+        The first relevant of r among G items is at place n with r / (G-n+1) times the share of orders without one
+        before it.
+        """
+        gallery = self.relevant.shape[1]
+        before = torch.arange(gallery, dtype=torch.float64, device=self.relevant.device)
+        without = ((gallery - self.counts[:, None] - before) / (gallery - before)).clamp(min=0).cumprod(1)
+        none_yet = torch.cat([torch.ones_like(without[:, :1]), without[:, :-1]], 1)
+        return (none_yet * self.counts[:, None] / (gallery - before) / (before + 1)).sum(1)
+
 
 def rank_relevance(similarity: Tensor, relevant: Tensor, ties: Ties = "pessimistic") -> RankedRelevance:
     """Order the relevance of a gallery by similarity; both (Q, G), relevance bool.

@@ -4,7 +4,8 @@ Between views (x2y): query i is view x of recording i, the gallery is view y of 
 relevant item is recording i (retrieval_*), or any of its class, its own included (class_*).
 Within a view (x2x): for retrieval_*, query i is the first window of recording i and the gallery the last window of all,
 among recordings where the two do not overlap; for class_*, query and gallery are the recordings, and a query's own
-takes no part.
+takes no part. Between views, class_map and class_mrr are means over whole rankings (see `ranking`); every query has
+at least its own recording to find, so that no query is empty.
 
 Figures in the projected space, where the views are aligned, have plain names; those in the backbone's, which AV-SSRL
 compares although nothing aligns its two halves, end in "@backbone". With a training gallery (AV-SSRL: gallery =
@@ -18,14 +19,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from coview.evaluation.bench import Bench
 from coview.evaluation.features import Features, Space
+from coview.evaluation.ranking import rank_by_cosine
 from coview.evaluation.retrieval import Ranking, rank_classes, rank_pairs
 from coview.evaluation.statistics import Measurement, accuracy, bootstrap
 
 Gallery = Literal["test", "train"]
+_QUERIES = 2048  # whole rankings held at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,8 @@ def _among_test(bench: Bench, found: Features, way: Direction) -> None:
         return
     ranking = rank_classes(query, gallery, labels, labels, leave_out_own=one == other)
     result.results += _class_figures(ranking, known, way, name)
+    if one != other:
+        result.results += _whole_figures(query[known], gallery[known], labels[known], way, bench)
 
 
 def _against_train(bench: Bench, found: Features, stored: Features, way: Direction) -> None:
@@ -131,3 +137,21 @@ def _class_figures(ranking: Ranking, known: Tensor, way: Direction, name: str) -
         accuracy(way.name("class", figure, name), kept.hits(k), kept.chance(k))
         for k, figure in ((1, "p1"), (5, "r5"), (10, "r10"))
     ]
+
+
+def _whole_figures(query: Tensor, gallery: Tensor, labels: Tensor, way: Direction, bench: Bench) -> list[Measurement]:
+    """Return mean average precision over the whole ranking (all relevant items) and mean reciprocal rank, by class."""
+    parts = [
+        rank_by_cosine(query[rows], gallery, labels[rows], labels)
+        for rows in torch.split(torch.arange(len(query)), _QUERIES)
+    ]
+    figures = []
+    for figure, found, guessed in (
+        ("map", [part.average_precision() for part in parts], [part.chance() for part in parts]),
+        ("mrr", [part.reciprocal_rank() for part in parts], [part.chance_reciprocal_rank() for part in parts]),
+    ):
+        values, chance = torch.cat(found), float(torch.cat(guessed).mean())
+        low, high = bootstrap(values, bench.seed)
+        name = way.name("class", figure, bench.name)
+        figures.append(Measurement(name, float(values.mean()), low, high, chance, len(values)))
+    return figures
