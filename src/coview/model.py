@@ -247,6 +247,7 @@ class Model:
         }
         write_aside(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False) + "\n")
         cuts = {"views": to_dict(self.views), "shapes": "raw: uint8 frames, float32 waveforms; see coview.data.views"}
+        cuts["statistics"] = self.preprocess.statistics
         write_aside(folder / "preprocessing.json", json.dumps(cuts, indent=1) + "\n")
         write_aside(folder / "README.md", self._card())
 

@@ -15,6 +15,7 @@ VERBS = {
     "demo": "make a small world of pictures and sounds, learn from it, measure, search: five minutes on a laptop",
     "index": "scan a folder, a manifest or a named data set into a collection",
     "prepare": "decode a collection once, into a copy that trains many times faster",
+    "stats": "estimate what a collection's sounds and pictures are normalised by",
     "pretrain": "train a method on a collection, without labels",
     "evaluate": "measure a model: linear-probe, knn, retrieval, gates",
     "compare": "train several methods under one budget, beside their controls: one table, one figure",

@@ -32,7 +32,8 @@ class VideoView:
     size: int = 112
     margin: float = 1.15  # decoded side / model side: room for crops
     after: tuple[float, float] | None = None  # seconds after the sample's first picture clip, drawn uniformly
-    normalise: Literal["imagenet", "clip"] = "imagenet"  # fixed statistics, or each clip by its own mean and deviation
+    # Per channel: by ImageNet's statistics or by the data's own; or each clip by its own mean and deviation.
+    normalise: Literal["imagenet", "statistics", "clip"] = "imagenet"
     area: tuple[float, float] | None = None  # share of the frame that a random crop takes; None: the augmentation's
     of: str | None = None  # another crop of this view, which is cut and decoded once for both
 

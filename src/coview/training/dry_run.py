@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from coview import parallel
 from coview.data.source import Source
+from coview.data.statistics import read_statistics
 from coview.data.views import Batch
 from coview.methods.contract import Method
 from coview.training.settings import RunSettings, choose_device, resolve, run_to_dict
@@ -26,6 +28,8 @@ def describe(settings: RunSettings, source: Source | None = None) -> dict[str, A
     """
     with torch.random.fork_rng(devices=[]):
         method, source = build_method(settings, source)
+        if settings.stats is not None:
+            read_statistics(Path(settings.stats), method.views)
         world = parallel.world_size()
         device = choose_device(settings.train.device)
         settings = resolve(settings, device=device, rows=len(source), world=world)

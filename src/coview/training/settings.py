@@ -99,6 +99,7 @@ class RunSettings:
     seed: int = 0
     clips_per_recording: int = 1  # cuts of each recording in an epoch
     shuffled: bool = False  # break the pairing: the control whose score is what pairs did not teach
+    stats: str | None = None  # a file of `coview stats`, for views normalised by "statistics"; None: published ones
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)

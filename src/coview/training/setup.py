@@ -16,6 +16,8 @@ from coview.data.augment import Preprocess
 from coview.data.loader import Loader
 from coview.data.open import open_source
 from coview.data.source import Source
+from coview.data.statistics import read_statistics
+from coview.data.views import ViewSpec
 from coview.errors import UsageError
 from coview.files import read_tensors
 from coview.methods import build
@@ -105,8 +107,12 @@ def prepare(
         clips_per_recording=settings.clips_per_recording,
         workers=train.workers,
     )
+    path = checkpoint.last(out / "checkpoints") if resume else None
+    saved = None if path is None else checkpoint.load(path)
     preprocess = Preprocess(method.views, settings.augment)
     preprocess.fit_features(source)
+    if settings.stats is not None and saved is None:  # a checkpoint holds them
+        preprocess.set_statistics(read_statistics(Path(settings.stats), method.views))
     preprocess.to(device)
     method = method.to(device)
     if train.sync_batchnorm:
@@ -117,8 +123,6 @@ def prepare(
         for encoder in {id(encoder): encoder for encoder in method.encoders.values()}.values():
             encoder.compile()
     optimiser = make_optimiser(method.parameter_groups(settings.optimiser.weight_decay), settings.optimiser, device)
-    path = checkpoint.last(out / "checkpoints") if resume else None
-    saved = None if path is None else checkpoint.load(path)
     first = 0 if saved is None else saved.step
     parts = Parts(
         settings=settings,
@@ -156,8 +160,18 @@ def _announce(parts: Parts, world: int) -> None:
             f"accumulation saves memory and adds no negatives: the loss ({parts.method.coupling}) sees parts of "
             f"{train.batch_size // train.accumulate} samples, not the batch of {train.batch_size}"
         )
+    published = [n for n, v in parts.method.views.items() if v.stream != "features" and _by_statistics(v)]
+    if published and parts.settings.stats is None:
+        say(
+            f"{', '.join(published)}: normalised by published statistics; `coview stats` fits the collection's own, "
+            "--stats takes them"
+        )
     if world > 1 and not train.sync_batchnorm:
         say("batch normalisation uses each process's own statistics: other process counts will give other numbers")
+
+
+def _by_statistics(view: ViewSpec) -> bool:
+    return getattr(view, "normalise", None) == "statistics"
 
 
 def _restore(parts: Parts, saved: Checkpoint, path: Path) -> None:

@@ -28,7 +28,7 @@ class Preprocess(nn.Module):
     In training every random factor is drawn from the sample's key and the view's place in `views`, so a sample looks
     the same in any batch, on any process and on any device (to rounding). Rows that are absent come out as zeros.
 
-    Buffers `<view>_mean` and `<view>_std` (one value per band or feature) serve views that are normalised by
+    Buffers `<view>_mean` and `<view>_std` (one value per band, channel or feature) serve views that are normalised by
     "statistics".
     """
 
@@ -41,6 +41,9 @@ class Preprocess(nn.Module):
                 mean, std = _STATISTICS[view.layout]
                 self.register_buffer(f"{name}_mean", torch.full((bands,), mean))
                 self.register_buffer(f"{name}_std", torch.full((bands,), std))
+            elif isinstance(view, VideoView) and view.normalise == "statistics":
+                self.register_buffer(f"{name}_mean", torch.tensor(video.IMAGENET_MEAN))
+                self.register_buffer(f"{name}_std", torch.tensor(video.IMAGENET_STD))
             elif isinstance(view, FeaturesView) and view.normalise == "statistics":
                 self.register_buffer(f"{name}_mean", torch.zeros(view.dim))
                 self.register_buffer(f"{name}_std", torch.ones(view.dim))
@@ -85,22 +88,43 @@ class Preprocess(nn.Module):
                 self.get_buffer(f"{name}_mean").copy_(mean)
                 self.get_buffer(f"{name}_std").copy_(torch.where(std > 1e-6 * mean.abs(), std, 1.0))
 
+    def set_statistics(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Normalise views by these means and deviations, as `data.statistics.read_statistics` returns them."""
+        for name, (mean, std) in statistics.items():
+            self.get_buffer(f"{name}_mean").copy_(mean)
+            self.get_buffer(f"{name}_std").copy_(std)
+
+    @property
+    def statistics(self) -> dict[str, dict[str, list[float]]]:
+        """View -> the mean and deviation that it is normalised by, as plain numbers."""
+        own: dict[str, dict[str, list[float]]] = {}
+        for name, values in self.state_dict().items():
+            view, _, kind = name.rpartition("_")
+            own.setdefault(view, {})[kind] = values.tolist()
+        return own
+
     def _model_view(self, name: str, raw: Tensor, spec: ViewSpec, key: Tensor | None, mirrorable: Tensor) -> Tensor:
         if isinstance(spec, VideoView):
-            made = self._video(raw, spec, key, mirrorable)
+            made = self._video(name, raw, spec, key, mirrorable)
             return made[:, :, 0] if isinstance(spec, ImageView) else made
         if isinstance(spec, FeaturesView) and spec.normalise == "statistics":
             return (raw - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_std")
         return self._audio(name, raw, spec, key) if isinstance(spec, AudioView) else raw
 
-    def _video(self, frames: Tensor, view: VideoView, key: Tensor | None, mirrorable: Tensor) -> Tensor:
+    def _video(self, name: str, frames: Tensor, view: VideoView, key: Tensor | None, mirrorable: Tensor) -> Tensor:
         clips = frames.float() / 255
         if key is None:
-            return video.normalise(video.centre_crop(clips, view.size), view.normalise)
+            return self._normalise_video(name, video.centre_crop(clips, view.size), view)
         augment = self.augment if view.area is None else dataclasses.replace(self.augment, crop_area=view.area)
         clips = video.random_view(clips, view.size, key, augment, mirrorable)
         clips = video.blur(video.grey(video.jitter_colours(clips, key, augment), key, augment), key, augment)
-        return video.disturb(video.normalise(clips, view.normalise), key, self.augment)
+        return video.disturb(self._normalise_video(name, clips, view), key, self.augment)
+
+    def _normalise_video(self, name: str, clips: Tensor, view: VideoView) -> Tensor:
+        if view.normalise != "statistics":
+            return video.normalise(clips, view.normalise)
+        mean, std = (self.get_buffer(f"{name}_{kind}")[:, None, None, None] for kind in ("mean", "std"))
+        return (clips - mean) / std
 
     def _audio(self, name: str, waveform: Tensor, view: AudioView, key: Tensor | None) -> Tensor:
         image = audio.spectrogram(audio.levelled(waveform, key, self.augment), view)
