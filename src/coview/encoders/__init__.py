@@ -12,6 +12,7 @@ from coview.encoders.heads import mlp
 from coview.encoders.image import ResNet, SmallImage
 from coview.encoders.r2plus1d import R2Plus1D
 from coview.encoders.regnet import SIZES, RegNetY
+from coview.encoders.resnets import AudioResNet, WideR2Plus1D
 from coview.encoders.small import SMALL, TINY, SmallAudio, SmallVideo
 from coview.encoders.speech import SpeechAudio
 from coview.encoders.text import CharacterText, MiniLM
@@ -22,12 +23,15 @@ VIDEO: dict[str, Callable[[], Encoder]] = {
     "r2plus1d-10": lambda: R2Plus1D(10),
     "r2plus1d-18": lambda: R2Plus1D(18),
     "r2plus1d-34": lambda: R2Plus1D(34),
+    "r2plus1d-18-wide": WideR2Plus1D,
     "vgg": VGG,
     "video-tiny": lambda: SmallVideo(TINY),
     "video-small": lambda: SmallVideo(SMALL, difference=True),
 }
 AUDIO: dict[str, Callable[[], Encoder]] = {
     "conv2d": Conv2D,
+    "resnet-9": lambda: AudioResNet(9),
+    "resnet-18": lambda: AudioResNet(18),
     "vgg": lambda: VGG(channels=1),
     "audio-tiny": SmallAudio,
     "audio-small": SmallAudio,

@@ -1,0 +1,69 @@
+"""Pooling a video map by attention over time, as in STiCA (Patrick et al., ICCV 2021, arXiv 2103.10211), 3.3."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from coview.encoders.base import Encoder
+
+EPSILON = 1e-12  # of the layer normalisations
+
+
+class AttentionLayer(nn.Module):
+    """A transformer layer without value and output projections: only queries and keys are learnt. (B, T, C) in and out.
+
+    With x split into heads: y = norm1(x + softmax(q k^T / sqrt(C / heads)) x), then norm2(y + W2 gelu(W1 y)).
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.norm1, self.norm2 = nn.LayerNorm(width, EPSILON), nn.LayerNorm(width, EPSILON)
+        self.wide, self.narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output (B, T, C)."""
+        query, key, value = (self._split(part) for part in (self.query(x), self.key(x), x))
+        seen = nn.functional.scaled_dot_product_attention(query, key, value)
+        y = self.norm1(x + seen.transpose(1, 2).flatten(2))
+        return self.norm2(y + self.narrow(nn.functional.gelu(self.wide(y))))  # type: ignore[no-any-return]
+
+    def _split(self, x: Tensor) -> Tensor:
+        return torch.unflatten(x, 2, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, C / heads)
+
+
+class AttentionPooled(Encoder):
+    """A video encoder whose maps are averaged over space and pooled over time by attention.
+
+    Without positions: permuting all steps but the first changes nothing.
+
+    Args:
+        encoder: gives the maps (B, C, T, H, W) of its last stage, C = its dim.
+        layers: 0 for the mean over time.
+    """
+
+    def __init__(self, encoder: Encoder, layers: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.trunk = encoder
+        self.dim, self.stages = encoder.dim, encoder.stages
+        self.layers = nn.Sequential(*(AttentionLayer(encoder.dim, heads, hidden) for _ in range(layers)))
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the stages' maps of the encoder."""
+        return self.trunk.feature_maps(x)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Average over space and attend over time; (B, C, T, H, W) to (B, C)."""
+        return self.attend(maps.mean((3, 4)))
+
+    def attend(self, steps: Tensor) -> Tensor:
+        """Pool a sequence (B, C, T) to its first step as the layers leave it, (B, C)."""
+        if not len(self.layers):
+            return steps.mean(2)
+        return self.layers(steps.transpose(1, 2))[:, 0]  # type: ignore[no-any-return]
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the encoder's parts and the attention layers."""
+        return [*self.trunk.blocks(), *self.layers]
