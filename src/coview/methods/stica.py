@@ -1,8 +1,8 @@
 """STiCA: space-time crops of feature maps, pooled by attention, beside contrast of picture and sound.
 
 M. Patrick, Y. M. Asano, P.-Y. Huang, I. Misra, F. Metze, J. Henriques, A. Vedaldi, "Space-Time Crop & Attend", ICCV
-2021 (arXiv 2103.10211). Two augmented clips v1, v2 of a recording share its sound a. With E(f <- g) the InfoNCE of anchors f
-against constant keys g and G(f, g) = (E(f <- g) + E(g <- f)) / 2,
+2021 (arXiv 2103.10211). Two augmented clips v1, v2 of a recording share its sound a. With E(f <- g) the InfoNCE of
+anchors f against constant keys g and G(f, g) = (E(f <- g) + E(g <- f)) / 2,
 
     loss = alpha (G(v1, a) + G(v2, a)) / 2 + (1 - alpha) mean over the crop terms
 
