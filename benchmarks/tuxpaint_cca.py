@@ -6,8 +6,8 @@ tf-idf of runs of one to three characters. Picture: 12 x 12 colours and alpha on
 colours. Speech and picture are standardised; every view is cut to 120 principal components on the training folds. CCA
 with 32 components, ridge 0.3 of the view's mean variance, components weighted by their correlations, cosine.
 
-How speech is pooled and that text is not standardised was chosen for French speech by fitting on two of folds 1 to 3 and
-measuring on the third: fold 0 (`--folds 0`) and the other languages had no part in it.
+How speech is pooled, and that text is not standardised, was chosen for French speech by fitting on two of folds 1 to 3
+and measuring on the third: fold 0 (`--folds 0`) and the other languages had no part in it.
 
 dm10 is the choice among the item and the nine test items whose recordings are nearest to its own in length: longer
 captions take longer to say, and ranking by length alone is printed beside it.
