@@ -21,14 +21,19 @@ if TYPE_CHECKING:
     from coview.training.settings import RunSettings
 
 HELP = """usage: coview pretrain METHOD --collection COLLECTION -o RUN [options]
+       coview pretrain --recipe RECIPE --collection COLLECTION -o RUN [options]
 
 Train a method on a collection, a memory-mapped set or a world, without labels.
 
 Methods (coview methods tells more; coview pretrain METHOD --help lists its settings):
 {methods}
 
+Recipes (published configurations, whole):
+{recipes}
+
 Examples:
   coview pretrain xid --collection my-collection -o my-run --train.epochs 50
+  coview pretrain --recipe av_ssrl.xid --collection vggsound-50k -o my-run
   coview pretrain xid --collection digits-av:A --tiny -o my-run --train.steps 500
   coview pretrain xid --collection my-collection -o my-run --dry-run
   coview pretrain xid -o my-run --resume
@@ -50,6 +55,8 @@ class Arguments:
 
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The run's folder."""
+    recipe: str | None = None
+    """A published configuration to start from, such as av_ssrl.xid; other options change it."""
     settings: Path | None = None
     """A settings.yaml to start from, whole or in part; other options change it."""
     tiny: bool = False
@@ -71,11 +78,20 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     from coview.methods import available
+    from coview.recipes import RUNS
 
     names = sorted(available())
     if not argv or argv[0] in ("-h", "--help"):
-        print(HELP.format(methods="\n".join(f"  {name}" for name in names)), file=sys.stdout if argv else sys.stderr)
+        listed = {
+            kind: "\n".join(f"  {name}" for name in some) for kind, some in (("methods", names), ("recipes", RUNS))
+        }
+        print(HELP.format(**listed), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
+    recipe = _before_options(argv).recipe
+    if argv[0].startswith("-") and recipe:
+        from coview.recipes import run_recipe
+
+        argv = [run_recipe(recipe).method, *argv]
     method, rest = argv[0], argv[1:]
     if method not in names:
         near = difflib.get_close_matches(method, names, n=1)
@@ -101,6 +117,7 @@ def read(method: str, argv: list[str]) -> tuple[Any, RunSettings]:
     """
     from coview.data.augment import PRESETS
     from coview.methods import load_method
+    from coview.recipes import run_recipe
     from coview.training.settings import RunSettings, load_run
 
     start = _before_options(argv)
@@ -109,9 +126,12 @@ def read(method: str, argv: list[str]) -> tuple[Any, RunSettings]:
         raise UsageError(f"{start.settings}: there is no such settings file")
     path = start.settings or (stored if start.resume and stored and stored.is_file() else None)
     kind = load_method(method).Settings
-    base = load_run(path) if path else RunSettings(method=method, method_settings=kind(), collection="")
+    if start.recipe and start.settings:
+        raise UsageError("pass either --recipe or --settings; both say everything")
+    base = RunSettings(method=method, method_settings=kind(), collection="")
+    base = load_run(path) if path else run_recipe(start.recipe) if start.recipe else base
     if base.method != method:
-        raise UsageError(f"{path}: its method is {base.method!r}, not {method!r}")
+        raise UsageError(f"{path or start.recipe}: its method is {base.method!r}, not {method!r}")
     if start.tiny:
         base = dataclasses.replace(base, method_settings=kind.tiny())
     if start.preset:
@@ -142,6 +162,7 @@ def read(method: str, argv: list[str]) -> tuple[Any, RunSettings]:
 class _Start:
     out: Path | None = None
     settings: Path | None = None
+    recipe: str | None = None
     preset: Literal["xid", "digits", "none"] | None = None
     resume: bool = False
     tiny: bool = False
@@ -156,6 +177,8 @@ def _before_options(argv: list[str]) -> _Start:
             start.out = Path(next(words, ""))
         elif word == "--settings":
             start.settings = Path(next(words, ""))
+        elif word == "--recipe":
+            start.recipe = next(words, "")
         elif word == "--preset" and (name := next(words, "")) in ("xid", "digits", "none"):
             start.preset = name  # type: ignore[assignment]
         elif word in ("--resume", "--tiny"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ evaluations/fine-tune/ of the model; a stopped call goes on where it was.
 
 Examples:
   coview evaluate fine-tune --model my-run --collection ucf101 --folds 1 2 3 --controls
+  coview evaluate fine-tune --model my-run --collection ucf101 --folds 1 --recipe av_ssrl.ucf_fine_tune
   coview evaluate fine-tune --model my-run --collection hmdb51 --folds 1 --epochs 10 --milestones 0.3 0.6 0.8
   coview evaluate fine-tune --model my-run --collection my-collection --frozen --epochs 50 --clips 1
   coview evaluate fine-tune --model my-run --collection my-collection --ratio 0.1 --view audio
@@ -29,6 +31,8 @@ Examples:
 class Arguments(Models):
     """What the command takes."""
 
+    recipe: str | None = None
+    """A published configuration, such as av_ssrl.ucf_fine_tune, instead of the options from --epochs to --preset."""
     view: str = "video"
     """View whose encoder is trained."""
     epochs: int = 16
@@ -83,10 +87,12 @@ def _measure(case: Case) -> Result:
     from coview.errors import SettingsError
     from coview.evaluation.few_shot import Budget, draw, manifest
     from coview.evaluation.fine_tune import FineTune, fine_tune, views_of
+    from coview.recipes import evaluation_recipe
 
     asked: Any = case.arguments
     changes = {name: value for name in ("frames", "size") if (value := getattr(asked, name)) is not None}
     same = ("view", "epochs", "warm_up_epochs", "lr", "milestones", "gamma", "weight_decay", "dropout", "frozen")
+    free = {"workers": "auto" if asked.workers < 0 else asked.workers, "precision": asked.precision}
     try:
         how = FineTune(
             **{name: getattr(asked, name) for name in same},
@@ -95,10 +101,11 @@ def _measure(case: Case) -> Result:
             windows=asked.windows,
             changes=changes,
             augment=PRESETS[asked.preset],
-            precision=asked.precision,
-            workers="auto" if asked.workers < 0 else asked.workers,
             seed=case.seed,
+            **free,
         )
+        if asked.recipe:
+            how = dataclasses.replace(evaluation_recipe(asked.recipe), view=asked.view, seed=case.seed, **free)
         few = [Budget(ratio=asked.ratio, shots=asked.shots)] if asked.ratio or asked.shots else []
     except ValueError as error:
         raise SettingsError([str(error)]) from error
