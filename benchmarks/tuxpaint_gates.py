@@ -3,7 +3,8 @@
 R5  memorise the pairs: picture and French description of one item per group, no augmentation; R@1 on the trained
     pairs. It shows that decoding, pairing and optimisation are sound, and nothing about generalisation.
 R2  a spoken digit finds the handwritten digit, in languages never heard in training: five folds of languages, images
-    of the gallery never seen either; P@1, with shuffled pairs and random weights as controls.
+    of the gallery never seen either; P@1, with shuffled pairs and random weights as controls. Clips of one digit count
+    as partners of each other. See `spoken_digits.py` for the networks.
 
     python benchmarks/tuxpaint_gates.py prepare FOLDER     # index, render, decode once into memory-mapped sets
     python benchmarks/tuxpaint_gates.py r5 FOLDER --seeds 0 1 2
@@ -20,14 +21,17 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import spoken_digits
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from coview.data.adapters.tuxpaint_digits import LANGUAGE_FOLDS, TRAIN_IMAGES, language_folds
 from coview.data.augment.preprocess import Preprocess
-from coview.data.augment.settings import PRESETS, AugmentSettings
+from coview.data.augment.settings import PRESETS
 from coview.data.collection import Collection
 from coview.data.index import index_source
 from coview.data.loader import Loader
@@ -41,50 +45,27 @@ from coview.evaluation.statistics import Measurement, accuracy, bootstrap, over_
 from coview.methods.contract import Facts
 from coview.methods.xid import XID, XIDSettings
 
-# The pictures differ little within a clip: two frames cost a quarter of eight and carry the same digit.
+# The pictures differ little within a clip: two frames cost a quarter of eight and carry the same picture.
 STAMP_VIEWS = {
     "video": VideoView(frames=2, fps=1.0, size=32, margin=1.0, normalise="clip"),
     "audio": AudioView(seconds=2.0, mels=40, n_fft=512, window=400, hop=320, normalise="clip"),
 }
-DIGIT_VIEWS = {
-    "video": VideoView(frames=2, fps=4.0, size=32, margin=1.0, normalise="clip"),
-    "audio": AudioView(seconds=1.0, mels=40, n_fft=512, window=400, hop=320, normalise="clip"),
-}
 VALIDATION_IMAGE = 1000  # of the 1,200 training images, those from here on are the gallery of `--validate`
+Look = Callable[[Batch, bool], Batch]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained; in epochs, so that a larger training part is seen as often as a smaller one."""
+    """How a network is trained: AdamW, one cycle of the rate."""
 
-    epochs: int
+    steps: int
     batch: int
     rate: float
-    temperature: float
-    augment: AugmentSettings
-    decay: float = 0.05
+    decay: float
 
 
-STILL = PRESETS["none"]
-R5 = Recipe(epochs=75, batch=128, rate=3e-3, temperature=0.1, augment=STILL, decay=0.0)
-R2 = Recipe(
-    epochs=22,
-    batch=64,
-    rate=3e-3,
-    temperature=0.1,
-    augment=dataclasses.replace(
-        STILL,
-        shift=3,
-        noise=0.05,
-        tilt=0.3,
-        sound_shift=8,
-        sound_noise=0.1,
-        time_masked=(0.1, 0.2),
-        time_mask=5,
-        band_masked=(0.1, 0.2),
-        band_mask=4,
-    ),
-)
+R5 = Recipe(steps=300, batch=128, rate=3e-3, decay=0.0)
+R2 = Recipe(steps=250, batch=64, rate=2e-3, decay=0.05)
 
 
 class Part:
@@ -115,7 +96,7 @@ class Part:
 
 def prepare(folder: Path) -> None:
     """Index and render both sets, then decode every clip once."""
-    for name, views, cuts in (("fr", STAMP_VIEWS, 1), ("digits", DIGIT_VIEWS, 2)):
+    for name, views, cuts in (("fr", STAMP_VIEWS, 1), ("digits", spoken_digits.VIEWS, 2)):
         collection = folder / name
         if not collection.exists():
             index_source(f"tuxpaint:{name}", collection)
@@ -126,101 +107,95 @@ def prepare(folder: Path) -> None:
             print(f"{name}: decoded in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
 
 
-def train(source: Source, recipe: Recipe, seed: int) -> tuple[XID, list[float]]:
-    """Train xID with in-batch negatives from scratch; return it in evaluation mode, and the loss of every step."""
-    torch.manual_seed(seed)
-    settings = dataclasses.replace(
-        XIDSettings.tiny(),
-        video=source.views["video"],
-        audio=source.views["audio"],
-        audio_encoder="audio-speech",
-        variant="in-batch",
-        temperature=recipe.temperature,
-        q=0.0,
-    )
-    method = XID(settings, Facts(rows=len(source)))
-    if recipe.epochs == 0:
-        return calibrated(method, source, recipe, seed), []
-    preprocess = Preprocess(source.views, recipe.augment)
-    groups = method.parameter_groups(recipe.decay)
-    optimiser = torch.optim.AdamW(groups, lr=recipe.rate)
-    loader = Loader(source, batch_size=recipe.batch, seed=seed)
-    steps, batches = recipe.epochs * loader.steps_per_epoch, loader.stream(0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.15)
+def train(method: XID, look: Look, source: Source, recipe: Recipe, seed: int) -> list[float]:
+    """Train from scratch and leave the method in evaluation mode; return the loss of every step."""
+    optimiser = torch.optim.AdamW(method.parameter_groups(recipe.decay), lr=recipe.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.15)
+    batches = Loader(source, batch_size=recipe.batch, seed=seed).stream(0)
     losses = []
-    for _ in range(steps):
-        step = method(preprocess(next(batches), train=True))
+    for _ in range(recipe.steps):
+        step = method(look(next(batches), True))
         optimiser.zero_grad()
         step.loss.backward()
         optimiser.step()
         schedule.step()
         losses.append(float(step.loss.detach()))
-    return method.eval(), losses
-
-
-def calibrated(method: XID, source: Source, recipe: Recipe, seed: int) -> XID:
-    """Give a network of random weights its normalisation statistics, so that it is the control it should be."""
-    preprocess = Preprocess(source.views, recipe.augment)
-    batches = Loader(source, batch_size=recipe.batch, seed=seed).stream(0)
-    with torch.no_grad():
-        for _ in range(20):
-            method(preprocess(next(batches), train=True))
-    return method.eval()
+    method.eval()
+    return losses
 
 
 @torch.no_grad()
-def embed(method: XID, source: Source, rows: list[int]) -> dict[str, Tensor]:
-    """Return view -> (len(rows), D) of the middle window."""
-    preprocess = Preprocess(source.views, STILL)
+def calibrate(method: XID, look: Look, source: Source, recipe: Recipe, seed: int) -> list[float]:
+    """Give a network of random weights its normalisation statistics, so that it is the control it should be."""
+    batches = Loader(source, batch_size=recipe.batch, seed=seed).stream(0)
+    for _ in range(20):
+        method(look(next(batches), True))
+    method.eval()
+    return []
+
+
+@torch.no_grad()
+def embed(method: XID, look: Look, source: Source, rows: list[int]) -> dict[str, Tensor]:
+    """Return view -> (len(rows), D), of length 1, of the middle window."""
     parts: dict[str, list[Tensor]] = {"video": [], "audio": []}
     for chunk in torch.tensor(rows).split(128):
-        batch = preprocess(source.read_window(chunk, 0, 1), train=False)
+        batch = look(source.read_window(chunk, 0, 1), False)
         for name, values in parts.items():
-            values.append(method.projectors[name](method.encoders[name](batch.views[name])))
+            values.append(normalize(method.projectors[name](method.encoders[name](batch.views[name])), dim=1))
     return {name: torch.cat(values) for name, values in parts.items()}
+
+
+def stamps_method(source: Source, seed: int) -> XID:
+    """Return xID with in-batch negatives, every pair its own."""
+    torch.manual_seed(seed)
+    views = {"video": source.views["video"], "audio": source.views["audio"], "audio_encoder": "audio-speech"}
+    settings = dataclasses.replace(XIDSettings.tiny(), **views, variant="in-batch", temperature=0.1, q=0.0)
+    return XID(settings, Facts(rows=len(source)))
 
 
 def gate_r5(folder: Path, seeds: list[int]) -> list[Measurement]:
     """Return R@1 on the trained pairs, both directions averaged, trained and random."""
     source = MemmapSource(folder / "fr-memmap")
+    look = Preprocess(source.views, PRESETS["none"])
     rows = list(range(len(source)))
     single: dict[str, list[Measurement]] = {}
     for seed in seeds:
-        for name, recipe in (("xid", R5), ("random", dataclasses.replace(R5, epochs=0))):
+        for name, fit in (("xid", train), ("random", calibrate)):
             begun = time.perf_counter()
-            method, losses = train(source, recipe, seed)
-            z = embed(method, source, rows)
+            method = stamps_method(source, seed)
+            losses = fit(method, look, source, R5, seed)
+            z = embed(method, look, source, rows)
             for way, (query, gallery) in (("v2a", ("video", "audio")), ("a2v", ("audio", "video"))):
                 hits = rank_pairs(z[query], z[gallery]).hits(1)
                 figure = accuracy(f"r5_memorised_{way}_r1/{name}", hits, 1 / len(rows))
                 single.setdefault(figure.name, []).append(figure)
-            report("r5", name, seed, begun, losses, [float(hits.float().mean())])
+            report("r5", name, seed, begun, losses[-20:], [float(hits.float().mean())])
     return [over_seeds(figures) for figures in single.values()]
 
 
 def gate_r2(folder: Path, seeds: list[int], validate: bool) -> list[Measurement]:
     """Return P@1 of speech to picture in unseen languages, mean over folds: true pairs, shuffled, random weights."""
-    source = MemmapSource(folder / "digits-memmap")
-    runs = {"xid": (R2, False), "shuffled": (R2, True), "random": (dataclasses.replace(R2, epochs=0), False)}
+    source, look = spoken_digits.Digits(MemmapSource(folder / "digits-memmap")), spoken_digits.Look()
+    what = "r2_validation" if validate else "r2"
     single: dict[str, list[Measurement]] = {}
     for seed in seeds:
-        for name, (recipe, shuffled) in {"xid": runs["xid"]}.items() if validate else runs.items():
+        for name, fit in (("xid", train), ("shuffled", train), ("random", calibrate)):
             begun = time.perf_counter()
             hits: dict[str, list[bool]] = {}
             means, last = [], []
             for k in range(1, LANGUAGE_FOLDS) if validate else range(LANGUAGE_FOLDS):
                 rows, queries, gallery = fold_rows(source, k, validate)
                 part: Source = Part(source, rows)
-                method, losses = train(ShuffledPairs(part, seed) if shuffled else part, recipe, seed)
+                method = spoken_digits.build(len(part), seed)
+                losses = fit(method, look, ShuffledPairs(part, seed) if name == "shuffled" else part, R2, seed)
                 last += losses[-20:]
-                correct = nearest_is_right(method, source, queries, gallery)
+                correct = nearest_is_right(method, look, source, queries, gallery)
                 means.append(sum(correct) / len(correct))
                 for query, right in zip(queries, correct, strict=True):
                     hits.setdefault(language_of(source.ids[query]), []).append(right)
             by_language = torch.tensor([sum(values) / len(values) for values in hits.values()])
             low, high = bootstrap(by_language, seed)
             n = sum(len(values) for values in hits.values())
-            what = "r2_validation" if validate else "r2"
             figure = Measurement(f"{what}_p1_a2v/{name}", sum(means) / len(means), low, high, 0.1, n)
             single.setdefault(figure.name, []).append(figure)
             report(what, name, seed, begun, last, means)
@@ -255,18 +230,17 @@ def language_of(name: str) -> str:
     return name.split("-")[3]
 
 
-def nearest_is_right(method: XID, source: Source, queries: list[int], gallery: list[int]) -> list[bool]:
+def nearest_is_right(method: XID, look: Look, source: Source, queries: list[int], gallery: list[int]) -> list[bool]:
     """Tell for each query whether the gallery picture nearest to its sound shows its digit."""
-    spoken = torch.nn.functional.normalize(embed(method, source, queries)["audio"].double(), dim=1)
-    shown = torch.nn.functional.normalize(embed(method, source, gallery)["video"].double(), dim=1)
-    nearest = (spoken @ shown.T).argmax(1)
+    spoken = embed(method, look, source, queries)["audio"]
+    nearest = (spoken @ embed(method, look, source, gallery)["video"].T).argmax(1)
     right = source.labels[torch.tensor(gallery)][nearest] == source.labels[torch.tensor(queries)]
     return [bool(value) for value in right]
 
 
 def report(gate: str, name: str, seed: int, begun: float, losses: list[float], values: list[float]) -> None:
     """Say on stderr what a run gave."""
-    loss = f"last loss {sum(losses[-20:]) / len(losses[-20:]):.3f}, " if losses else ""
+    loss = f"last loss {sum(losses) / len(losses):.3f}, " if losses else ""
     figures = " ".join(f"{value:.3f}" for value in values)
     print(
         f"{gate} {name} seed {seed}: {loss}{figures} ({time.perf_counter() - begun:.0f} s)", file=sys.stderr, flush=True
