@@ -1,14 +1,15 @@
 """VCCA and VCCA-private: a latent variable that one view infers and every view is made of.
 
 W. Wang, Yan, Lee & Livescu, Deep Variational Canonical Correlation Analysis (arXiv 1610.03454). With z inferred from
-the FIRST view alone, q(z | x_1) = N(mu, diag sigma^2), and Gaussian likelihoods of variance 1,
+the FIRST view alone, q(z | x_1) = N(mu, diag sigma^2), and Gaussian likelihoods of deviation s,
 
-    loss = mean_i [ sum_v |x_v - p_v(z)|^2 / 2 + KL(q(z | x_1) || N(0, I)) ]
+    loss = mean_i [ sum_v |x_v - p_v(z)|^2 / (2 s^2) + KL(q(z | x_1) || N(0, I)) ]
 
 squared errors summed, not averaged, over a view's numbers: averaging would make the KL about half their number too
-strong. VCCA-private gives every view a latent h_v of its own, inferred from that view, with its own KL; decoders then
-see [z, h_v]. Evaluation uses z = mu. The first view is all that is needed to use it; there is no common space to
-retrieve in.
+strong. Where a view's whole variance is of the order of s^2 the KL wins, and the latent says nothing (part "kl" near
+0). VCCA-private gives every view a latent h_v of its own, inferred from that view, with its own KL; decoders then see
+[z, h_v]. Evaluation uses z = mu. The first view is all that is needed to use it; there is no common space to retrieve
+in.
 """
 
 from __future__ import annotations
@@ -32,7 +33,19 @@ _LATENT = 0x76636361  # keeps these draws apart from other users of a sample's k
 
 
 @dataclass(frozen=True, kw_only=True)
-class VCCAPrivateSettings(FusionSettings):
+class VCCASettings(FusionSettings):
+    """Settings of VCCA."""
+
+    deviation: float = 1.0  # s of the likelihoods, in units of the input; small inputs need a small one
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.deviation <= 0:
+            raise ValueError("deviation must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VCCAPrivateSettings(VCCASettings):
     """Settings of VCCA-private."""
 
     private: int = 10  # dimensions of each view's own latent
@@ -71,11 +84,11 @@ class VCCA(Method):
         family="correlation",
         state="verified: terms in closed form, the posterior from one view as in the paper; no published values",
     )
-    Settings: ClassVar[type[FusionSettings]] = FusionSettings
-    settings: FusionSettings
+    Settings: ClassVar[type[VCCASettings]] = VCCASettings
+    settings: VCCASettings
     coupling: Coupling = "none"
 
-    def __init__(self, settings: FusionSettings, facts: Facts) -> None:
+    def __init__(self, settings: VCCASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         self.settings, self.facts, self.views = settings, facts, settings.views
         own = settings.private if isinstance(settings, VCCAPrivateSettings) else 0
@@ -91,7 +104,7 @@ class VCCA(Method):
         )
 
     def forward(self, batch: Batch) -> Step:
-        """Return the loss of the samples that have every view; parts: kl (all of them) and each view's half error."""
+        """Return the loss of the samples that have every view; parts: kl (of all latents), each view's error."""
         batch = complete(batch, self.views)
         if not enough(batch, 1):
             return Step(idle_loss(self))
@@ -103,7 +116,8 @@ class VCCA(Method):
             if name in self.private:
                 _, own, more = self._infer(self.private[name], batch, name, place)
                 code, divergence = torch.cat([z, own], 1), divergence + more
-            errors[name] = mean_over_world(squared_error(batch.views[name], decoder(code))) / 2
+            error = mean_over_world(squared_error(batch.views[name], decoder(code)))
+            errors[name] = error / (2 * self.settings.deviation**2)
         kl = mean_over_world(divergence)
         parts = {"kl": kl.detach(), **{name: error.detach() for name, error in errors.items()}}
         return Step(kl + torch.stack(list(errors.values())).sum(), parts, {first: mean.detach()})
