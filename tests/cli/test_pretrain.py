@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from coview.cli.pretrain import main, read, shown
 from coview.data.augment import PRESETS
+from coview.data.index import index_source
 from coview.data.memmap import fill
 from coview.data.open import open_source
 from coview.data.synthetic.digits import DigitsWorld
 from coview.errors import SettingsError, UsageError
+from coview.media.encode import write_clip
 from coview.methods.xid import XIDSettings
 
 WORLD = ["--collection", "digits-av:A"]
@@ -111,3 +114,16 @@ def test_the_report_shows_what_training_has_not_seen_where_there_is_such_a_part(
     trained = open_source(str(stored), views)
     source, note = shown(settings, views, trained)
     assert source is trained and "was trained on" in note
+
+
+def test_a_collection_that_has_nothing_for_a_view_is_refused_before_a_run_is_made(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for index in range(3):
+        write_clip(tmp_path / "in" / f"{index}.mp4", torch.zeros(3, 16, 32, 32, dtype=torch.uint8), 16.0, None, 16000)
+    index_source(str(tmp_path / "in"), tmp_path / "c", workers=0)
+    words = ["--collection", str(tmp_path / "c"), "--tiny", "-o", str(tmp_path / "run"), "--split", "None"]
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(UsageError, match="none of its 3 recordings has what xid wants as 'audio'"):
+            main(["xid", *words, "--train.batch-size", "2", *more])
+    assert not (tmp_path / "run").exists()
+    assert main(["vicreg-video", *words, "--train.batch-size", "2", "--dry-run"]) == 0

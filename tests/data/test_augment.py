@@ -65,6 +65,18 @@ def test_absent_rows_are_zero_and_influence_nothing() -> None:
     torch.testing.assert_close(made[0], prepare(raw_batch(), True).views["audio"][0])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("train", [True, False])
+def test_a_batch_in_which_nothing_has_a_view(train: bool) -> None:
+    batch = raw_batch()
+    expected = {name: view.shape for name, view in Preprocess(VIEWS, AugmentSettings())(batch, train).views.items()}
+    batch.present = {name: torch.zeros(6, dtype=torch.bool) for name in VIEWS}
+    made = Preprocess(VIEWS, AugmentSettings())(batch, train).views
+    assert all(view.shape == expected[name] and not view.any() for name, view in made.items())
+    none = Preprocess(VIEWS, AugmentSettings())(raw_batch().select(slice(0, 0)), train).views
+    assert all(view.shape == (0, *expected[name][1:]) for name, view in none.items())
+
+
 def test_one_set_of_factors_serves_all_frames_of_a_clip() -> None:
     still = raw_batch()
     still.views["video"] = still.views["video"][:, :, :1].expand(-1, -1, 3, -1, -1)

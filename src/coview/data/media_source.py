@@ -50,6 +50,7 @@ class MediaSource:
 
     Attributes:
         short: view -> bool (rows,), True where the recording's stream is shorter than the view.
+        lacking: view -> how many of the recordings have nothing that it could be cut from.
     """
 
     def __init__(self, collection: Collection, views: Mapping[str, ViewSpec], off_sync: float = 0.5) -> None:
@@ -78,6 +79,10 @@ class MediaSource:
         self._mirrorable = torch.tensor(["nomirror" not in flags for flags in table.column("flags").to_pylist()])
         self.short = {
             name: torch.tensor([_is_short(self._recordings[row], view) for row in range(len(self))])
+            for name, view in self.views.items()
+        }
+        self.lacking = {
+            name: sum(not _has(self._recordings[row], view) for row in range(len(self)))
             for name, view in self.views.items()
         }
 

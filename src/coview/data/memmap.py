@@ -144,6 +144,7 @@ class MemmapSource:
         self.labels = torch.tensor(table.column("label").to_pylist()[:: self.cuts], dtype=torch.int64)
         self._start = {name: torch.tensor(table.column(f"start/{name}").to_pylist()) for name in self.views}
         self._present = {name: torch.tensor(table.column(f"present/{name}").to_pylist()) for name in self.views}
+        self.lacking = {name: int((~present[:: self.cuts]).sum()) for name, present in self._present.items()}
         kept = table.column("mirrorable").to_pylist() if "mirrorable" in table.column_names else [True] * len(table)
         self._mirrorable = torch.tensor(kept[:: self.cuts], dtype=torch.bool)
         self._arrays: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,12 @@ def build_method(settings: RunSettings, source: Source | None = None) -> tuple[M
         source = open_source(
             settings.collection, wanted, split=settings.split, seed=settings.seed, shuffled=settings.shuffled
         )
+    for name, lacking in _lacking(source).items():
+        if lacking == len(source):
+            raise UsageError(
+                f"{source.name}: none of its {lacking} recordings has what {settings.method} wants as {name!r} "
+                f"({source.views[name]}); index recordings that do, or choose a method without it (coview methods)"
+            )
     torch.manual_seed(settings.seed)
     facts = Facts(rows=len(source), classes=len(source.classes))
     return build(settings.method, settings.method_settings, facts), source
@@ -155,6 +162,9 @@ def _announce(parts: Parts, world: int) -> None:
         f"{train.batch_size} ({train.epochs} epochs), {train.precision} on {world} x {parts.device.type}, "
         f"{train.workers} readers each"
     )
+    for name, lacking in _lacking(parts.source).items():
+        if lacking:
+            say(f"{lacking} of {len(parts.source)} recordings have no {name!r}")
     if train.accumulate > 1 and parts.method.coupling != "none":
         say(
             f"accumulation saves memory and adds no negatives: the loss ({parts.method.coupling}) sees parts of "
@@ -168,6 +178,11 @@ def _announce(parts: Parts, world: int) -> None:
         )
     if world > 1 and not train.sync_batchnorm:
         say("batch normalisation uses each process's own statistics: other process counts will give other numbers")
+
+
+def _lacking(source: Source) -> Mapping[str, int]:
+    """Return view -> recordings without it, of sources that can lack one."""
+    return getattr(source, "lacking", {})
 
 
 def _by_statistics(view: ViewSpec) -> bool:

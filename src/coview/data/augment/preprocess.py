@@ -62,7 +62,12 @@ class Preprocess(nn.Module):
             some, keys, mirrorable = raw, key, batch.mirrorable
             if not bool(present.all()):
                 some, keys, mirrorable = raw[present], None if key is None else key[present], mirrorable[present]
-            made = self._model_view(name, some, spec, keys, mirrorable)
+            if len(some):
+                made = self._model_view(name, some, spec, keys, mirrorable)
+            else:
+                made = torch.zeros(
+                    0, *spec.shape, dtype=raw.dtype if spec.stream == "text" else None, device=raw.device
+                )
             if some is not raw:
                 whole = made.new_zeros(len(batch), *made.shape[1:])
                 whole[present] = made
