@@ -129,12 +129,17 @@ def resolve(words: Words) -> tuple[Any, RunSettings]:
 def correlations(model: Model, settings: RunSettings) -> dict[str, Any]:
     """Return the correlations of the fitted space where it was fitted, and on other recordings if there are any."""
     from coview.data.open import open_source
+    from coview.errors import UsageError
 
-    figures: dict[str, Any] = {}
-    for split in dict.fromkeys((settings.split, "validation")):
-        source = open_source(settings.collection, model.views, split=split, seed=settings.seed)
-        if source.fingerprint != model.about["collection"]["fingerprint"] or not figures:
-            figures[f"correlations_{split}" if figures else "correlations_fitted"] = measure(model, source)
+    source = open_source(settings.collection, model.views, split=settings.split, seed=settings.seed)
+    figures = {"correlations_fitted": measure(model, source)}
+    for split in ("validation", "test"):
+        try:
+            other = open_source(settings.collection, model.views, split=split, seed=settings.seed)
+        except UsageError:  # there is no such part
+            continue
+        if not set(other.ids) & set(source.ids):
+            return figures | {f"correlations_{split}": measure(model, other)}
     return figures
 
 

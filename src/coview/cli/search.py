@@ -12,6 +12,8 @@ import tyro
 from coview.cli.output import Output
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from coview.model import Model
     from coview.search.query import Hit
     from coview.search.store import Store
@@ -24,9 +26,8 @@ Examples:
   coview search --model my-run --collection my-collection --query bark.wav --from audio --to video
   coview search --model my-run --collection my-collection --query street.mp4 -k 10 --json
   coview search --model my-run --collection my-collection --text "a dog barks"      (a model that learnt captions)
+  coview search --model fused --collection a,b@my-collection --recording bark.wav --from a --to b
 """
-
-Stream = Literal["audio", "video", "text"]
 
 
 @dataclass(kw_only=True)
@@ -38,12 +39,14 @@ class Arguments:
     collection: str
     """Collection folder, memory-mapped set or world to search."""
     query: Path | None = None
-    """Any audio or video file."""
+    """Any audio or video file; for a model of stored features, a .npy file with one vector."""
+    recording: str | None = None
+    """Id of a recording of the collection, instead of a file."""
     text: str | None = None
     """Words to search by, instead of a file."""
-    source: Annotated[Stream | None, tyro.conf.arg(name="from")] = None
-    """What of the query is used; by default its picture where it has one, else its sound."""
-    target: Annotated[Stream | None, tyro.conf.arg(name="to")] = None
+    source: Annotated[str | None, tyro.conf.arg(name="from")] = None
+    """What of the query is used: audio, video, or a view of stored features; by default its picture, else its sound."""
+    target: Annotated[str | None, tyro.conf.arg(name="to")] = None
     """What of the recordings it is compared with; by default the other one."""
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 5
     """Recordings wanted."""
@@ -62,25 +65,24 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="coview search", description=DESCRIPTION, args=argv)
     from coview.errors import UsageError
     from coview.model import Model
-    from coview.search.query import search
+    from coview.search.query import search, stored_vector
     from coview.training.settings import choose_device
 
     if arguments.k < 1:
         raise UsageError(f"-k {arguments.k} finds nothing; ask for at least 1")
     out = Output(json=arguments.json)
     model = Model.from_run(arguments.model).to(choose_device(arguments.device))
-    if (arguments.query is None) == (arguments.text is None):
-        raise UsageError("say what to search by: --query FILE or --text WORDS")
+    if [arguments.query, arguments.text, arguments.recording].count(None) != 2:
+        raise UsageError("say what to search by: one of --query FILE, --text WORDS and --recording ID")
     asked, wanted = choose_views(model, arguments)
     # The query first: a file that cannot be read should not wait for a whole collection.
-    if arguments.query is None:
-        vector = model.embed_texts([arguments.text or ""])[0]
-    else:
-        vector = model.embed([arguments.query], view=asked, windows=arguments.windows)[asked][0]
+    vector = None if arguments.recording else embed_query(model, arguments, asked)
     store = open_store(arguments, model, out)
+    if vector is None:
+        vector = stored_vector(store, asked, str(arguments.recording))
     hits = search(store, wanted, vector, arguments.k)
     result = {
-        "query": arguments.text or str(arguments.query),
+        "query": arguments.text or arguments.recording or str(arguments.query),
         "from": asked,
         "to": wanted,
         "recordings": store.card["recordings"],
@@ -91,6 +93,38 @@ def main(argv: list[str]) -> int:
     else:
         show(hits, asked, wanted)
     return 0
+
+
+def embed_query(model: Model, arguments: Arguments, asked: str) -> Tensor:
+    """Return the embedding (D,) of words, of a file, or of the vector in a .npy file.
+
+    Raises:
+        UsageError: the model takes stored features, and the file holds no such vector.
+        MediaError: the file cannot be read.
+    """
+    import numpy as np
+    import torch
+
+    from coview.data.views import Batch
+    from coview.errors import UsageError
+
+    if arguments.query is None:
+        return model.embed_texts([arguments.text or ""])[0]
+    spec = model.views[asked]
+    if spec.stream != "features":
+        return model.embed([arguments.query], view=asked, windows=arguments.windows)[asked][0]
+    wanted = f"a .npy file with {spec.raw_shape} numbers, or --recording ID"
+    if arguments.query.suffix != ".npy":
+        raise UsageError(f"{arguments.query}: this model takes features that were computed before; give {wanted}")
+    try:
+        features = np.load(arguments.query, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{arguments.query}: cannot be read ({error}); give {wanted}") from error
+    if features.shape != spec.raw_shape:
+        raise UsageError(f"{arguments.query}: found {features.shape} numbers; give {wanted}")
+    one = torch.zeros(1, dtype=torch.int64)
+    batch = Batch(views={asked: torch.from_numpy(features[None].astype(np.float32))}, row=one, key=one)
+    return model.encode(batch)[asked][0].cpu()
 
 
 def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
@@ -104,11 +138,16 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
     from coview.media.probe import probe
 
     query, target = arguments.query, arguments.target
-    source: str | None = arguments.source if query else "text"
-    views: dict[str, str] = {model.views[view].stream: view for view in reversed(model.distinct_views())}
+    source = "text" if arguments.text else arguments.source
+    views: dict[str, str] = {}
+    for view in reversed(model.distinct_views()):  # views of stored features have no stream but their own name
+        spec = model.views[view]
+        views[view if spec.stream == "features" else spec.stream] = view
     for stream in (source, target):
         if stream is not None and stream not in views:
             raise UsageError(f"this model has no {stream}; it learnt from {' and '.join(sorted(views))}")
+    if source is None and (query is None or all(model.views[view].stream == "features" for view in views.values())):
+        source = list(views)[-1]
     if source is None and query is not None:
         has = probe(query)
         usable = [stream for stream, there in (("video", has.video), ("audio", has.audio)) if there and stream in views]

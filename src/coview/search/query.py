@@ -66,6 +66,24 @@ def search(store: Store, view: str, query: Tensor, k: int = 5) -> list[Hit]:
     return [_hit(value, line) for value, line in best.values()]
 
 
+def stored_vector(store: Store, view: str, recording: str) -> Tensor:
+    """Return the mean (D,) of the vectors of one recording's windows.
+
+    Raises:
+        UsageError: unknown view, or the store has no such recording with this view.
+    """
+    found = []
+    for part in store.parts(view):
+        own = np.asarray(part.table.column("id").to_pylist()) == recording
+        found.append(torch.from_numpy(np.asarray(part.vectors[own])))
+    vectors = torch.cat(found)
+    if len(vectors) == 0:
+        raise UsageError(
+            f"{store.folder}: there is no recording {recording!r} with {view}; ids are as in the collection"
+        )
+    return vectors.mean(0)
+
+
 def _hit(similarity: float, line: pa.Table) -> Hit:
     fields = line.select(["id", "row", "path", "start", "end"]).to_pylist()[0]
     return Hit(**fields, similarity=similarity)
