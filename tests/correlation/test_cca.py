@@ -84,6 +84,7 @@ def test_both_regularised_forms_share_directions_but_not_values():
 def test_dependent_and_constant_columns_change_nothing():
     model = CCA(4).fit(GOLDEN["rankdef_X"], Y)
     np.testing.assert_allclose(model.spectrum_, GOLDEN["rankdef_corr"], atol=1e-10)
+    assert model.ranks_ == (int(GOLDEN["rankdef_rank"]), 9)
     assert all(np.isfinite(weight).all() for weight in model.weights_)
     odd = np.hstack([X, X[:, :1], np.full((len(X), 1), 0.1), 1e-6 * X[:, 1:2]])
     plain, model = CCA(4).fit(X, Y), CCA(4).fit(odd, Y)

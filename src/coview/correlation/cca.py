@@ -37,12 +37,14 @@ class CCA(LinearEstimator):
     Attributes, after fitting, besides those of `LinearEstimator`:
         singular_values_: (k,) S. Equal to `correlations_` without regularisation only.
         spectrum_: all of S.
+        ranks_: of the two views; below their columns where some are dependent or constant.
 
     Component by component the entry of largest magnitude of the first view's weights is positive.
     """
 
     singular_values_: Array
     spectrum_: Array
+    ranks_: tuple[int, int]
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class CCA(LinearEstimator):
             whitener(regularise(covariance[v, v], r, c), mean[v])
             for v, r, c in zip(slices, *per_view(self.ridge, self.shrinkage, 2), strict=True)
         )
+        self.ranks_ = (left.shape[1], right.shape[1])
         weights, spectrum = canonical_pair(left, covariance[x, y], right, self.components)
         self.spectrum_ = spectrum.numpy()
         self.singular_values_ = self.spectrum_[: self.components]
