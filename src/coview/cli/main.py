@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 import signal
 import sys
 from types import FrameType
@@ -23,6 +24,8 @@ VERBS = {
     "search": "find the recordings nearest to a file the collection has never seen",
     "explain": "show what a model has put together, and where in a picture it hears the sound",
     "fuse": "bring the features of two or more frozen encoders into one space",
+    "import": "turn a published checkpoint of AV-SSRL or AVID-CMA into a model",
+    "export": "write a model as ONNX, or to a hub",
     "methods": "list the methods",
     "doctor": "say what works on this computer",
 }
@@ -69,7 +72,7 @@ def _run(verb: str, argv: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        module = importlib.import_module(f"coview.cli.{verb}")
+        module = importlib.import_module(f"coview.cli.{verb}" + "_" * keyword.iskeyword(verb))
         return int(module.main(argv))
     except CoviewError as error:
         print(f"coview {verb}: {error}", file=sys.stderr)

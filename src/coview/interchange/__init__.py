@@ -1,0 +1,1 @@
+"""Models from elsewhere and for elsewhere: published checkpoints in, ONNX and a hub out."""

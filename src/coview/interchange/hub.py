@@ -1,0 +1,40 @@
+"""Sending a model to a hub, when asked to."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from coview.errors import CoviewError, UsageError
+from coview.model import Model
+
+
+def push(model: Model, repository: str, *, private: bool = True) -> str:
+    """Upload a model's folder (safetensors, JSON, card) to a repository of the Hugging Face hub; returns its address.
+
+    The repository is made where it is not there. Who uploads is whom the package huggingface_hub is logged in as;
+    coview reads no token.
+
+    Raises:
+        UsageError: the package is not installed, or the repository's name is not OWNER/NAME.
+        CoviewError: the hub refused.
+    """
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise UsageError(f"{repository!r}: expected OWNER/NAME, the name of a repository on the hub")
+    try:
+        hub: Any = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise UsageError("sending to a hub needs the package huggingface_hub: pip install 'coview[hub]'") from error
+    api = hub.HfApi(library_name="coview")
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder))
+        try:
+            address = api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(
+                repo_id=repository, folder_path=folder, commit_message=f"{model.method.about.title}, by coview"
+            )
+        except (OSError, ValueError) as error:  # the package's errors of network and of names are of these kinds
+            raise CoviewError(f"{repository}: the hub did not take the model: {error}") from error
+    return str(address)

@@ -1,0 +1,88 @@
+"""ONNX graphs compute what the model computes; a hub gets the whole folder and nothing without being asked."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from measured import tiny_model
+
+from coview.errors import CoviewError, UsageError
+from coview.interchange import hub, onnx
+
+
+@pytest.mark.slow
+def test_onnx_runtime_gives_the_model_s_outputs(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = tiny_model()
+    model.method.train()
+    differences = onnx.export_onnx(model, tmp_path / "graphs")
+    assert set(differences) == {"video", "audio"} and max(differences.values()) < 1e-5
+    assert model.method.training
+    for view in differences:
+        session = runtime.InferenceSession(str(tmp_path / "graphs" / f"{view}.onnx"))
+        x = torch.randn(5, *model.views[view].shape)
+        features, embedding = session.run(None, {"view": x.numpy()})
+        model.method.eval()
+        with torch.no_grad():
+            wanted = model.method.encoders[view](x)
+        np.testing.assert_allclose(features, wanted.numpy(), rtol=1e-4, atol=1e-5)
+        assert embedding.shape == (5, model.dim[view])
+        about = json.loads(session.get_modelmeta().custom_metadata_map["coview"])
+        assert about["shape"] == list(x.shape[1:])
+        assert json.loads((tmp_path / "graphs" / "preprocessing.json").read_text())[view] == about
+
+
+@pytest.mark.slow
+def test_a_graph_that_differs_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnx, "_difference", lambda *anything: 0.5)
+    with pytest.raises(CoviewError, match=r"differ by 0\.5"):
+        onnx.export_onnx(tiny_model(), tmp_path)
+
+
+class Api:
+    """A hub that notes what it is told."""
+
+    told: list = []
+
+    def __init__(self, library_name):
+        self.told.append(library_name)
+
+    def create_repo(self, name, private, exist_ok):
+        self.told.append((name, private, exist_ok))
+        return f"https://hub.example/{name}"
+
+    def upload_folder(self, repo_id, folder_path, commit_message):
+        from pathlib import Path
+
+        self.told.append((repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
+        if repo_id == "me/closed":
+            raise OSError("403 Forbidden")
+
+
+def test_a_hub_gets_the_folder(monkeypatch):
+    package = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(package, "HfApi", Api)
+    Api.told.clear()
+    assert hub.push(tiny_model(), "me/model") == "https://hub.example/me/model"
+    files = ["README.md", "config.json", "model.safetensors", "preprocessing.json"]
+    assert Api.told == ["coview", ("me/model", True, True), ("me/model", files)]
+    with pytest.raises(CoviewError, match="me/closed: the hub did not take the model: 403"):
+        hub.push(tiny_model(), "me/closed", private=False)
+    for name in ("model", "a/b/c", "/b"):
+        with pytest.raises(UsageError, match="OWNER/NAME"):
+            hub.push(tiny_model(), name)
+
+
+@pytest.mark.parametrize(("module", "call"), [(onnx, "export_onnx"), (hub, "push")])
+def test_a_missing_package_is_named(module, call, monkeypatch, tmp_path):
+    model = tiny_model()
+
+    def absent(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(module.importlib, "import_module", absent)
+    with pytest.raises(UsageError, match=r"pip install 'coview\[(onnx|hub)\]'"):
+        getattr(module, call)(model, "me/model" if call == "push" else tmp_path)
