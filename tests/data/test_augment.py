@@ -8,6 +8,7 @@ from coview.data.augment import PRESETS, AugmentSettings, Preprocess, audio, vid
 from coview.data.source import sample_keys
 from coview.data.views import AudioView, Batch, VideoView
 from coview.errors import SettingsError
+from coview.methods.samples import complete
 from coview.randomness import make_key, uniform
 from coview.settings import from_dict, to_dict
 
@@ -161,12 +162,16 @@ def test_colours_change_alike_where_the_host_may_not_ask(monkeypatch: pytest.Mon
     key = make_key(3, torch.arange(24))
     augments = [AugmentSettings(), AugmentSettings(contrast=0, hue=0.5), AugmentSettings(jitter=0.5)]
     here = [video.jitter_colours(frames, key, augment) for augment in augments]
+    blurred = AugmentSettings(blur=0.5)
+    soft = video.blur(frames, key, blurred)
+    assert 4 < (soft != frames).flatten(1).any(1).sum() < 20
     assert not torch.equal(here[0], here[1])
     # A meta tensor has no values: whoever needs to know them fails.
     assert video.jitter_colours(frames.to("meta"), key.to("meta"), augments[0]).shape == frames.shape
     monkeypatch.setattr(video, "_change_some", video._change_where)
     for augment, expected in zip(augments, here, strict=True):
         torch.testing.assert_close(video.jitter_colours(frames, key, augment), expected, rtol=0, atol=0)
+    torch.testing.assert_close(video.blur(frames, key, blurred), soft, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("brightness", "hue"), [(0.3, 0.0), (0.0, 0.1)])
@@ -178,3 +183,16 @@ def test_one_change_of_colour_is_that_change(brightness: float, hue: float) -> N
     operation = video._brightness if brightness else video._hue
     expected = operation(frames, amount[:, None, None, None, None]).clamp(0, 1)
     torch.testing.assert_close(video.jitter_colours(frames, key, augment), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("train", [True, False])
+def test_a_batch_on_its_way_asks_the_device_nothing(preset: str, train: bool) -> None:
+    prepare, batch = Preprocess(VIEWS, dataclasses.replace(PRESETS[preset], blur=0.5, grey=0.5)), raw_batch()
+    expected = prepare(batch, train)
+    made = prepare(batch.to("meta"), train)  # whoever needs to know a value fails
+    assert made.whole == {"video", "audio"} and not expected.whole
+    assert {name: view.shape for name, view in made.views.items()} == {n: v.shape for n, v in expected.views.items()}
+    assert complete(made, VIEWS) is made
+    batch.present["audio"] = torch.tensor([True] * 5 + [False])
+    assert batch.to("meta").whole == {"video"} and not batch.has_all("audio") and batch.has_all("video")

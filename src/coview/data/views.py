@@ -269,6 +269,7 @@ class Batch:
             else (a letter, a hand).
         epoch, epochs: whole epochs passed, and planned; schedules inside a method read these.
         replaced: (row, reason) of every sample that could not be read and was replaced by another.
+        whole: views that all samples have, as far as the host knows: noted where a batch leaves it (`to`).
     """
 
     views: dict[str, Tensor]
@@ -281,6 +282,7 @@ class Batch:
     epoch: int = 0
     epochs: int = 1
     replaced: list[tuple[int, str]] = field(default_factory=list)
+    whole: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name in self.views:
@@ -292,6 +294,10 @@ class Batch:
 
     def __len__(self) -> int:
         return self.row.shape[0]
+
+    def has_all(self, name: str) -> bool:
+        """Return whether every sample has a view; does not wait for a device where the host knows."""
+        return name in self.whole or bool(self.present[name].all())
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; copies do not block where memory is pinned."""
@@ -308,7 +314,13 @@ class Batch:
             present=move(self.present),
             label=self.label.to(device, non_blocking=True),
             mirrorable=self.mirrorable.to(device, non_blocking=True),
+            whole=self._known() if torch.device(device).type != "cpu" else frozenset(),
         )
+
+    def _known(self) -> frozenset[str]:
+        if self.row.device.type != "cpu":
+            return self.whole
+        return frozenset(name for name, present in self.present.items() if bool(present.all()))
 
     def select(self, index: Tensor | slice) -> Batch:
         """Return the samples named by `index` (a slice, int64 positions or a bool mask), with all their fields."""

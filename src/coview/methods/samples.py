@@ -23,8 +23,11 @@ def complete(batch: Batch, views: Iterable[str], labelled: bool = False) -> Batc
 
     What is absent is thereby never computed on: it reaches no loss, gradient, bank or normalisation statistic.
     """
+    lacking = [name for name in views if not batch.has_all(name)]
+    if not lacking and not labelled:
+        return batch
     keep = batch.label >= 0 if labelled else torch.ones_like(batch.row, dtype=torch.bool)
-    for name in views:
+    for name in lacking:
         keep = keep & batch.present[name]
     return batch if bool(keep.all()) else batch.select(keep)
 

@@ -51,7 +51,7 @@ class Preprocess(nn.Module):
     @torch.no_grad()
     def forward(self, batch: Batch, train: bool) -> Batch:
         """Return the batch with model views; `train` says whether to augment."""
-        views, start, there = {}, dict(batch.start), dict(batch.present)
+        views, start, there, whole_views = {}, dict(batch.start), dict(batch.present), set(batch.whole)
         for place, (name, spec) in enumerate(self.views.items()):
             cut = cut_from(name, spec)
             if cut not in batch.views:
@@ -60,7 +60,7 @@ class Preprocess(nn.Module):
             key = make_key(batch.key, place) if train else None
             # Only what is there is computed on; the rest stays zero.
             some, keys, mirrorable = raw, key, batch.mirrorable
-            if not bool(present.all()):
+            if not batch.has_all(cut):
                 some, keys, mirrorable = raw[present], None if key is None else key[present], mirrorable[present]
             if len(some):
                 made = self._model_view(name, some, spec, keys, mirrorable)
@@ -73,9 +73,10 @@ class Preprocess(nn.Module):
                 whole[present] = made
                 made = whole
             views[name], there[name] = made, present
+            whole_views |= {name} if cut in batch.whole else set()
             if cut in start:
                 start[name] = start[cut]
-        return dataclasses.replace(batch, views=views, start=start, present=there)
+        return dataclasses.replace(batch, views=views, start=start, present=there, whole=frozenset(whole_views))
 
     @torch.no_grad()
     def fit_features(self, source: Source) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from coview.randomness import normal, uniform
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 _Operation = Callable[[Tensor, Tensor], Tensor]  # clips and an amount of each -> changed clips
+_Change = Callable[[Tensor, Tensor, _Operation, Tensor], Tensor]
 # One stream of random numbers per purpose.
 _AREA, _RATIO, _PLACE, _FLIP, _SHIFT, _REVERSE, _ORDER, _FACTORS, _NOISE, _JITTER, _COLOUR, _BLUR = range(100, 112)
 
@@ -80,8 +82,7 @@ def jitter_colours(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Ten
     amounts = uniform(key, _FACTORS, 4) * 2 - 1
     order = uniform(key, _ORDER, 4).argsort(dim=1)
     operations = (_brightness, _contrast, _saturation, _hue)
-    # Where the work is done elsewhere, asking which clips are chosen would wait for it, 16 times a batch.
-    change = _change_some if frames.device.type == "cpu" else _change_where
+    change = _change(frames.device)
     if augment.jitter < 1:
         order = torch.where((uniform(key, _JITTER) < augment.jitter)[:, None], order, -1)
     for slot in range(4):
@@ -89,6 +90,11 @@ def jitter_colours(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Ten
             if strength:
                 frames = change(frames, order[:, slot] == number, operation, amounts[:, number] * strength)
     return frames
+
+
+def _change(device: torch.device) -> _Change:
+    # Where the work is done elsewhere, asking which clips are chosen would wait for it, many times a batch.
+    return _change_some if device.type == "cpu" else _change_where
 
 
 def _change_some(frames: Tensor, chosen: Tensor, operation: _Operation, amount: Tensor) -> Tensor:
@@ -113,24 +119,26 @@ def grey(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
 
 def blur(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
     """Blur some clips (B, 3, T, H, W) by a Gaussian of a deviation of their own; the edge is repeated."""
-    draws = uniform(key, _BLUR, 2)
-    chosen = (draws[:, 0] < augment.blur).nonzero()[:, 0]
-    if not chosen.numel():
+    if not augment.blur:
         return frames
-    sigma = _between(draws[chosen, 1], augment.blur_radius)
+    draws = uniform(key, _BLUR, 2)
     reach = min(math.ceil(3 * augment.blur_radius[1]), min(frames.shape[-2:]) - 1)
+    sigma = _between(draws[:, 1], augment.blur_radius)
+    return _change(frames.device)(frames.clone(), draws[:, 0] < augment.blur, partial(_blurred, reach=reach), sigma)
+
+
+def _blurred(frames: Tensor, sigma: Tensor, reach: int) -> Tensor:
+    clips, channels, time, height, width = frames.shape
+    if not clips:
+        return frames
     place = torch.arange(-reach, reach + 1, device=frames.device)
-    kernel = torch.exp(-0.5 * (place / sigma[:, None].clamp(min=1e-3)).square())
+    kernel = torch.exp(-0.5 * (place / sigma[:, 0, 0, 0].clamp(min=1e-3)).square())
     kernel = kernel / kernel.sum(1, keepdim=True)
-    some = frames[chosen]
-    clips, channels, time, height, width = some.shape
-    flat = some.reshape(1, clips * channels * time, height, width)
+    flat = frames.reshape(1, clips * channels * time, height, width)
     weight = kernel.repeat_interleave(channels * time, 0)[:, None]
     flat = conv2d(pad(flat, (reach, reach, 0, 0), "replicate"), weight[:, :, None, :], groups=flat.shape[1])
     flat = conv2d(pad(flat, (0, 0, reach, reach), "replicate"), weight[:, :, :, None], groups=flat.shape[1])
-    frames = frames.clone()
-    frames[chosen] = flat.reshape(some.shape)
-    return frames
+    return flat.reshape(frames.shape)
 
 
 def normalise(frames: Tensor, how: str) -> Tensor:
