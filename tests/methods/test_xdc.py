@@ -1,10 +1,18 @@
 """XDC and its siblings: independent losses and weights, rounds, any number of processes, the card's experiment.
 
 Halves of handwritten digits: the left is the "sound", the right the "picture"; encoders 32-64-16, 20 clusters, 8 rounds
-of 8 epochs. NMI between k-means clusterings of both encoders' features, and linear probes of sound and picture.
-Measured when written:
+of 8 epochs, Adam at 1e-2, new heads each round. NMI between k-means clusterings of both encoders' features, and linear
+probes of sound and picture. Measured when written, seeds 0, 1, 2:
 
-                       TABLE
+                     NMI                  sound              picture
+    sdc              .28  .20  .23        .79  .79  .78      .85  .86  .84
+    mdc              .51  .53  .53        .91  .91  .90      .92  .91  .91
+    cdc              .55  .54  .57        .90  .89  .89      .88  .91  .92
+    xdc              .63  .66  .63        .92  .92  .90      .94  .93  .94
+    xdc, shuffled    .07  .07  .06        .67  .72  .73      .72  .70  .73
+
+The rate matters: at 3e-3 the NMI of seeds 0 and 1 is .30 .20, .41 .42, .42 .36, .51 .53, .05 .05; with batch
+normalisation in the encoders (at 1e-3) sdc reaches .34 .30, by the classes that both views show.
 """
 
 import dataclasses
@@ -162,7 +170,7 @@ def toy(slug, seed=0, shuffled=False, rounds=8, epochs=8):
     method = build(slug, settings, Facts(rows=rows))
     encoders = {}
     for view in views:
-        encoders[view] = nn.Sequential(nn.Linear(32, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 16))
+        encoders[view] = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 16))
         encoders[view].dim = 16
     with_encoders(method, **encoders)
 
@@ -174,7 +182,7 @@ def toy(slug, seed=0, shuffled=False, rounds=8, epochs=8):
         there = torch.ones(rows, dtype=torch.bool)
         return SimpleNamespace(values=values, present=dict.fromkeys(views, there))
 
-    optimiser = torch.optim.Adam(method.parameters(), 1e-3)
+    optimiser = torch.optim.Adam(method.parameters(), 1e-2)
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(rounds * epochs):
         method.refresh(epoch, embed)
@@ -189,7 +197,22 @@ def toy(slug, seed=0, shuffled=False, rounds=8, epochs=8):
     def probe(view):
         train = sample_keys(0, 0, torch.arange(rows)) % 5 != 0
         paired = labels[order] if shuffled and view == "audio" else labels
-        fitted = LogisticRegression(max_iter=500).fit(features[view][train], paired[train])
+        fitted = LogisticRegression(max_iter=2000).fit(features[view][train], paired[train])
         return fitted.score(features[view][~train], paired[~train])
 
     return {"nmi": nmi(clusters["video"], clusters["audio"]), "audio": probe("audio"), "video": probe("video")}
+
+
+def test_sound_and_picture_find_each_others_clusters():
+    assert toy("xdc")["nmi"] >= 0.35
+    assert toy("xdc", shuffled=True)["nmi"] < 0.1  # a wrong pairing looks like this
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_clusters_agree_where_one_view_sees_the_others(seed):
+    single = toy("sdc", seed)["nmi"]
+    assert single < 0.3
+    for slug in ("mdc", "cdc", "xdc"):
+        assert toy(slug, seed)["nmi"] >= 0.35
+    assert toy("xdc", seed, shuffled=True)["nmi"] < 0.1
