@@ -161,3 +161,15 @@ def not_as_cross_decomposition(estimator):
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learn(estimator, check):
     check(estimator)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("model", [CCA(4), GCCA(4), KernelCCA(4), RobustCCA(2), KernelFeatureCCA(2, features=50)])
+def test_on_an_accelerator(model):
+    views = [torch.from_numpy(view).cuda() for view in (X, Y)]
+    scores = model.fit(views).transform(views)
+    assert scores[0].is_cuda
+    here = [score.cpu().numpy() for score in scores]
+    for ours, theirs in zip(here, model.fit([X, Y]).transform([X, Y]), strict=True):
+        np.testing.assert_allclose(ours * np.sign((ours * theirs).sum(0)), theirs, atol=1e-5)

@@ -36,24 +36,27 @@ def joint_gaussian(moments: Moments, missing: str = "complete") -> tuple[int, Te
 
 
 def _expectation_maximisation(moments: Moments) -> tuple[int, Tensor, Tensor]:
-    parts = [(moments.columns(pattern), state) for pattern, state in moments.patterns.items()]
-    total = sum(state.count for _, state in parts)
-    mean, covariance = _start(moments)
+    parts = [
+        (moments.columns(pattern).cpu(), state.count, state.mean.cpu(), state.scatter.cpu())
+        for pattern, state in moments.patterns.items()
+    ]
+    total = sum(count for _, count, _, _ in parts)
+    mean, covariance = (start.cpu() for start in _start(moments))
     for _ in range(_ROUNDS):
         sums, conditional, filled = torch.zeros_like(mean), torch.zeros_like(covariance), []
-        for seen, state in parts:
+        for seen, count, seen_mean, _ in parts:
             # Regression of all columns on those seen; on the seen ones it is the identity.
             regression = torch.linalg.lstsq(covariance[seen][:, seen], covariance[seen], driver="gelsd").solution
-            expected = mean + (state.mean - mean[seen]) @ regression
-            sums += state.count * expected
-            conditional += state.count * (covariance - covariance[:, seen] @ regression)
+            expected = mean + (seen_mean - mean[seen]) @ regression
+            sums += count * expected
+            conditional += count * (covariance - covariance[:, seen] @ regression)
             filled.append((expected, regression))
         new_mean = sums / total
-        scatter = conditional
-        for (expected, regression), (_, state) in zip(filled, parts, strict=True):
+        joint = conditional
+        for (expected, regression), (_, count, _, scatter) in zip(filled, parts, strict=True):
             away = expected - new_mean
-            scatter = scatter + regression.T @ state.scatter @ regression + state.count * torch.outer(away, away)
-        new = (scatter + scatter.T) / (2 * total)
+            joint = joint + regression.T @ scatter @ regression + count * torch.outer(away, away)
+        new = (joint + joint.T) / (2 * total)
         change = float((new - covariance).abs().max() / new.diagonal().max())
         mean, covariance = new_mean, new
         if change < _TOLERANCE:
