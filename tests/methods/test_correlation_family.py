@@ -27,7 +27,7 @@ VIEWS = {"left": FeaturesView(dim=10), "right": FeaturesView(dim=8)}
 
 def circle(rows, seed):
     generator = torch.Generator().manual_seed(0)
-    turns = [torch.linalg.qr(torch.randn(wide, 2, generator=generator))[0].T for wide in (10, 8)]
+    turns = [torch.randn(2, spec.dim, generator=generator) for spec in VIEWS.values()]
     generator = torch.Generator().manual_seed(seed)
     t = 2 * torch.pi * torch.rand(rows, generator=generator)
     views = []
@@ -207,7 +207,7 @@ def test_doubled_angle(slug, changes):
     method = make(slug, hidden=(64,), activation="tanh", **{"dimension": 2, **changes})
     train(method, batch, 400)
     found = correlations(*project(method, held))
-    assert found[:2].min() > 0.98
+    assert found[:2].min() > 0.99
     assert found[2:].abs().max() < 0.3 if len(found) > 2 else True
 
 
@@ -226,7 +226,7 @@ def test_dimensions_of_corrae_are_copies():
 def test_distae_learns_nothing_at_a_small_weight():
     method, batch = make("distae", hidden=(64,), activation="tanh"), circle(1000, 1)
     train(method, batch, 400)
-    assert correlations(*project(method, circle(1000, 2))).max() < 0.5
+    assert correlations(*project(method, circle(1000, 2))).max() < 0.3
 
 
 def classes(rows, seed, permuted=False, wide=(64, 32)):

@@ -12,12 +12,14 @@ import worlds
 from torch.nn.parallel import DistributedDataParallel
 
 from coview import parallel
+from coview.data.views import FeaturesView
 from coview.methods import METHODS, build, load_method
 from coview.methods.contract import Facts, Method
 from coview.methods.xid import HardNegatives
 
 FACTS = Facts(rows=40, classes=4)
 HARD = HardNegatives(start_epoch=0, nearest=8, between=6, towards=4)
+WORDS = {"video": FeaturesView(dim=12), "audio": FeaturesView(dim=9), "text": FeaturesView(dim=7, steps=5)}
 CASES = {slug: (slug, {}) for slug in METHODS} | {
     "supervised-av per-view": ("supervised-av", {"fusion": "per-view"}),
     "infonce sound and caption": ("infonce", {"views": ("audio", "text"), "positives": "label"}),
@@ -28,6 +30,10 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "l3 distance": ("l3", {"head": "distance"}),
     "avid joint": ("avid", {"within": 1.0}),
     "cma all": ("cma", {"within": 1.0, "cross_positives": 1.0}),
+    "mcn features": ("mcn", {"views": WORDS}),
+    "cca kernel": ("cca", {"form": "kernel", "landmarks": 6}),
+    "vae-cca published": ("vae-cca", {"variant": "published-code"}),
+    "vae-cca released": ("vae-cca", {"variant": "published-code", "as_released": True}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])
