@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -121,7 +123,7 @@ def reduced(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def similarity(views: list[tuple[np.ndarray, np.ndarray]], order: np.ndarray) -> Tensor:
     """Fit on training views, the second's rows taken in `order`; return cosines (first, second) of the test rows."""
-    (x, x_test), (y, y_test) = (reduced(*view) for view in views)
+    (x, x_test), (y, y_test) = views
     model = CCA(COMPONENTS, ridge=tuple(RIDGE * float(view.var(0, ddof=1).mean()) for view in (x, y)))
     scores = model.fit(x, y[order]).transform(x_test, y_test)
     first, second = (normalize(torch.from_numpy(score * model.correlations_), dim=1) for score in scores)
@@ -144,6 +146,29 @@ def per_item(score: Tensor, seconds: Tensor | None) -> dict[str, Tensor]:
     return {name: torch.stack(ways).mean(0) for name, ways in found.items()}
 
 
+def cut(
+    rows: list[dict[str, Any]], features: dict[str, Tensor], first: str, language: str, held_out: int
+) -> tuple[list[int], list[int], list[tuple[np.ndarray, np.ndarray]]]:
+    """Return the training rows, one test row per group of the fold, and both views of both, 120 numbers each."""
+    kept = [n for n, row in enumerate(rows) if language in row["captions"] and not features[first][n].isnan().any()]
+    train = [n for n in kept if fold(rows[n]["group"]) != held_out]
+    leading = {rows[n]["group"]: n for n in reversed(kept)}
+    test = sorted(n for group, n in leading.items() if fold(group) == held_out)
+    parts = [[rows[n]["captions"][language].lower() for n in part] for part in (train, test)]
+    seen = standardised(*(features[first][part].double().numpy() for part in (train, test)))
+    return train, test, [reduced(*seen), reduced(*tfidf(*parts))]
+
+
+def write(folder: Path, rows: list[dict[str, Any]], features: dict[str, Tensor], first: str, language: str) -> None:
+    """Write one feature file per fold, with ids and splits, for `coview fuse` and `coview evaluate`."""
+    for held_out in range(FOLDS):
+        train, test, views = cut(rows, features, first, language, held_out)
+        table = {"id": [rows[n]["id"] for n in train + test], "split": ["train"] * len(train) + ["test"] * len(test)}
+        for name, view in zip((first.partition("/")[0], "text"), views, strict=True):
+            table[name] = list(np.concatenate(view).astype(np.float32))
+        pq.write_table(pa.table(table), folder / f"{first.replace('/', '-')}-{language}-{held_out}.parquet")
+
+
 def measure(
     rows: list[dict[str, Any]],
     features: dict[str, Tensor],
@@ -154,25 +179,19 @@ def measure(
 ) -> list[Measurement]:
     """Return the figures over the held-out folds for pairs, shuffled pairs and, with speech, length alone."""
     seconds = features.get(f"seconds/{language}") if first.startswith("speech") else None
-    kept = [n for n, row in enumerate(rows) if language in row["captions"] and not features[first][n].isnan().any()]
-    values = features[first].double().numpy()
-    texts = [row["captions"].get(language, "").lower() for row in rows]
+    letters = torch.tensor([float(len(row["captions"].get(language, "-"))) for row in rows]).log()
     found: dict[str, dict[str, list[Tensor]]] = {}
     sizes = []
     for held_out in folds:
-        train = [n for n in kept if fold(rows[n]["group"]) != held_out]
-        leading = {rows[n]["group"]: n for n in reversed(kept)}
-        test = sorted(n for group, n in leading.items() if fold(group) == held_out)
+        train, test, views = cut(rows, features, first, language, held_out)
         sizes.append(len(test))
         spent = None if seconds is None else seconds[test]
-        views = [standardised(values[train], values[test]), tfidf([texts[n] for n in train], [texts[n] for n in test])]
         runs = {"cca": np.arange(len(train))}
         for seed in seeds:
             key = make_key(seed, held_out, torch.arange(len(train)))
             runs[f"shuffled {seed}"] = uniform(key, 0).argsort().numpy()
         scores = {name: similarity(views, order) for name, order in runs.items()}
         if spent is not None:
-            letters = torch.tensor([float(len(text)) for text in texts]).log()
             known = seconds[train].log()
             slope, shift = np.polyfit(letters[train].numpy(), known.numpy(), 1)
             scores["length"] = -(spent.log()[:, None] - (slope * letters[test] + shift)).abs().double()
@@ -202,15 +221,18 @@ def main() -> None:
     parser.add_argument("--captions", nargs="+", default=["en"], help="languages of R4")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)), help="held out one after the other")
+    parser.add_argument("--write", action="store_true", help="keep the features of every fold for `coview fuse` too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows, features = prepare(arguments.folder, arguments.languages)
     begun = time.process_time()
     results = []
-    for language in arguments.languages:
-        results += measure(rows, features, f"speech/{language}", language, arguments.seeds, arguments.folds)
-    for language in arguments.captions:
-        results += measure(rows, features, "picture", language, arguments.seeds, arguments.folds)
+    tasks = [(f"speech/{language}", language) for language in arguments.languages]
+    tasks += [("picture", language) for language in arguments.captions]
+    for first, language in tasks:
+        results += measure(rows, features, first, language, arguments.seeds, arguments.folds)
+        if arguments.write:
+            write(arguments.folder, rows, features, first, language)
     digest = hashlib.sha256("".join(row["id"] for row in rows).encode()).hexdigest()[:12]
     figures = {figure.name: figure.value for figure in results}
     print(json.dumps({"items": len(rows), "digest": digest, "results": [figure.row() for figure in results]}, indent=2))
