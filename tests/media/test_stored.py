@@ -42,16 +42,18 @@ def test_jpeg_keeps_a_smooth_picture_and_is_the_same_each_time():
     picture = np.stack([2 * x, 3 * y, x + y], -1).astype(np.uint8)
     data = jpeg.encode(picture, 95)
     assert data == jpeg.encode(picture.copy(), 95)
-    back = jpeg.decode(data, "x")
+    back = jpeg.decode(data, 64, 48, "x")
     assert back.shape == (48, 64, 3) and back.dtype == np.uint8
     assert np.abs(back.astype(int) - picture).mean() < 2
 
 
 def test_damaged_bytes_are_an_error_with_the_name():
     with pytest.raises(MediaError, match="a-film: undecodable"):
-        jpeg.decode(b"no picture at all", "a-film")
+        jpeg.decode(b"no picture at all", 8, 8, "a-film")
     with pytest.raises(MediaError, match="a-film: undecodable"):
-        jpeg.decode(jpeg.encode(np.zeros((64, 64, 3), np.uint8), 90)[:400], "a-film")
+        jpeg.decode(jpeg.encode(np.zeros((64, 64, 3), np.uint8), 90)[:400], 64, 64, "a-film")
+    with pytest.raises(MediaError, match="a-film: undecodable"):  # of another size than the table says
+        jpeg.decode(jpeg.encode(np.zeros((64, 64, 3), np.uint8), 90), 64, 32, "a-film")
     decoder = FlacDecoder()
     good = cut(encode_flac(samples(2000), 8000))
     with pytest.raises(MediaError, match="a-film: undecodable"):

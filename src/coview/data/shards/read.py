@@ -110,14 +110,14 @@ class ShardSource(MediaSource):
         before = sum(BLOCK + padded(size) for size in sizes[:low])
         offsets = member_offsets(sizes[low:high], 0)
         data = self._tars.read(members.shard, members.offset + sound + before, offsets[-1] + sizes[high - 1])
-        out = np.empty((cut.count, cut.size, cut.size, 3), np.uint8)
+        out, name = np.empty((cut.count, cut.size, cut.size, 3), np.uint8), self._tars.name(members.shard)
         done: dict[int, int] = {}
         for k, index in enumerate(wanted):
             if index in done:
                 out[k] = out[done[index]]
                 continue
             at = offsets[index - low]
-            picture = jpeg.decode(data[at : at + sizes[index]], self._tars.name(members.shard))
+            picture = jpeg.decode(data[at : at + sizes[index]], about["width"], about["height"], name)
             out[k] = square(picture, cut.size, cut.window)
             done[index] = k
         return torch.from_numpy(out).permute(3, 0, 1, 2)
