@@ -219,11 +219,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int)
     parser.add_argument("--columns", type=int, default=512)
     parser.add_argument("--folder", type=Path, help="where the views are kept; a temporary folder without it")
-    parser.add_argument("--name", help="of one contender")
+    parser.add_argument("--name", nargs="+", help="contenders; all without it")
     parser.add_argument("--paths", type=Path, nargs=2, help="of one contender's views")
     arguments = parser.parse_args()
     if arguments.what == "contend":
-        print(json.dumps(contend(arguments.name, arguments.paths)))
+        print(json.dumps(contend(arguments.name[0], arguments.paths)))
         return
     if arguments.what in ("robust", "precision"):
         print(json.dumps(robust() if arguments.what == "robust" else precision()))
@@ -235,7 +235,7 @@ def main() -> None:
             print(json.dumps(size | in_process(sys.executable, "disk", paths)))
             return
         paths = make_views(Path(folder), arguments.rows or 100_000, arguments.columns, "float64")
-        for name in (arguments.name,) if arguments.name else OURS + (PEERS if arguments.peers else ()):
+        for name in arguments.name or OURS + (PEERS if arguments.peers else ()):
             interpreter = arguments.peers if name in PEERS else sys.executable
             print(json.dumps(in_process(interpreter, name, paths)), flush=True)
 
