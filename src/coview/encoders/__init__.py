@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from coview.encoders.base import Encoder
 from coview.encoders.conv2d import Conv2D
+from coview.encoders.davenet import DAVEnet
 from coview.encoders.heads import mlp
 from coview.encoders.image import ResNet, SmallImage
 from coview.encoders.r2plus1d import R2Plus1D
@@ -30,6 +31,7 @@ VIDEO: dict[str, Callable[[], Encoder]] = {
 }
 AUDIO: dict[str, Callable[[], Encoder]] = {
     "conv2d": Conv2D,
+    "davenet": DAVEnet,  # for 40 bands
     "resnet-9": lambda: AudioResNet(9),
     "resnet-18": lambda: AudioResNet(18),
     "vgg": lambda: VGG(channels=1),

@@ -1,0 +1,151 @@
+"""CMAC: what one view attends to by itself should be what the other view points at. A RECONSTRUCTION.
+
+S. Min, Q. Dai, H. Xie, C. Gan, Y. Zhang, J. Wang, "Cross-Modal Attention Consistency for Video-Audio Unsupervised
+Learning" (arXiv 2106.06939). No code is public and its constants were not at hand: built after the abstract, not after
+the text. With V(p), A(p) the maps' features at position p, v and a the unit embeddings of the whole views,
+
+    S_v = softmax_p(w_v . V(p)),    G_v = softmax_p(a . f_v(V(p)) / temperature),   f_v the projector to unit length,
+
+and S_a, G_a the same in the sound: S is what a view attends to by itself, G where the other view points. Then
+
+    loss = contrast + weight mean_i c_i (d(S_v, G_v) + d(S_a, G_a)),
+
+contrast being `coview.objectives.joint_negatives` in both directions, d the distance of `attention_maps` with G held
+constant, and c_i = exp(-contrast_i), held constant, the confidence in the pair: a sound from off screen points nowhere,
+and an untrained network points at nothing. The projectors of the contrast do the pointing, so that G is trained by the
+contrast alone and everything that is compared at search is what was trained.
+
+Recipe: none is known; that of xID or AVID is a start, with batches of 256 and more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from coview.data.views import AudioView, Batch, VideoView
+from coview.encoders import Encoder, build_audio, build_video, mlp
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.objectives.attention_maps import Distance, map_distance, pointed_map, relative_entropy, softmax_map
+from coview.objectives.infonce import infonce
+from coview.objectives.joint_negatives import joint_scores
+from coview.parallel import mean_over_world
+
+OTHER = {"video": "audio", "audio": "video"}
+
+
+def _clip() -> VideoView:
+    return VideoView(frames=16, fps=16.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CMACSettings:
+    """Settings of CMAC; 16 frames at 112 pixels and 2 s of sound in 80 mel bands."""
+
+    video: VideoView = field(default_factory=_clip)
+    audio: AudioView = field(default_factory=lambda: AudioView(mels=80))
+    video_encoder: str = "r2plus1d-18-wide"
+    audio_encoder: str = "resnet-18"
+    hidden: tuple[int, ...] = (512,)  # hidden layers of each projector
+    embedding: int = 128
+    temperature: float = 0.07
+    within: bool = True  # negatives from the own view as well
+    weight: float = 1.0  # lambda, of the consistency
+    distance: Distance = "mse"
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0 or self.weight < 0:
+            raise ValueError("cmac needs temperature > 0 and weight >= 0")
+
+    @classmethod
+    def tiny(cls) -> CMACSettings:
+        """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
+        return cls(
+            video=TINY_VIDEO,
+            audio=TINY_AUDIO,
+            video_encoder="video-tiny",
+            audio_encoder="audio-tiny",
+            hidden=(256,),
+        )
+
+
+class CMAC(Method):
+    """Two encoders, two projectors that serve whole views and single positions, two linear self-attentions."""
+
+    about = About(
+        slug="cmac",
+        title="CMAC: attention of one view consistent with where the other points",
+        paper="Min et al., Cross-Modal Attention Consistency, 2021; arXiv 2106.06939",
+        family="instance",
+        state="reconstruction: after the abstract; neither code nor published constants were at hand",
+    )
+    Settings = CMACSettings
+    settings: CMACSettings
+    coupling: Coupling = "negatives"
+
+    def __init__(self, settings: CMACSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.settings, self.facts = settings, facts
+        self.views = {"video": settings.video, "audio": settings.audio}
+        encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
+        self.encoders = nn.ModuleDict(encoders)
+        self.projectors = nn.ModuleDict(
+            {name: mlp((encoder.dim, *settings.hidden, settings.embedding)) for name, encoder in encoders.items()}
+        )
+        self.attention = nn.ModuleDict(
+            {name: nn.Linear(encoder.dim, 1, bias=False) for name, encoder in encoders.items()}
+        )
+
+    def forward(self, batch: Batch) -> Step:
+        """Return the loss of the samples that have both views.
+
+        Parts: infonce, consistency, and the entropy of the maps S and G of each view as a share of its largest.
+        """
+        batch = complete(batch, self.views)
+        if not enough(batch, 2):
+            return Step(idle_loss(self))
+        z, own, guided = self.embed_and_point(batch)
+        pairs = joint_scores(z["video"], z["audio"], batch.row, self.settings.temperature, self.settings.within)
+        contrast = torch.stack([infonce(*pair) for pair in pairs]).mean(0)
+        apart = [map_distance(own[name], guided[name], self.settings.distance) for name in self.views]
+        consistency = torch.exp(-contrast.detach()) * torch.stack(apart).sum(0)
+        parts = {"infonce": mean_over_world(contrast.detach()), "consistency": mean_over_world(consistency.detach())}
+        for kind, maps in (("self", own), ("guided", guided)):
+            for name, attention in maps.items():
+                parts[f"entropy/{kind}_{name}"] = mean_over_world(relative_entropy(attention.detach()))
+        return Step(
+            mean_over_world(contrast + self.settings.weight * consistency),
+            parts,
+            {name: value.detach() for name, value in z.items()},
+        )
+
+    def embed_and_point(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Return unit embeddings (N, D), the maps S and the maps G, both (N, P), of every view of complete samples."""
+        z, positions = {}, {}
+        for name in self.views:
+            encoder = self._encoder(name)
+            maps = encoder.feature_maps(batch.views[name])[encoder.stages[-1]]
+            z[name] = unit(self.projectors[name](encoder.pool(maps)))
+            positions[name] = maps.flatten(2).transpose(1, 2)  # (N, P, C)
+        own = {name: softmax_map(self.attention[name](part)[..., 0]) for name, part in positions.items()}
+        guided = {
+            name: pointed_map(z[OTHER[name]], self.projectors[name](part), self.settings.temperature)
+            for name, part in positions.items()
+        }
+        return z, own, guided
+
+    def _encoder(self, name: str) -> Encoder:
+        encoder = self.encoders[name]
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    def negatives(self, global_batch: int) -> int:
+        """Return all other samples of the batch, in both views where the own view counts."""
+        return (global_batch - 1) * (2 if self.settings.within else 1)
+
+    def example_batch(self, size: int, seed: int) -> Batch:
+        """Return made-up model views."""
+        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -1,0 +1,227 @@
+"""MCN: pictures, sounds and words in one space, each pulled to the clusters of what they are together.
+
+B. Chen, A. Rouditchenko, K. Duarte, H. Kuehne, S. Thomas, A. Boggust, R. Panda, B. Kingsbury, R. Feris, D. Harwath,
+J. Glass, M. Picheny, S.-F. Chang, "Multimodal Clustering Networks for Self-Supervised Learning from Unlabeled Videos",
+ICCV 2021 (arXiv 2104.12671). With x_m the embedding of view m, f_m what its head sees, and r_m a small decoder,
+
+    loss = sum over pairs of views margin_softmax(x_m, x_n)
+         + cluster_weight mean_m cluster_loss(x_m, centroids, label)
+         + reconstruction_weight sum_m |r_m(x_m) - f_m|^2 / d_m
+
+(`coview.objectives.margin_softmax`, `cosine_clusters`). Labels come from the mean of a sample's embeddings, held
+constant, the centroids from those of the global batch and, once it is full, of a queue; they follow k-means every
+`cluster_every` steps from where they were, and start anew every epoch. No lengths are taken off and there is no
+temperature. Any two or more views will do: vectors that were computed before, words' vectors in order, or raw views.
+
+The released code lets the reconstruction move its own target, ends it in a ReLU, and lets the padding of a sentence
+win the maximum (`as_released`). A batch here holds clips, not 32 of each video, so the queue takes all of them.
+
+Published recipe (HowTo100M): Adam at 1e-4, 5000 steps of warm-up, half a cosine over 30 epochs, 4096 clips of 128
+videos.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coview.data.views import AudioView, Batch, FeaturesView, TextView, ViewSpec
+from coview.encoders import build_audio, build_text, build_video
+from coview.encoders.davenet import GatedUnit, WordPool
+from coview.encoders.features import Unchanged
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.objectives.cosine_clusters import cluster_loss, cosine_lloyd, nearest_by_cosine
+from coview.objectives.margin_softmax import margin_softmax
+from coview.parallel import gather, mean_over_world, rank, row_counts
+from coview.randomness import make_key, uniform
+
+_START = 0x6D636E  # seed of the points that the first centroids are
+
+
+def _published() -> dict[str, ViewSpec]:
+    return {
+        "video": FeaturesView(dim=4096),
+        "audio": AudioView(seconds=10.0, n_fft=400, hop=160, window=400, mels=40),
+        "text": FeaturesView(dim=300, steps=20),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MCNSettings:
+    """Settings of MCN; the defaults are the released ones. The queue then takes 1 GB."""
+
+    views: dict[str, ViewSpec] = field(default_factory=_published)
+    video_encoder: str = "r2plus1d-18"  # of raw views
+    audio_encoder: str = "davenet"
+    text_encoder: str = "text-characters"
+    embedding: int = 6144
+    margin: float = 0.001
+    clusters: int = 256
+    cluster_weight: float = 1.0
+    cluster_every: int = 20  # steps
+    queue: int = 40960  # samples
+    decoder: int = 1024  # hidden numbers of each reconstruction
+    reconstruction_weight: float = 50.0
+    as_released: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.views) < 2:
+            raise ValueError(f"views: two or more are needed, found {', '.join(self.views) or 'none'}")
+        if min(self.cluster_weight, self.reconstruction_weight) < 0:
+            raise ValueError("cluster_weight and reconstruction_weight cannot be below 0")
+        if min(self.clusters, self.cluster_every, self.embedding, self.decoder) < 1 or self.queue < 0:
+            raise ValueError("mcn needs clusters, cluster_every, embedding and decoder >= 1 and queue >= 0")
+
+    @classmethod
+    def tiny(cls) -> MCNSettings:
+        """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
+        return cls(
+            views={"video": TINY_VIDEO, "audio": TINY_AUDIO},
+            video_encoder="video-tiny",
+            audio_encoder="audio-tiny",
+            embedding=64,
+            clusters=4,
+            queue=32,
+            decoder=64,
+        )
+
+
+class MCN(Method):
+    """An encoder, a gated head and a decoder for every view; centroids and a queue that are equal on all processes.
+
+    State under another number of processes: replicate. `centroids` (K, E) mean something once `steps`, those since the
+    epoch began, is above 0; `queue` (Q, E) holds the last `filled` fused embeddings, newest first.
+    """
+
+    about = About(
+        slug="mcn",
+        title="MCN: clusters of what picture, sound and words are together",
+        paper="Chen et al., Multimodal Clustering Networks, ICCV 2021; arXiv 2104.12671",
+        family="clustering",
+        state="verified: losses, gradients, clusters and modules equal values of the official code",
+    )
+    Settings = MCNSettings
+    settings: MCNSettings
+    coupling: Coupling = "assignment"
+    centroids: Tensor
+    queue: Tensor
+    filled: Tensor
+    steps: Tensor
+
+    def __init__(self, settings: MCNSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.settings, self.facts, self.views = settings, facts, dict(settings.views)
+        wide = settings.embedding
+        self.encoders = nn.ModuleDict({name: _encoder(settings, spec) for name, spec in self.views.items()})
+        self.projectors = nn.ModuleDict()
+        self.decoders = nn.ModuleDict()
+        for name, spec in self.views.items():
+            dim = int(getattr(self.encoders[name], "dim"))  # noqa: B009
+            # A sound is gated before it is widened: the released code's way to keep half precision in range.
+            sound = nn.Sequential(GatedUnit(dim, dim), nn.Linear(dim, wide))
+            self.projectors[name] = sound if isinstance(spec, AudioView) else GatedUnit(dim, wide)
+            end = [nn.ReLU()] if settings.as_released else []
+            self.decoders[name] = nn.Sequential(
+                nn.Linear(wide, settings.decoder), nn.ReLU(), nn.Linear(settings.decoder, dim), *end
+            )
+        self.register_buffer("centroids", torch.zeros(settings.clusters, wide))
+        self.register_buffer("queue", torch.zeros(settings.queue, wide))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self._pending: list[Tensor] = []  # fused embeddings of the step's forward passes, of all processes
+
+    def forward(self, batch: Batch) -> Step:
+        """Return the loss of the samples that have every view; parts: infonce (a direction's mean), clusters, error."""
+        batch = complete(batch, self.views)
+        if not enough(batch, 2):
+            return Step(idle_loss(self))
+        seen = {name: self.encoders[name](batch.views[name]) for name in self.views}
+        x = {name: self.projectors[name](value) for name, value in seen.items()}
+        settings, pairs = self.settings, list(combinations(x.values(), 2))
+        contrast = mean_over_world(torch.stack([margin_softmax(*pair, settings.margin) for pair in pairs]).sum(0))
+        clusters = mean_over_world(self._cluster(x))
+        error = mean_over_world(torch.stack([self._error(name, seen[name], x[name]) for name in x]).sum(0))
+        return Step(
+            contrast + settings.cluster_weight * clusters + settings.reconstruction_weight * error,
+            {
+                "infonce": contrast.detach() / (2 * len(pairs)),
+                "clusters": clusters.detach(),
+                "error": error.detach(),
+            },
+            {name: value.detach() for name, value in x.items()},
+        )
+
+    def _cluster(self, x: dict[str, Tensor]) -> Tensor:
+        """Return the cluster loss (N,), mean over the views; 0 while there are fewer points than clusters."""
+        views = torch.stack(list(x.values()))
+        fused = gather(views.float().mean(0) if views.dtype != torch.float64 else views.mean(0))
+        if self.training:
+            self._pending.append(fused)
+        centroids, labels = self._assign(fused)
+        if labels is None:
+            return 0 * views.sum((0, 2))
+        start = sum(row_counts(views[0])[: rank()])
+        own = labels[start : start + views.shape[1]]
+        return torch.stack([cluster_loss(part, centroids, own, self.settings.margin) for part in views]).mean(0)
+
+    @torch.no_grad()
+    def _assign(self, fused: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the centroids and the labels of fused embeddings (M, E) of all processes."""
+        steps, known = int(self.steps), bool(self.centroids.any())
+        if known and (steps % self.settings.cluster_every or not self.training):
+            return self.centroids, nearest_by_cosine(fused, self.centroids)
+        full = len(self.queue) and int(self.filled) == len(self.queue)
+        points = torch.cat([self.queue.to(fused), fused]) if full else fused
+        if len(points) < self.settings.clusters:
+            return self.centroids, None
+        start = self.centroids
+        if not known:
+            order = uniform(make_key(_START, steps), 0, len(points)).argsort()[: self.settings.clusters]
+            start = points[order.to(points.device)]
+        labels, centroids = cosine_lloyd(points, start)
+        if self.training:
+            self.centroids.copy_(centroids)
+        return centroids, labels[-len(fused) :]
+
+    def _error(self, name: str, seen: Tensor, x: Tensor) -> Tensor:
+        target = seen if self.settings.as_released else seen.detach()
+        error: Tensor = (self.decoders[name](x) - target).square().mean(1)
+        return error
+
+    def refresh(self, epoch: int, embed: Any) -> None:
+        """Forget the centroids and the queue: what an epoch ago was is far from what the networks yield now."""
+        for buffer in (self.centroids, self.queue, self.filled, self.steps):
+            buffer.zero_()
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Put the step's fused embeddings in front of the queue and count the step."""
+        if not self._pending:
+            return
+        fused = torch.cat(self._pending)[: len(self.queue)].to(self.queue)
+        self.queue.copy_(torch.cat([fused, self.queue])[: len(self.queue)])
+        self.filled.add_(len(fused)).clamp_(max=len(self.queue))
+        self.steps.add_(1)
+        self._pending.clear()
+
+    def negatives(self, global_batch: int) -> int:
+        """Return all other samples of the batch."""
+        return global_batch - 1
+
+    def example_batch(self, size: int, seed: int) -> Batch:
+        """Return made-up model views."""
+        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
+
+
+def _encoder(settings: MCNSettings, spec: ViewSpec) -> nn.Module:
+    if isinstance(spec, FeaturesView):
+        words = spec.steps > 0
+        return WordPool(spec.dim, settings.embedding, settings.as_released) if words else Unchanged(spec.dim)
+    if isinstance(spec, AudioView):
+        return build_audio(settings.audio_encoder)
+    return build_text(settings.text_encoder) if isinstance(spec, TextView) else build_video(settings.video_encoder)
