@@ -25,6 +25,9 @@ from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.samples import complete, enough, example, idle_loss
 from coview.objectives.precision import in_float32
 from coview.parallel import mean_over_world
+from coview.randomness import uniform
+
+_DROPOUT = 9101  # stream of a sample's key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,7 @@ class ClassifierSettings:
         from coview.methods.supervised_av import SupervisedAVSettings
         from coview.settings import to_dict
 
-        return cls(base_settings=to_dict(SupervisedAVSettings.tiny()), dropout=0.0)
+        return cls(base_settings=to_dict(SupervisedAVSettings.tiny()), dropout=0.2)
 
 
 class Classifier(Method):
@@ -85,8 +88,7 @@ class Classifier(Method):
         encoder = base.encoders[self.view]
         width = int(getattr(encoder, "dim"))  # noqa: B009
         self.encoders = nn.ModuleDict({self.view: encoder})
-        head = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(width, facts.classes))
-        self.projectors = nn.ModuleDict({self.view: head})
+        self.projectors = nn.ModuleDict({self.view: nn.Linear(width, facts.classes)})
         if settings.frozen:
             self.encoders.requires_grad_(False)
 
@@ -103,7 +105,7 @@ class Classifier(Method):
         if not enough(batch, 1):
             return Step(idle_loss(self))
         features = self._features(batch.views[self.view])
-        logits = self.projectors[self.view](features)
+        logits = self.projectors[self.view](self._dropped(features, batch.key))
         losses = in_float32(cross_entropy)(logits, batch.label, reduction="none")
         accuracy = mean_over_world((logits.detach().argmax(1) == batch.label).to(losses))
         return Step(mean_over_world(losses), {"accuracy": accuracy}, {self.view: features.detach()})
@@ -112,6 +114,14 @@ class Classifier(Method):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.settings.frozen):
             features: Tensor = self.encoders[self.view](view)
         return features
+
+    def _dropped(self, features: Tensor, key: Tensor) -> Tensor:
+        """Drop features in training, drawn from each sample's key: the same on any number of processes."""
+        rate = self.settings.dropout
+        if not self.training or not rate:
+            return features
+        kept = uniform(key, _DROPOUT, features.shape[1]) >= rate
+        return features * kept.to(features) / (1 - rate)
 
     def example_batch(self, size: int, seed: int) -> Batch:
         """Return made-up model views and labels."""
