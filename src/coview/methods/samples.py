@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.functional import normalize
 
 from coview.data.source import sample_keys
@@ -38,8 +39,12 @@ def enough(batch: Batch, minimum: int) -> bool:
 
 
 def idle_loss(module: nn.Module) -> Tensor:
-    """Return a loss of 0 whose gradient is 0 for every parameter, for a step that has nothing to learn from."""
-    return torch.stack([(parameter * 0).sum() for parameter in module.parameters()]).sum()
+    """Return a loss of 0 whose gradient is 0 for every parameter, for a step that has nothing to learn from.
+
+    Parameters that are divided over the processes, and not gathered now, get no gradient at all.
+    """
+    here = [parameter for parameter in module.parameters() if not isinstance(parameter, DTensor)]
+    return torch.stack([(parameter * 0).sum() for parameter in here]).sum()
 
 
 @in_float32

@@ -30,7 +30,7 @@ from coview.data.views import Batch
 from coview.errors import CoviewError, UsageError
 from coview.files import write_aside
 from coview.methods.contract import Step
-from coview.model import Model
+from coview.model import Model, Space
 from coview.randomness import make_key
 from coview.training import checkpoint
 from coview.training.checkpoint import Checkpoint
@@ -39,6 +39,7 @@ from coview.training.samples import write_samples
 from coview.training.schedules import rate_factor
 from coview.training.settings import RunSettings, choose_device
 from coview.training.setup import Parts, prepare
+from coview.training.sharding import whole_optimiser
 from coview.training.together import on_main, stop_signals
 from coview.training.watchers import COLLAPSE_STEP, COLLAPSE_WINDOW, collapse, knn, look, plateau, unwell
 
@@ -215,11 +216,18 @@ def _agree(result: Step, stop: list[int]) -> tuple[dict[str, float], int]:
 
 def _embedder(parts: Parts) -> Callable[..., Any]:
     """Return what `refresh` gets: a function from a space's name to the features of the whole source, in row order."""
+    from coview.evaluation.bank import write_bank
     from coview.evaluation.features import extract
 
-    return lambda space="projected": extract(
-        parts.model(), parts.source, space=space, batch_size=parts.settings.train.batch_size
-    )
+    train = parts.settings.train
+
+    def embed(space: Space = "projected") -> Any:
+        model = parts.model()
+        if train.features_on_disk:
+            return write_bank(model, parts.source, parts.out / "features", space=space, batch_size=train.batch_size)
+        return extract(model, parts.source, space=space, batch_size=train.batch_size)
+
+    return embed
 
 
 def _chance(parts: Parts) -> float | None:
@@ -234,7 +242,9 @@ def _note(loss: float, speed: float, wait: float) -> Callable[[], str]:
 
 def _save(parts: Parts, done: int) -> None:
     """Write a checkpoint and the model; refuses weights that are not finite, so that `last` can always be resumed."""
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in parts.method.parameters()):
+    state = parts.state()
+    names = [f"method.{name}" for name, _ in parts.method.named_parameters()]
+    if not all(bool(torch.isfinite(state[name]).all()) for name in names):
         raise CoviewError(
             f"step {done}: the weights are no longer finite, so no checkpoint was written; the one before is intact. "
             "Lower optimiser.lr or set optimiser.clip_gradient"
@@ -244,12 +254,13 @@ def _save(parts: Parts, done: int) -> None:
         "collection": {"name": parts.source.name, "fingerprint": parts.source.fingerprint, "rows": len(parts.source)},
         "problems": parts.problems.state(),
     }
-    state = Checkpoint(step=done, model=parts.state(), optimiser=parts.optimiser.state_dict(), facts=facts)
+    kept = Checkpoint(step=done, model=state, optimiser=whole_optimiser(parts.optimiser), facts=facts)
+    model = parts.model(done)
 
     def write() -> None:
-        checkpoint.save(state, parts.out / "checkpoints", parts.settings.train.keep)
+        checkpoint.save(kept, parts.out / "checkpoints", parts.settings.train.keep)
         try:
-            parts.model(done).save(parts.out / "model")
+            model.save(parts.out / "model")
         except (OSError, SafetensorError) as error:
             raise CoviewError(
                 f"{parts.out / 'model'}: cannot be written ({error}); make room, then --resume"

@@ -72,9 +72,14 @@ class TrainSettings:
     workers: int | Literal["auto"] = "auto"  # readers per process; auto: one per CPU for files, none for a world
     sync_batchnorm: bool = True  # statistics of the global batch
     compile: bool = False  # compile each encoder
+    recompute: bool = (
+        False  # compute the encoders' inner activations again in the backward pass instead of keeping them
+    )
+    sharding: Literal["none", "full"] = "none"  # full: divide parameters, gradients, optimiser state over the processes
     checkpoint_every: int = 500  # steps
     keep: int = 2  # checkpoints kept
     watch_every: int = 50  # steps between looks at the embeddings
+    features_on_disk: bool = False  # what methods look at between epochs lies in files of the run, not in memory
     tensorboard: bool = False  # write TensorBoard files too
     knn_every: int = 0  # epochs between kNN measurements on the labels; 0: none
 

@@ -19,6 +19,7 @@ from coview.data.open import open_source
 from coview.data.source import Source
 from coview.data.statistics import read_statistics
 from coview.data.views import ViewSpec
+from coview.encoders.recompute import recompute
 from coview.errors import UsageError
 from coview.files import read_tensors
 from coview.methods import build
@@ -31,6 +32,7 @@ from coview.training.optimisers import make_optimiser
 from coview.training.problems import Problems
 from coview.training.run import enter
 from coview.training.settings import RunSettings, resolve
+from coview.training.sharding import blocks, load_optimiser, load_state, shard, whole_state
 from coview.training.together import on_main
 
 
@@ -52,12 +54,25 @@ class Parts:
 
     def state(self) -> dict[str, Tensor]:
         """Return the names and tensors of everything that has a state and is saved."""
-        own = {f"method.{name}": value for name, value in self.method.state_dict().items()}
+        own = {f"method.{name}": value for name, value in whole_state(self.method).items()}
         return own | {f"preprocess.{name}": value for name, value in self.preprocess.state_dict().items()}
 
     def model(self, step: int = 0) -> Model:
-        """Return the encoders as they are now, sharing their weights with the training."""
-        return Model.of(self.method, self.preprocess, self.source, steps=step)
+        """Return the encoders as they are now, sharing their weights with the training unless these are divided.
+
+        Divided ones are brought together: to be called on all processes.
+        """
+        method = self.method
+        if self.sharded:
+            method = build(self.settings.method, self.settings.method_settings, method_facts(self.source))
+            method.load_state_dict(whole_state(self.method))
+            method.to(self.device)
+        return Model.of(method, self.preprocess, self.source, steps=step)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the parameters are divided over the processes."""
+        return self.settings.train.sharding == "full" and parallel.world_size() > 1
 
 
 def build_method(settings: RunSettings, source: Source | None = None) -> tuple[Method, Source]:
@@ -78,8 +93,12 @@ def build_method(settings: RunSettings, source: Source | None = None) -> tuple[M
                 f"({source.views[name]}); index recordings that do, or choose a method without it (coview methods)"
             )
     torch.manual_seed(settings.seed)
-    facts = Facts(rows=len(source), classes=len(source.classes))
-    return build(settings.method, settings.method_settings, facts), source
+    return build(settings.method, settings.method_settings, method_facts(source)), source
+
+
+def method_facts(source: Source) -> Facts:
+    """Return what a method is told of a source."""
+    return Facts(rows=len(source), classes=len(source.classes))
 
 
 def prepare(
@@ -129,6 +148,10 @@ def prepare(
     if train.compile:
         for encoder in {id(encoder): encoder for encoder in method.encoders.values()}.values():
             encoder.compile()
+    if train.recompute:
+        recompute(blocks(method))
+    if train.sharding == "full" and world > 1:
+        shard(method, device)
     optimiser = make_optimiser(method.parameter_groups(settings.optimiser.weight_decay), settings.optimiser, device)
     first = 0 if saved is None else saved.step
     parts = Parts(
@@ -148,7 +171,7 @@ def prepare(
         _restore(parts, saved, path)
     elif resume:
         parts.display.say(f"{out}: no checkpoint yet; the run starts at its beginning")
-    if world > 1:
+    if world > 1 and not parts.sharded:
         # Buffers are equal by construction (synchronised statistics, banks): sending them would only hide a mistake.
         parts.wrapped = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
     _announce(parts, world)
@@ -200,8 +223,8 @@ def _restore(parts: Parts, saved: Checkpoint, path: Path) -> None:
         )
     for prefix, module in (("method.", parts.method), ("preprocess.", parts.preprocess)):
         own = {name.removeprefix(prefix): value for name, value in saved.model.items() if name.startswith(prefix)}
-        module.load_state_dict(own)
-    parts.optimiser.load_state_dict(saved.optimiser)
+        load_state(module, own)
+    load_optimiser(parts.optimiser, saved.optimiser)
     parts.display.say(f"continuing {path} at step {saved.step}")
     world = parallel.world_size()
     if world != saved.facts["world_size"]:

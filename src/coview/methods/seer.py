@@ -1,0 +1,64 @@
+"""SEER: SwAV at scale, on uncurated pictures, with RegNetY.
+
+Goyal et al., "Self-supervised Pretraining of Visual Features in the Wild", 2021 (arXiv 2103.01988), and "Vision Models
+Are More Robust And Fair When Pretrained On Uncurated Images Without Supervision", 2022 (arXiv 2202.08360).
+
+SwAV's loss (`coview.methods.swav`) with another recipe: 2 crops of 224 and 4 of 96 pixels, a head of three linear
+layers without batch normalisation, 16 000 prototypes, codes by 10 iterations at epsilon 0.03. One pass over the
+pictures: no queue, no labels, no filtering; a picture that cannot be read is replaced by another one.
+
+Published recipe of RegNetY-256GF: batch 8192, SGD with LARC (trust .001), rate 9.6 after 8000 steps of warm-up to .0096
+by a cosine, decay 1e-5, one epoch of 10^9 pictures. `train.recompute` and `train.sharding: full` make it fit; batch
+normalisation stays float32 and is synchronised over all processes (published: groups of 64).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from coview.data.views import ImageView, VideoView
+from coview.methods.contract import About
+from coview.methods.crops import TINY_IMAGE, SmallCrops
+from coview.methods.swav import SwAV, SwAVSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SEERSettings(SwAVSettings):
+    """Settings of SEER; the defaults are those of RegNetY-256GF. Encoders: regnety-8gf to -256gf, -10b."""
+
+    view: ImageView | VideoView = field(default_factory=lambda: ImageView(size=224, area=(0.14, 1.0)))
+    encoder: str = "regnety-256gf"
+    small: SmallCrops | None = field(default_factory=lambda: SmallCrops(number=4))
+    hidden: tuple[int, ...] = (8192, 8192)
+    head_batchnorm: bool = False
+    embedding: int = 256
+    prototypes: int = 16000
+    epsilon: float = 0.03
+    iterations: int = 10
+
+    @classmethod
+    def tiny(cls) -> SEERSettings:
+        """Return settings for tests, dry runs and the demo: a RegNetY of five small blocks on frames of the digits."""
+        return cls(
+            view=TINY_IMAGE,
+            encoder="regnety-tiny",
+            small=SmallCrops(number=2, size=16, area=(0.2, 0.5)),
+            hidden=(64, 64),
+            embedding=16,
+            prototypes=30,
+            freeze=0,
+        )
+
+
+class SEER(SwAV):
+    """SwAV's networks at SEER's sizes."""
+
+    about = About(
+        slug="seer",
+        title="SEER: SwAV with RegNetY on uncurated pictures",
+        paper="Goyal et al. 2021; arXiv 2103.01988, 2202.08360",
+        family="clustering",
+        state="working: sizes equal the published ones; SwAV's codes and loss verified; not trained at scale",
+    )
+    Settings = SEERSettings
+    settings: SEERSettings
