@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from coview.cli.main import main as main_of_all
 from coview.cli.pretrain import main, read
 from coview.errors import UsageError
 from coview.methods import build
@@ -110,3 +111,8 @@ def test_the_method_need_not_be_said_twice(capsys):
     said = capsys.readouterr().out
     assert "av-vicreg" in said
     assert main(["--help"]) == 0 and "av_ssrl.vicreg_video" in capsys.readouterr().out
+
+
+def test_statistics_take_a_recipe(tmp_path, capsys):
+    assert main_of_all(["stats", "digits-av:A", "--recipe", "av_ssrl.xids", "-o", str(tmp_path / "s.json")]) == 2
+    assert "did you mean 'av_ssrl.xid'" in capsys.readouterr().err

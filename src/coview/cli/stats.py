@@ -30,9 +30,11 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """The file to write, JSON."""
     method: str = "xid"
-    """Whose views are cut; its default settings, unless --settings or --tiny says otherwise."""
+    """Whose views are cut; its default settings, unless --settings, --recipe or --tiny says otherwise."""
     settings: Path | None = None
     """A run's settings.yaml, which also names the method."""
+    recipe: str | None = None
+    """A published configuration, such as av_ssrl.xid, which also names the method."""
     tiny: bool = False
     """Take the method's smallest settings, as `coview pretrain --tiny` does."""
     split: Literal["train", "validation", "test"] | None = "train"
@@ -56,12 +58,13 @@ def main(argv: list[str]) -> int:
     from coview.errors import UsageError
     from coview.methods import build, load_method
     from coview.methods.contract import Facts
+    from coview.recipes import run_recipe
     from coview.training.settings import load_run
 
     if arguments.clips < 1 or arguments.workers < 0:
         raise UsageError("--clips must be at least 1 and --workers at least 0")
-    if arguments.settings is not None:
-        run = load_run(arguments.settings)
+    if arguments.settings is not None or arguments.recipe is not None:
+        run = load_run(arguments.settings) if arguments.settings else run_recipe(arguments.recipe or "")
         slug, own = run.method, run.method_settings
     else:
         kind = load_method(arguments.method).Settings
