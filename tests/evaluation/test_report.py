@@ -36,7 +36,8 @@ def test_one_file_with_everything_inside(run: Path) -> None:
     assert len(text.encode()) < SIZE_LIMIT
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text)  # nothing outside
     assert "url(http" not in text
-    assert text.count('src="data:video/mp4;base64,') == 48  # three queries each way, one within each view, five found for each
+    # Three queries each way and one within each view, five found for each.
+    assert text.count('src="data:video/mp4;base64,') == 48
     assert "data:image/jpeg;base64," in text
     assert "0.620" in text
     assert "a note" in text

@@ -18,7 +18,7 @@ VERBS = {
     "prepare": "decode a collection once, into a copy that trains many times faster",
     "stats": "estimate what a collection's sounds and pictures are normalised by",
     "pretrain": "train a method on a collection, without labels",
-    "evaluate": "measure a model: linear-probe, knn, retrieval, gates",
+    "evaluate": "measure a model: probes, neighbours, retrieval, few labels, unseen concepts, fine-tuning, gates",
     "compare": "train several methods under one budget, beside their controls: one table, one figure",
     "embed": "write the embeddings of a collection or of files",
     "search": "find the recordings nearest to a file the collection has never seen",
