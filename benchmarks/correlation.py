@@ -2,7 +2,7 @@
 
     python benchmarks/correlation.py memory --peers PEERS/bin/python         # 100,000 rows, 512 + 512 columns, k = 32
     python benchmarks/correlation.py disk --folder FOLDER                    # 1,000,000 rows of float32, streamed
-    python benchmarks/correlation.py robust                                  # gross errors, 10,000 rows
+    python benchmarks/correlation.py robust                                  # gross errors
     python benchmarks/correlation.py precision                               # digits lost by float32 products
 
 PEERS is an environment with cca-zoo and scikit-learn. Views are X = Z A + noise, Y = Z B + noise with 32 shared factors
@@ -140,36 +140,42 @@ def from_disk(paths: list[Path]) -> dict[str, Any]:
     )
 
 
-def robust() -> dict[str, Any]:
-    """Recovery of 3 shared factors of 10,000 rows, 20 + 20 columns, 5 % of the cells wrong by up to 6 deviations."""
+def spoilt(rows: int, share: float, seed: int) -> tuple[Any, list[Any], list[Any]]:
+    """Return 3 shared factors, clean views of 20 columns, and with a share of cells off by up to 6 deviations."""
+    draw = np.random.default_rng(seed)
+    factors = draw.normal(size=(rows, 3))
+    clean, views = [], []
+    for _ in "xy":
+        view = np.hstack([factors, draw.normal(size=(rows, 2))]) @ draw.normal(size=(5, 20))
+        clean.append(view / view.std(0) + 0.05 * draw.normal(size=view.shape))
+        views.append(clean[-1] + (draw.random(view.shape) < share) * draw.uniform(-6, 6, size=view.shape))
+    return factors, clean, views
+
+
+def robust(rows: int, share: float, seeds: int) -> dict[str, Any]:
+    """Return, by model, the mean squared canonical correlations of the factors with the first view's scores."""
     from coview.correlation.cca import CCA
     from coview.correlation.robust import RobustCCA
 
-    draw = np.random.default_rng(0)
-    rows, clean, views = 10_000, [], []
-    shared = draw.normal(size=(rows, 3))
-    for _ in "xy":
-        view = np.hstack([shared, draw.normal(size=(rows, 2))]) @ draw.normal(size=(5, 20))
-        clean.append(view / view.std(0) + 0.05 * draw.normal(size=view.shape))
-        views.append(clean[-1] + (draw.random(view.shape) < 0.05) * draw.uniform(-6, 6, size=view.shape))
-
-    def found(scores: list[Any]) -> float:
-        return round(float((CCA(3).fit(shared, np.hstack(scores)).correlations_ ** 2).mean()), 4)
-
-    result: dict[str, Any] = {}
-    for name, model, data in (
-        ("clean data, plain CCA", CCA(3), clean),
-        ("plain CCA", CCA(3), views),
-        ("joint form", RobustCCA(3), views),
-        ("projection form", RobustCCA(3, form="projection", sparsity=0.02), views),
-    ):
-        start = time.process_time()
-        model.fit(data)
-        seconds = time.process_time() - start
-        scores = model.transform(model.clean_ if name == "joint form" else data)
-        result[name] = {"recovered": found(scores), "cpu_seconds": round(seconds, 2)}
-        result[name] |= {"iterations": model.n_iter_} if hasattr(model, "n_iter_") else {}
-    return result
+    result: dict[str, dict[str, list[float]]] = {}
+    for seed in range(seeds):
+        factors, clean, views = spoilt(rows, share, seed)
+        for name, model, data in (
+            ("clean data, plain CCA", CCA(3), clean),
+            ("plain CCA", CCA(3), views),
+            ("joint form", RobustCCA(3), views),
+            ("projection form", RobustCCA(3, form="projection", sparsity=0.02), views),
+        ):
+            start = time.process_time()
+            model.fit(data)
+            spent = time.process_time() - start
+            scores = model.transform(model.clean_ if name == "joint form" else data)[0]
+            found = float((CCA(3).fit(factors, scores).correlations_ ** 2).mean())
+            row = result.setdefault(name, {"recovered": [], "cpu_seconds": [], "iterations": []})
+            row["recovered"].append(round(found, 4))
+            row["cpu_seconds"].append(round(spent, 2))
+            row["iterations"].append(getattr(model, "n_iter_", 0))
+    return {"rows": rows, "share": share, **result}
 
 
 def precision() -> dict[str, Any]:
@@ -225,8 +231,12 @@ def main() -> None:
     if arguments.what == "contend":
         print(json.dumps(contend(arguments.name[0], arguments.paths)))
         return
-    if arguments.what in ("robust", "precision"):
-        print(json.dumps(robust() if arguments.what == "robust" else precision()))
+    if arguments.what == "robust":
+        for rows, share in ((300, 0.0), (300, 0.02), (300, 0.05), (300, 0.1), (10_000, 0.05)):
+            print(json.dumps(robust(rows, share, seeds=3 if rows == 300 else 1)), flush=True)
+        return
+    if arguments.what == "precision":
+        print(json.dumps(precision()))
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         if arguments.what == "disk":
