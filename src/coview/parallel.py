@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -125,6 +126,13 @@ def mean_over_world(per_sample: Tensor, mask: Tensor | None = None) -> Tensor:
     count = per_sample.new_tensor(float(per_sample.shape[0])) if mask is None else mask.sum().to(per_sample)
     total = sum_with_grad(count).clamp(min=1)
     return kept.sum() * (dist.get_world_size() if joined() else 1) / total
+
+
+def divided_as(value: Tensor, like: Tensor | None) -> Tensor:
+    """Return a tensor that every process holds whole, divided over the processes as `like` is; no collective."""
+    if not isinstance(like, DTensor):
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def synchronise_batchnorm(module: nn.Module) -> nn.Module:

@@ -42,6 +42,8 @@ METHODS: dict[str, str] = {
     "sdc": "coview.methods.xdc:SDC",
     "mdc": "coview.methods.xdc:MDC",
     "cdc": "coview.methods.xdc:CDC",
+    "deepcluster-v2": "coview.methods.deepcluster_v2:DeepClusterV2",
+    "selavi": "coview.methods.selavi:SeLaVi",
     "seer": "coview.methods.seer:SEER",
     "swav": "coview.methods.swav:SwAV",
     "vcca": "coview.methods.vcca:VCCA",

@@ -38,7 +38,7 @@ from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, exa
 from coview.objectives.contingency import nmi
 from coview.objectives.kmeans import kmeans
 from coview.objectives.precision import in_float32
-from coview.parallel import gather, mean_over_world, rank, world_size
+from coview.parallel import divided_as, gather, mean_over_world, rank, world_size
 from coview.randomness import integers, make_key, uniform
 
 JOINT = "joint"  # clusters of both views' features side by side
@@ -180,7 +180,7 @@ class XDC(Method):
             key = make_key(self.settings.seed, self.get_buffer("rounds").cpu(), place)
             for stream, weight in enumerate(head.parameters()):
                 reach = 1 / math.sqrt(head.in_features)  # type: ignore[arg-type]
-                weight.copy_((2 * uniform(key, stream, *weight.shape) - 1) * reach)
+                weight.copy_(divided_as((2 * uniform(key, stream, *weight.shape) - 1) * reach, weight))
 
     def _compare(self, before: Mapping[str, Tensor]) -> None:
         labels = {source: self.get_buffer(f"labels_{source}") for source in self.sources()}

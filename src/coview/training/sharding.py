@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from coview import parallel
 from coview.encoders import Encoder
@@ -48,7 +48,7 @@ def whole_state(module: nn.Module) -> dict[str, Tensor]:
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load whole tensors into a module whose own may be divided; names must match exactly."""
     own = module.state_dict()
-    module.load_state_dict({name: _divided(value, own.get(name)) for name, value in state.items()})
+    module.load_state_dict({name: parallel.divided_as(value, own.get(name)) for name, value in state.items()})
 
 
 def whole_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
@@ -63,15 +63,11 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     entries = {
         index: {
-            name: _divided(v, parameters[index]) if isinstance(v, Tensor) and v.shape == parameters[index].shape else v
+            name: parallel.divided_as(v, parameters[index])
+            if isinstance(v, Tensor) and v.shape == parameters[index].shape
+            else v
             for name, v in entry.items()
         }
         for index, entry in state["state"].items()
     }
     optimiser.load_state_dict({**state, "state": entries})
-
-
-def _divided(value: Tensor, like: Tensor | None) -> Tensor:
-    if not isinstance(like, DTensor):
-        return value
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
