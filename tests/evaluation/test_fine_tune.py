@@ -12,7 +12,7 @@ import torch
 import worlds
 from measured import tiny_model
 
-from coview.data.augment import PRESETS
+from coview.data.augment import PRESETS, AugmentSettings, Preprocess
 from coview.data.part import Part
 from coview.data.synthetic.digits import DigitsWorld
 from coview.errors import UsageError
@@ -21,6 +21,9 @@ from coview.evaluation.features import fingerprint
 from coview.evaluation.few_shot import Budget, draw
 from coview.evaluation.fine_tune import FineTune, fine_tune, views_of
 from coview.files import read_tensors
+from coview.methods import build
+from coview.methods.contract import Facts
+from coview.methods.xid import XIDSettings
 from coview.model import Model
 
 HOW = FineTune(
@@ -99,6 +102,15 @@ def test_few_labels_are_all_that_is_learnt_from(tmp_path: Path) -> None:
     facts = json.loads((next((tmp_path / "run" / "checkpoints").glob("step-*")) / "state.json").read_text())
     present = int((torch.bincount(train.labels, minlength=10) > 0).sum())
     assert facts["collection"]["rows"] == len(part) == present
+
+
+def test_sound_is_normalised_as_in_pretraining(tmp_path: Path) -> None:
+    settings = replace(XIDSettings.tiny(), audio=replace(XIDSettings.tiny().audio, normalise="statistics"))
+    method = build("xid", settings, Facts(rows=16, classes=10))
+    model = Model.of(method, Preprocess(method.views, AugmentSettings()), DigitsWorld("A", "train", 16))
+    model.preprocess.get_buffer("audio_mean").fill_(-3.5)
+    tune(tmp_path, replace(HOW, epochs=1), model)
+    assert bool((Model.from_run(tmp_path / "run").preprocess.get_buffer("audio_mean") == -3.5).all())
 
 
 def test_wrong_use(tmp_path: Path) -> None:

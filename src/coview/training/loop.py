@@ -63,7 +63,8 @@ def train(
     Args:
         resume: continue the run in `out` from its last checkpoint; starts it where there is none yet.
         overwrite: remove what is in `out`, if it is a run.
-        init_from: a run or a model folder whose weights, and nothing else, are taken over.
+        init_from: a run or a model folder whose weights are taken over, and without `settings.stats` its statistics of
+            normalisation; nothing else.
         source: what to train on instead of opening `settings.collection`.
         after_epoch: called on all processes with (epochs done, model); where it returns True, training ends there.
         quiet: show nothing.

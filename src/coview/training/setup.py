@@ -75,14 +75,15 @@ class Parts:
         return self.settings.train.sharding == "full" and parallel.world_size() > 1
 
 
-def build_method(settings: RunSettings, source: Source | None = None) -> tuple[Method, Source]:
-    """Open the source of a run and build its method, with weights drawn from the run's seed.
+def build_method(settings: RunSettings, source: Source | None = None, device: str = "cpu") -> tuple[Method, Source]:
+    """Open the source of a run and build its method, with weights drawn from the run's seed; "meta": with none.
 
     A method says what views it wants only once it is built, and can be built only once the rows are known; so it is
     built twice, the first time for a stand-in of a collection.
     """
     if source is None:
-        wanted = build(settings.method, settings.method_settings, Facts(rows=1 << 16, classes=2)).views
+        with torch.device(device):
+            wanted = build(settings.method, settings.method_settings, Facts(rows=1 << 16, classes=2)).views
         source = open_source(
             settings.collection, wanted, split=settings.split, seed=settings.seed, shuffled=settings.shuffled
         )
@@ -93,7 +94,8 @@ def build_method(settings: RunSettings, source: Source | None = None) -> tuple[M
                 f"({source.views[name]}); index recordings that do, or choose a method without it (coview methods)"
             )
     torch.manual_seed(settings.seed)
-    return build(settings.method, settings.method_settings, method_facts(source)), source
+    with torch.device(device):
+        return build(settings.method, settings.method_settings, method_facts(source)), source
 
 
 def method_facts(source: Source) -> Facts:
@@ -145,6 +147,8 @@ def prepare(
         parallel.synchronise_batchnorm(method)
     if init_from is not None:
         _take_weights(method, init_from)
+        if settings.stats is None and saved is None:
+            _take_statistics(preprocess, init_from)
     if train.compile:
         for encoder in {id(encoder): encoder for encoder in method.encoders.values()}.values():
             encoder.compile()
@@ -234,11 +238,23 @@ def _restore(parts: Parts, saved: Checkpoint, path: Path) -> None:
         )
 
 
-def _take_weights(method: Method, folder: Path) -> None:
-    """Load the encoders and heads of another run or model; every tensor of its encoders must fit."""
+def _weights_of(folder: Path) -> Path:
     path = next((p for p in (folder / "model.safetensors", folder / "model" / "model.safetensors") if p.exists()), None)
     if path is None:
         raise UsageError(f"{folder}: expected a run or a model folder with model.safetensors in it (--init-from)")
+    return path
+
+
+def _take_statistics(preprocess: Preprocess, folder: Path) -> None:
+    """Normalise as the other model was: its weights know no other scale."""
+    own, theirs = preprocess.state_dict(), read_tensors(_weights_of(folder))
+    found = {name: theirs[f"preprocess.{name}"] for name in own if f"preprocess.{name}" in theirs}
+    preprocess.load_state_dict({n: v for n, v in found.items() if v.shape == own[n].shape}, strict=False)
+
+
+def _take_weights(method: Method, folder: Path) -> None:
+    """Load the encoders and heads of another run or model; every tensor of its encoders must fit."""
+    path = _weights_of(folder)
     own = method.state_dict()
     theirs = {name: value for name, value in read_tensors(path).items() if not name.startswith("preprocess.")}
     wrong = [
