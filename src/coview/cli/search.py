@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
     out = Output(json=arguments.json)
     model = Model.from_run(arguments.model).to(choose_device(arguments.device))
     if [arguments.query, arguments.text, arguments.recording].count(None) != 2:
-        raise UsageError("say what to search by: one of --query FILE, --text WORDS and --recording ID")
+        raise UsageError("say what to search by, once: --query FILE or --text WORDS or --recording ID")
     asked, wanted = choose_views(model, arguments)
     # The query first: a file that cannot be read should not wait for a whole collection.
     vector = None if arguments.recording else embed_query(model, arguments, asked)
