@@ -7,8 +7,9 @@ Files and sample are those of benchmarks/loader.py: 24 films of 340 x 256 and 10
 Rates are per CPU-second (user + system). "prepared" includes augmentation and log-mel on the same processor, which
 training leaves to its device.
 
-Memory is that of one reading process: the peak of its resident size, and with --leak the growth while it reads that
-many samples from untouched files and from shards: a line fitted to the resident size after the first tenth.
+Memory is that of one reading process: what its imports alone take (torch, mostly: libraries, which processes share),
+the peak of its resident size, what it shares with no other process, and with --leak the growth while it reads that many
+samples from untouched files and from shards: a line fitted to the resident size after the first tenth.
 """
 
 from __future__ import annotations
@@ -77,9 +78,16 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def private() -> float:
+    """Megabytes that this process shares with no other, most of them torch's."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3
+
+
 def watch(name: str, samples: int, answers: Any) -> None:
     """Read samples and report the peak and the slope of the resident size."""
     torch.set_num_threads(1)
+    empty = resident(), private()
     stream = Loader(open_source(name, VIEWS), batch_size=BATCH, seed=0, clips_per_recording=50).stream(0)
     sizes = []
     for _ in islice(stream, samples // BATCH):
@@ -88,6 +96,9 @@ def watch(name: str, samples: int, answers: Any) -> None:
     slope = np.polyfit(np.arange(len(late)) * BATCH, late, 1)[0]
     answers.put(
         {
+            "imported_megabytes": round(empty[0]),
+            "imported_private": round(empty[1]),
+            "private_megabytes": round(private()),
             "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
             "megabytes_per_1000_samples": round(1000 * slope, 3),
             "first_megabytes": round(float(late[:20].mean()), 1),

@@ -47,3 +47,9 @@ def test_the_mixer_is_that_of_all_other_random_numbers():
 
 def test_the_order_is_the_one_of_earlier_runs():
     assert permute(torch.arange(8), 8, 1, 2).tolist() == [7, 1, 5, 4, 3, 2, 6, 0]
+
+
+def test_scattered_positions_and_blocks_agree():
+    whole = permute(torch.arange(9000), 9000, 1, 1)
+    for some in ([8999, 3, 4500], [1023, 1024], []):
+        assert permute(torch.tensor(some, dtype=torch.int64), 9000, 1, 1).tolist() == whole[some].tolist()

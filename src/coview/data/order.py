@@ -18,6 +18,7 @@ from torch import Tensor
 from coview.randomness import make_key
 
 _ROUNDS = 8  # four are provably enough for large halves; small epochs have halves of a few bits
+_BLOCK = 1024  # positions computed at once
 _ORDER = 0x6F72646572  # keeps the order's keys apart from the samples' own
 
 Words = NDArray[np.uint64]
@@ -25,14 +26,16 @@ Words = NDArray[np.uint64]
 
 def permute(position: Tensor, count: int, seed: int, epoch: int) -> Tensor:
     """Return where `position` (int64, values in [0, count)) goes in the epoch's permutation of `count` things."""
-    bits = np.uint64(max(1, ((count - 1).bit_length() + 1) // 2))
-    keys = _keys(seed, epoch)
-    value = _feistel(position.cpu().numpy().astype(np.uint64), bits, keys)
-    outside = np.nonzero(value >= count)[0]
-    while len(outside):
-        value[outside] = _feistel(value[outside], bits, keys)
-        outside = outside[value[outside] >= count]
-    return torch.from_numpy(value.astype(np.int64)).to(position.device)
+    wanted = position.cpu().numpy()
+    if not len(wanted):
+        return position.clone()
+    first, last = int(wanted.min()) // _BLOCK, int(wanted.max()) // _BLOCK
+    if last - first > 1 + 2 * len(wanted) // _BLOCK:  # scattered: no use in whole blocks
+        moved = _walk(wanted.astype(np.uint64), count, seed, epoch)
+    else:
+        blocks = [_block(number, count, seed, epoch) for number in range(first, last + 1)]
+        moved = np.concatenate(blocks)[wanted - first * _BLOCK]
+    return torch.from_numpy(moved.astype(np.int64)).to(position.device)
 
 
 def rows_of(position: Tensor, rows: int, clips_per_recording: int, seed: int, epoch: int) -> Tensor:
@@ -41,6 +44,24 @@ def rows_of(position: Tensor, rows: int, clips_per_recording: int, seed: int, ep
     Sample i of the unpermuted epoch uses recording i mod rows.
     """
     return permute(position, rows * clips_per_recording, seed, epoch) % rows
+
+
+@functools.lru_cache(maxsize=8)
+def _block(number: int, count: int, seed: int, epoch: int) -> Words:
+    """Return where the positions of one block go: the batches that follow each other lie in one."""
+    first = number * _BLOCK
+    return _walk(np.arange(first, min(first + _BLOCK, count), dtype=np.uint64), count, seed, epoch)
+
+
+def _walk(value: Words, count: int, seed: int, epoch: int) -> Words:
+    bits = np.uint64(max(1, ((count - 1).bit_length() + 1) // 2))
+    keys = _keys(seed, epoch)
+    value = _feistel(value, bits, keys)
+    outside = np.nonzero(value >= count)[0]
+    while len(outside):
+        value[outside] = _feistel(value[outside], bits, keys)
+        outside = outside[value[outside] >= count]
+    return value
 
 
 @functools.lru_cache(maxsize=4)
