@@ -3,6 +3,11 @@
 Speech: mono, 16 kHz, cut to what lies between the first and last frame above 3 % of the peak, 64 log mel bands every
 10 ms, floored 60 dB below the clip's maximum, averaged two by two to 32 bands every 20 ms, without each band's mean.
 Padding is 0. Changed in training: length by 15 %, one band up or down, one mask in time and one in bands, noise.
+
+Fixed beforehand: that, width 64, temperature 0.1, class positives, 250 steps of 64, one cycle of AdamW up to 2e-3,
+decay 0.05. Settled on validation (folds 1 to 4 in turn, fold 0 never looked at; P@1 of seed 0): no dropout (.262; with
+it .254), rate (1e-3 .209, 5e-3 .200), linear heads (a hidden layer with batch normalisation, at 3e-3: .248), 250 steps
+(500, with dropout: .264). One frame instead of two was for speed. Differences below .07 are noise there.
 """
 
 from __future__ import annotations
