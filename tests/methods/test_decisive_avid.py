@@ -51,6 +51,7 @@ def test_self_finds_the_same_view_alone(monkeypatch):
     assert within > 0.7
 
 
+@pytest.mark.slow
 def test_cross_with_wrong_rows_stays_at_chance(monkeypatch):
     across, _ = train(monkeypatch, misaligned=True)
     assert across < 0.1
