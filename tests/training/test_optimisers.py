@@ -1,9 +1,11 @@
-"""LARS and LARC against steps worked out by hand."""
+"""LARS and LARC against steps worked out by hand, and against the official wrapper's."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -69,3 +71,21 @@ def test_every_kind_goes_downhill(kind):
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.9 * losses[0]
     assert [group["weight_decay"] for group in optimiser.param_groups] == [1e-4, 0.0]
+
+
+SWAV = np.load(Path(__file__).parents[1] / "golden" / "swav.npz")
+
+
+def test_larc_of_swav_golden():
+    """Three steps of the official wrapper; the third parameter starts at zero."""
+    rate, decay, trust, clip, momentum = SWAV["larc_cfg"].tolist()
+    assert not clip
+    parameters = [torch.nn.Parameter(torch.from_numpy(SWAV[f"larc_p{index}_init"])) for index in range(3)]
+    optimiser = Lars(parameters, lr=rate, momentum=momentum, weight_decay=decay, trust=trust, everything=True)
+    for step in range(3):
+        for index, parameter in enumerate(parameters):
+            parameter.grad = torch.from_numpy(SWAV[f"larc_g{index}_step{step}"]).clone()
+        optimiser.step()
+        for index, parameter in enumerate(parameters):
+            expected = torch.from_numpy(SWAV[f"larc_p{index}_after{step}"])
+            torch.testing.assert_close(parameter.detach(), expected, rtol=1e-9, atol=0)

@@ -78,6 +78,7 @@ class Method(nn.Module, ABC):
     projectors: nn.ModuleDict
     coupling: Coupling
     least_batch: int = 1
+    shapes_suffice: ClassVar[bool] = False  # the forward pass runs without numbers: a dry run then needs no memory
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -7,9 +7,9 @@ SwAV's loss (`coview.methods.swav`) with another recipe: 2 crops of 224 and 4 of
 layers without batch normalisation, 16 000 prototypes, codes by 10 iterations at epsilon 0.03. One pass over the
 pictures: no queue, no labels, no filtering; a picture that cannot be read is replaced by another one.
 
-Published recipe of RegNetY-256GF: batch 8192, SGD with LARC (trust .001), rate 9.6 after 8000 steps of warm-up to .0096
-by a cosine, decay 1e-5, one epoch of 10^9 pictures. `train.recompute` and `train.sharding: full` make it fit; batch
-normalisation stays float32 and is synchronised over all processes (published: groups of 64).
+Published recipe of RegNetY-256GF: batch 8192, SGD with LARC (optimiser "larc-swav"), rate 9.6 after 8000 steps of
+warm-up to .0096 by a cosine, decay 1e-5, one epoch of 10^9 pictures. `train.recompute` and `train.sharding: full` make
+it fit; batch normalisation stays float32 and is synchronised over all processes (published: groups of 64).
 """
 
 from __future__ import annotations

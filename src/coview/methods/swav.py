@@ -12,9 +12,10 @@ Gradients reach the encoder and the prototypes. A collapsed network costs ln K. 
 gradients over parts of one gives other codes than the whole. Prototypes can be frozen for the first steps; for small
 batches a queue of past embeddings joins the assignment.
 
-Published recipe: SGD with LARC, batch 4096, rate 4.8 after 10 epochs of warm-up to 0.0048 by a cosine, decay 1e-6; or
-batch 256, rate 0.6, queue of 3840 from epoch 15 and 5005 frozen steps. Augmentation preset "swav". The official code
-normalises by a deviation of .228 in red, where ImageNet's .229 is used here.
+Published recipe: SGD with LARC (optimiser "larc-swav"), batch 4096, rate 4.8 after 10 epochs of warm-up to 0.0048 by a
+cosine, decay 1e-6 on everything; or batch 256, rate 0.6, queue of 3840 from epoch 15 and 5005 frozen steps.
+Augmentation preset "swav". The official code normalises by a deviation of .228 in red, where ImageNet's .229 is used
+here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +95,7 @@ class SwAV(Method):
     settings: SwAVSettings
     views: Mapping[str, ViewSpec]
     coupling: Coupling = "assignment"
+    shapes_suffice = True
 
     def __init__(self, settings: SwAVSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
@@ -124,9 +127,10 @@ class SwAV(Method):
         losses = swapped_prediction(scores, codes, assigned, settings.temperature)
         if self.training:
             self._pending.append(z[assigned].detach())
-        chosen = torch.bincount(codes.argmax(2).flatten(), minlength=settings.prototypes)
+        chosen = losses.new_zeros(settings.prototypes + 1).index_fill_(0, codes.argmax(2).flatten(), 1.0)
+        chosen[-1] = codes.shape[0] * codes.shape[1]
         chosen = sum_with_grad(chosen)
-        used = (chosen > 0).sum() / chosen.sum().clamp(max=settings.prototypes)
+        used = (chosen[:-1] > 0).sum() / chosen[-1].clamp(max=settings.prototypes)
         return Step(mean_over_world(losses), {"used": used.to(losses)}, {self.name: z[0].detach()})
 
     @torch.no_grad()
@@ -148,6 +152,10 @@ class SwAV(Method):
             if self._queueing and self.queue is not None:
                 self.queue.push(z)
         self._pending.clear()
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Return one group: biases and normalisation parameters are decayed too, as published."""
+        return [{"params": list(self.parameters()), "weight_decay": weight_decay}]
 
     def chance_loss(self, global_batch: int) -> float:
         """Return ln K, the loss of embeddings that are all the same."""

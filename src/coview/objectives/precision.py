@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -23,7 +24,7 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
     def run(*arguments: P.args, **named: P.kwargs) -> R:
         tensors = [value for value in (*arguments, *named.values()) if isinstance(value, Tensor)]
         device = tensors[0].device.type if tensors else "cpu"
-        with torch.autocast(device, enabled=False):
+        with nullcontext() if device == "meta" else torch.autocast(device, enabled=False):
             wide: Any = [_widen(value) for value in arguments]
             return function(*wide, **{name: _widen(value) for name, value in named.items()})
 

@@ -13,12 +13,23 @@ from coview import parallel
 from coview.data.source import Source
 from coview.data.statistics import read_statistics
 from coview.data.views import Batch
+from coview.encoders.recompute import recompute
+from coview.methods import load_method
 from coview.methods.contract import Method
 from coview.training.settings import RunSettings, choose_device, resolve, run_to_dict
 from coview.training.setup import build_method
+from coview.training.sharding import blocks
 
+PROCESSES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # a run's memory is told for these numbers
 _PROBE = 4  # samples that the memory of activations is measured with; more where the loss needs more
-_STATES = {"adam": 2, "adamw": 2, "sgd": 1, "lars": 1, "larc": 1}  # numbers an optimiser keeps per parameter
+_STATES = {
+    "adam": 2,
+    "adamw": 2,
+    "sgd": 1,
+    "lars": 1,
+    "larc": 1,
+    "larc-swav": 1,
+}  # numbers an optimiser keeps per parameter
 
 
 def describe(settings: RunSettings, source: Source | None = None) -> dict[str, Any]:
@@ -27,7 +38,8 @@ def describe(settings: RunSettings, source: Source | None = None) -> dict[str, A
     Errors as of `train`: what a dry run accepts, a run accepts.
     """
     with torch.random.fork_rng(devices=[]):
-        method, source = build_method(settings, source)
+        shapes = load_method(settings.method).shapes_suffice
+        method, source = build_method(settings, source, "meta" if shapes else "cpu")
         if settings.stats is not None:
             read_statistics(Path(settings.stats), method.views)
         world = parallel.world_size()
@@ -36,6 +48,10 @@ def describe(settings: RunSettings, source: Source | None = None) -> dict[str, A
         train = settings.train
         probe = max(_PROBE, method.least_batch)
         example = method.example_batch(probe, settings.seed)
+        if shapes:
+            _without_numbers(method, example)
+        if settings.train.recompute:
+            recompute(blocks(method))
         share = train.batch_size // (world * train.accumulate)
         # The network is the same on any number of processes, so it is looked at as it is here: alone, on the CPU.
         saved, features = _forward(method, example)
@@ -51,6 +67,7 @@ def describe(settings: RunSettings, source: Source | None = None) -> dict[str, A
         "inputs": sum(v.numel() * v.element_size() for v in example.views.values()) // probe * share,
     }
     megabytes = {name: round(size / 2**20, 1) for name, size in memory.items()}
+    samples = (memory["activations"] + memory["inputs"]) / share
     return {
         "settings": run_to_dict(settings),
         "source": {
@@ -66,19 +83,51 @@ def describe(settings: RunSettings, source: Source | None = None) -> dict[str, A
         "negatives": method.negatives(train.batch_size // train.accumulate),
         "processes": world,
         "samples_per_process_and_part": share,
+        "memory_megabytes_by_processes": {
+            str(count): round(_on_each(method, settings, count, samples) / 2**20, 1)
+            for count in PROCESSES
+            if train.batch_size % (count * train.accumulate) == 0
+        },
         "memory_megabytes": megabytes | {"together, per process": round(sum(memory.values()) / 2**20, 1)},
     }
 
 
+def _on_each(method: Method, settings: RunSettings, processes: int, sample: float) -> float:
+    """Return the bytes on each of some processes, of `sample` bytes for every sample of its share.
+
+    Divided parameters: the share of weights, gradients and optimiser state, and the largest part gathered whole, with
+    its gradient, while the next one arrives. Not counted: the inner activations of the block that is computed again.
+    """
+    train = settings.train
+    state = 4 * sum(p.numel() for p in method.parameters() if p.requires_grad)
+    frozen = 4 * sum(p.numel() for p in method.parameters() if not p.requires_grad)
+    buffers = sum(b.numel() * b.element_size() for b in method.buffers())
+    kept: float = state * (2 + _STATES[settings.optimiser.kind]) + frozen
+    if train.sharding == "full" and processes > 1:
+        units = [sum(p.numel() for p in block.parameters()) for block in blocks(method)]
+        rest = sum(p.numel() for p in method.parameters()) - sum(units)
+        kept = kept / processes + 4 * (2 * rest + 3 * max(units, default=0))
+    return kept + buffers + sample * (train.batch_size // (processes * train.accumulate))
+
+
+def _without_numbers(method: Method, batch: Batch) -> None:
+    """Take the numbers out of a batch's views, and give them back to the method's counters, which are looked at."""
+    batch.views = {name: view.to("meta") for name, view in batch.views.items()}
+    for module in method.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if buffer.ndim == 0:
+                module.register_buffer(name, torch.zeros_like(buffer, device="cpu"))
+
+
 def _forward(method: Method, batch: Batch) -> tuple[int, dict[str, list[Any]]]:
     """Return the bytes that a forward pass keeps for its backward pass, and the shapes of every encoder's stages."""
-    kept: dict[int, int] = {}
-    owned = {p.untyped_storage().data_ptr() for p in method.state_dict(keep_vars=True).values()}
+    kept: dict[int, int] = {}  # storages by their identity: without numbers they have no address
+    owned = {p.untyped_storage()._cdata for p in method.state_dict(keep_vars=True).values()}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in owned:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in owned:
+            kept[storage._cdata] = storage.nbytes()
         return tensor
 
     method.train()

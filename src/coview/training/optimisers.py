@@ -21,6 +21,9 @@ class Lars(torch.optim.Optimizer):
     - LARC (`clip=True`): q = min(trust |p| / (|g| + w |p|) / lr, 1), so that lr is an upper bound
 
     q is 1 where a norm is zero. Biases and normalisation parameters (one dimension or none) take q = 1 and no decay.
+
+    - LARC as SwAV uses it (`everything=True`): q = trust |p| / (|g| + w |p| + 1e-8), for biases too, whatever lr is;
+      where a norm is zero, q = 1 and there is no decay.
     """
 
     def __init__(
@@ -32,9 +35,10 @@ class Lars(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         trust: float = 0.001,
         clip: bool = False,
+        everything: bool = False,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "clip": clip}
-        super().__init__(params, defaults)
+        super().__init__(params, {**defaults, "everything": everything})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -44,7 +48,7 @@ class Lars(torch.optim.Optimizer):
                 if parameter.grad is None:
                     continue
                 update = parameter.grad
-                if parameter.ndim > 1:
+                if parameter.ndim > 1 or group["everything"]:
                     update = _trusted(parameter, update, group)
                 momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
                 momentum.mul_(group["momentum"]).add_(update)
@@ -55,6 +59,10 @@ def _trusted(parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tens
     """Return the decayed gradient times its trust ratio; no host synchronisation."""
     update = gradient.add(parameter, alpha=group["weight_decay"])
     size = torch.linalg.vector_norm(parameter)
+    if group["everything"]:
+        push = torch.linalg.vector_norm(gradient)
+        ratio = group["trust"] * size / (push + group["weight_decay"] * size + 1e-8)
+        return torch.where((size > 0) & (push > 0), update * ratio, gradient)
     if group["clip"]:
         reach = torch.linalg.vector_norm(gradient) + group["weight_decay"] * size
         ratio = (group["trust"] * size / reach / group["lr"]).clamp(max=1.0)
@@ -72,4 +80,11 @@ def make_optimiser(groups: list[dict[str, Any]], settings: OptimiserSettings, de
         return kind(groups, lr=settings.lr, betas=settings.betas, fused=device.type == "cuda")
     if settings.kind == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
-    return Lars(groups, lr=settings.lr, momentum=settings.momentum, trust=settings.trust, clip=settings.kind == "larc")
+    return Lars(
+        groups,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        trust=settings.trust,
+        clip=settings.kind == "larc",
+        everything=settings.kind == "larc-swav",
+    )

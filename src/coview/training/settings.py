@@ -22,11 +22,11 @@ from coview.settings import from_dict, to_dict
 class OptimiserSettings:
     """How gradients become steps; the default is the card of xID."""
 
-    kind: Literal["adam", "adamw", "sgd", "lars", "larc"] = "adam"
+    kind: Literal["adam", "adamw", "sgd", "lars", "larc", "larc-swav"] = "adam"
     lr: float = 5e-4  # peak
     weight_decay: float = 1e-5  # none on biases and normalisation
     betas: tuple[float, float] = (0.9, 0.999)  # adam, adamw
-    momentum: float = 0.9  # sgd, lars, larc
+    momentum: float = 0.9  # sgd, lars, larc, larc-swav
     trust: float = 0.001  # lars, larc: the step of a matrix as a fraction of its norm
     clip_gradient: float | None = None  # largest norm of the whole gradient
 
