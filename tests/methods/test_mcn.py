@@ -26,6 +26,7 @@ from coview.data.source import sample_keys
 from coview.data.views import Batch, FeaturesView
 from coview.encoders.davenet import DAVEnet, GatedUnit, WordPool
 from coview.errors import SettingsError
+from coview.evaluation.retrieval import best_rank
 from coview.methods.contract import Facts
 from coview.methods.mcn import MCN, MCNSettings
 from coview.settings import from_dict, to_dict
@@ -195,3 +196,13 @@ def test_shuffled_bands_stay_at_chance():
     found, alike = train(shuffled=True)
     assert found < 0.05
     assert alike < 0.13
+
+
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
+def test_retrieval_golden(direction):
+    scores = GOLDEN["ret_sim"] if direction == "t2v" else GOLDEN["ret_sim"].T
+    rank = best_rank(scores, torch.eye(len(scores), dtype=torch.bool))
+    figures = [(rank <= k).double().mean().item() for k in (1, 5, 10)]
+    # The reference adds one to the median of ranks that count from 0.
+    figures.append(float(np.median(rank.numpy())))
+    assert figures == pytest.approx(GOLDEN[f"ret_{direction}"].tolist())
