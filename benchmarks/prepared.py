@@ -7,9 +7,9 @@ Files and sample are those of benchmarks/loader.py: 24 films of 340 x 256 and 10
 Rates are per CPU-second (user + system). "prepared" includes augmentation and log-mel on the same processor, which
 training leaves to its device.
 
-Memory is that of one reading process: what its imports alone take (torch, mostly: libraries, which processes share),
-the peak of its resident size, what it shares with no other process, and with --leak the growth while it reads that many
-samples from untouched files and from shards: a line fitted to the resident size after the first tenth.
+Memory is that of a reading process of the loader: its resident size (torch's libraries, mostly, which processes share),
+what it shares with no other, the peak, and the growth while it reads --leak samples: a line fitted to the resident size
+after the first tenth.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
-import resource
+import re
 import tempfile
-import time
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -72,39 +69,29 @@ def rate(name: str, seconds: float, augmented: bool) -> float:
     return count / (cpu_seconds() - begin)
 
 
-def resident() -> float:
-    """Resident megabytes of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+def memory(pid: int) -> dict[str, float]:
+    """Megabytes of a process: resident, what it shares with no other, and the peak of the first."""
+    lines = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return {
+        "resident": sum(int(words[1]) for words in lines if words[0] == "Rss:") / 1e3,
+        "private": sum(int(words[1]) for words in lines if words[0].startswith("Private_")) / 1e3,
+        "peak": int(peak[1]) / 1e3 if peak else 0.0,
+    }
 
 
-def private() -> float:
-    """Megabytes that this process shares with no other, most of them torch's."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e3
-
-
-def watch(name: str, samples: int, answers: Any) -> None:
-    """Read samples and report the peak and the slope of the resident size."""
-    torch.set_num_threads(1)
-    empty = resident(), private()
-    stream = Loader(open_source(name, VIEWS), batch_size=BATCH, seed=0, clips_per_recording=50).stream(0)
-    sizes = []
+def watch(name: str, samples: int) -> dict[str, float]:
+    """Read samples through one reading process of the loader, and return its memory and how fast that grows."""
+    stream = Loader(open_source(name, VIEWS), batch_size=BATCH, seed=0, clips_per_recording=50, workers=1).stream(0)
+    sizes: list[float] = []
+    last: dict[str, float] = {}
     for _ in islice(stream, samples // BATCH):
-        sizes.append(resident())
+        (worker,) = multiprocessing.active_children()
+        last = memory(worker.pid or 0)
+        sizes.append(last["resident"])
     late = np.array(sizes[len(sizes) // 10 :])
     slope = np.polyfit(np.arange(len(late)) * BATCH, late, 1)[0]
-    answers.put(
-        {
-            "imported_megabytes": round(empty[0]),
-            "imported_private": round(empty[1]),
-            "private_megabytes": round(private()),
-            "peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
-            "megabytes_per_1000_samples": round(1000 * slope, 3),
-            "first_megabytes": round(float(late[:20].mean()), 1),
-            "last_megabytes": round(float(late[-20:].mean()), 1),
-        }
-    )
+    return {**{key: round(value) for key, value in last.items()}, "growth_per_1000_samples": round(1000 * float(slope), 3)}
 
 
 def main() -> None:
@@ -112,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "coview-benchmark-loader")
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU-seconds of each measurement")
-    parser.add_argument("--leak", type=int, default=0, help="samples read while memory is watched")
+    parser.add_argument("--leak", type=int, default=400, help="samples read while memory is watched")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     sources = make(arguments.folder)
@@ -120,13 +107,8 @@ def main() -> None:
         plain, whole = (rate(name, arguments.seconds, augmented) for augmented in (False, True))
         print(json.dumps({kind: round(plain, 1), "times_the_reference": round(plain / REFERENCE, 1),
                           "prepared": round(whole, 1)}), flush=True)  # fmt: skip
-    context = multiprocessing.get_context("spawn")
     for kind in ("media", "shards"):
-        begin, answers = time.time(), context.Queue()
-        process = context.Process(target=watch, args=(sources[kind], arguments.leak or 200, answers))
-        process.start()
-        print(json.dumps({f"memory/{kind}": answers.get(), "seconds": round(time.time() - begin)}), flush=True)
-        process.join()
+        print(json.dumps({f"megabytes of a reading process/{kind}": watch(sources[kind], arguments.leak)}), flush=True)
 
 
 if __name__ == "__main__":
