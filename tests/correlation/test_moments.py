@@ -157,6 +157,23 @@ def test_files_are_what_was_in_memory(files):
     )
 
 
+def test_rows_without_a_view_in_files(tmp_path):
+    x, y, _ = sample(mean=0.0)
+    present = [np.arange(900) % 7 > 0, np.arange(900) % 4 > 0]
+    np.save(tmp_path / "x.npy", np.where(present[0][:, None], x, np.nan))
+    column = pa.array([row if has else None for row, has in zip(y, present[1], strict=True)])
+    pq.write_table(pa.table({"y": column}), tmp_path / "y.parquet", row_group_size=200)
+    for missing in ("complete", "likelihood"):
+        expected = CCA(3, missing=missing).fit(x, y, present=present)
+        model = CCA(3, missing=missing).fit_streamed([tmp_path / "x.npy", tmp_path / "y.parquet"])
+        assert model.n_samples_ == expected.n_samples_
+        np.testing.assert_allclose(model.weights_[1], expected.weights_[1], atol=1e-9)
+    x[5, 2] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    with pytest.raises(InputError, match="NaN or infinity"):
+        CCA(3).fit_streamed([tmp_path / "x.npy", tmp_path / "y.parquet"])
+
+
 def test_wrong_files_are_named(files, tmp_path):
     folder, x, _ = files
     with pytest.raises(InputError, match=r"no\.npy: there is no such file"):

@@ -62,7 +62,8 @@ class LinearEstimator(Projection):
     def fit_streamed(self, views: Sequence[Where], *, device: torch.device | str = "cpu") -> Self:
         """Fit on matrices on disk, in blocks of rows: memory does not depend on their number.
 
-        With a process group every process reads an even share of the rows, and all get the fit on all rows.
+        With a process group every process reads an even share of the rows, and all get the fit on all rows. A row of
+        NaN throughout, or a null list in Parquet, lacks that view (see `missing`).
 
         Args:
             views: one .npy file, or (file, name) of a safetensors tensor or Parquet column, per view.
@@ -73,7 +74,8 @@ class LinearEstimator(Projection):
         """
         moments = Moments([open_table(view).dim for view in views], device)
         for block in read_blocks(views, share=(rank(), world_size())):
-            moments.update(block)
+            absent = [_absent(view) for view in block]
+            moments.update(block, [~rows for rows in absent] if any(bool(rows.any()) for rows in absent) else None)
         return self.fit_moments(moments.reduced())
 
     def fit_moments(self, moments: Moments) -> Self:
@@ -104,3 +106,10 @@ class LinearEstimator(Projection):
 
     def _regularised(self) -> bool:
         return False
+
+
+def _absent(view: Tensor) -> Tensor:
+    """Return which rows (N,) of view (N, d) are NaN throughout; only those that begin with NaN are looked at."""
+    rows = view[:, 0].isnan()
+    rows[rows.clone()] = view[rows].isnan().all(1)
+    return rows

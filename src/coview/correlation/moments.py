@@ -82,8 +82,8 @@ class Moments:
             present: one boolean (N,) per view, false where a row lacks it; its numbers there are not read.
 
         Raises:
-            InputError: other shapes than expected; or NaN or infinity in a row that is present, after which these moments
-                are spoilt and must not be used.
+            InputError: other shapes than expected; or NaN or infinity in a row that is present, after which these
+                moments are spoilt and must not be used.
         """
         tensors = [_tensor(view).to(self.device) for view in views]
         shapes = [tuple(view.shape) for view in tensors]

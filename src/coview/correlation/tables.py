@@ -68,7 +68,7 @@ class ParquetTable:
     dim: int
 
     def blocks(self, start: int, stop: int, size: int) -> Iterator[Tensor]:
-        """Yield rows start..stop in blocks (at most size, dim)."""
+        """Yield rows start..stop in blocks (at most size, dim); a null list is a row of NaN."""
         with pq.ParquetFile(self.path) as file:
             ends = np.cumsum([file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)])
             groups = [n for n, end in enumerate(ends) if end > start and end - _group_rows(file, n) < stop]
@@ -80,10 +80,15 @@ class ParquetTable:
                     yield self._tensor(batch.column(0).slice(low, high - low))
 
     def _tensor(self, lists: Any) -> Tensor:
-        numbers = lists.flatten()
-        if lists.null_count or numbers.null_count or len(numbers) != len(lists) * self.dim:
+        there = lists.is_valid()
+        numbers = lists.filter(there).flatten()
+        count = len(lists) - lists.null_count
+        if numbers.null_count or len(numbers) != count * self.dim:
             raise InputError(f"{self.path}: column {self.column!r} has rows that are not {self.dim} numbers long")
-        return torch.from_numpy(numbers.to_numpy(zero_copy_only=False).reshape(-1, self.dim).copy())
+        values = numbers.to_numpy(zero_copy_only=False).reshape(-1, self.dim)
+        rows = np.full((len(lists), self.dim), np.nan, values.dtype)
+        rows[there.to_numpy(zero_copy_only=False)] = values
+        return torch.from_numpy(rows)
 
 
 def _group_rows(file: Any, number: int) -> int:
@@ -151,9 +156,17 @@ def _open_parquet(path: Path, name: str | None) -> ParquetTable:
         kind = schema.field(name).type
         if not pa.types.is_floating(kind.value_type):
             raise InputError(f"{path}: column {name!r} holds {kind}; expected lists of floating numbers")
-        first = next(file.iter_batches(1, columns=[name]), None)
-    dim = kind.list_size if _fixed(kind) else (len(first.column(0).flatten()) if first else 0)
+        dim = kind.list_size if _fixed(kind) else _first_length(file, name)
     return ParquetTable(path, name, rows, dim)
+
+
+def _first_length(file: Any, name: str) -> int:
+    """Return the numbers in the first list that is not null."""
+    for batch in file.iter_batches(1024, columns=[name]):
+        lists = batch.column(0).drop_null()
+        if len(lists):
+            return len(lists[0])
+    return 0
 
 
 def _fixed(kind: Any) -> bool:
