@@ -90,8 +90,11 @@ def watch(name: str, samples: int) -> dict[str, float]:
         last = memory(worker.pid or 0)
         sizes.append(last["resident"])
     late = np.array(sizes[len(sizes) // 10 :])
-    slope = np.polyfit(np.arange(len(late)) * BATCH, late, 1)[0]
-    return {**{key: round(value) for key, value in last.items()}, "growth_per_1000_samples": round(1000 * float(slope), 3)}
+    slope = float(np.polyfit(np.arange(len(late)) * BATCH, late, 1)[0])
+    return {
+        **{key: round(value) for key, value in last.items()},
+        "growth_per_1000_samples": round(1000 * slope, 3),
+    }
 
 
 def main() -> None:
