@@ -175,8 +175,8 @@ class Model:
         """
         if view is not None and view not in self.views:
             raise UsageError(f"the model has no view {view!r}; it has {', '.join(self.views)}")
-        wanted = [view] if view else [name for name in self.distinct_views() if self.views[name].stream in _IN_FILES]
-        if not wanted or self.views[wanted[0]].stream not in _IN_FILES:
+        wanted = [view] if view else [name for name in self.distinct_views() if _track(self.views[name]) in _IN_FILES]
+        if not wanted or _track(self.views[wanted[0]]) not in _IN_FILES:
             raise UsageError(f"{view or 'no view of this model'} is cut from media files; use embed_texts for captions")
         views = {name: self.views[name] for name in wanted}
         recordings = [_recording(index, Path(file), views) for index, file in enumerate(files)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,15 +67,15 @@ def test_divided_equals_data_parallel_and_one_process(alone, tmp_path, recompute
 @pytest.mark.parametrize("kind", ["larc", "adam"])
 def test_a_divided_run_continues_on_any_number_of_processes(tmp_path, kind):
     half = settings(steps=STEPS // 2, kind=kind, sharding="full")
+    longer = dataclasses.replace(half, train=dataclasses.replace(half.train, steps=STEPS))
+    worlds.run(2, run, str(tmp_path / "half"), half)
+    written = tmp_path / "half" / "settings.yaml"  # a run of more steps from the beginning would have this one
+    written.write_text(written.read_text().replace(f"steps: {STEPS // 2}", f"steps: {STEPS}"))
     curves = {}
     for world in (1, 2, 4):
         out = tmp_path / str(world)
-        worlds.run(2, run, str(out), half)
-        text = (out / "settings.yaml").read_text().replace(f"steps: {STEPS // 2}", f"steps: {STEPS}")
-        (out / "settings.yaml").write_text(text)
-        curves[world] = worlds.run(
-            world, run, str(out), dataclasses.replace(half, train=dataclasses.replace(half.train, steps=STEPS)), True
-        )[0]
+        shutil.copytree(tmp_path / "half", out)
+        curves[world] = worlds.run(world, run, str(out), longer, True)[0]
         assert len(curves[world]) == STEPS
     torch.testing.assert_close(curves[1], curves[2], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(curves[4], curves[2], rtol=1e-4, atol=1e-4)
