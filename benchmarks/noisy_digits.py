@@ -49,8 +49,16 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "distae": {"reconstruction": 1e-1},
     "splitae": {},
     "vcca": {"deviation": 0.1},
+    "vcca-private": {"deviation": 0.1},
+    "noi": {},
+    "dgcca": {},
+    "supervised-dcca": {},
+    "tnn-c-cca": {},
+    "vae-cca": {},
 }
-SMALL = ("corrae", "distae", "splitae", "vcca")  # they need steps, not rows: batches of 200
+MEASURED = ("cca", "dcca", "dccae", "splitae", "vcca")  # those whose settings were chosen; the others are for pictures
+# They need steps, not rows: batches of 200.
+SMALL = ("corrae", "distae", "splitae", "vcca", "vcca-private", "noi", "tnn-c-cca", "vae-cca")
 C_GRID = (0.001, 0.01, 0.1, 1.0)
 PARTS, PEER = ("train", "validation", "test"), "cca-zoo dcca"
 
@@ -60,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for noisy_digits.json")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", default=["pixels", *CHOSEN])
+    parser.add_argument("--methods", nargs="+", default=["pixels", *MEASURED])
     parser.add_argument("--peers", help="a Python with cca-zoo and torch")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     arguments = parser.parse_args()

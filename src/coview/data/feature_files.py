@@ -72,8 +72,8 @@ def read_features(path: Path) -> list[FeatureTable]:
         wrong = (~torch.isfinite(table.values).all(1)).nonzero().flatten().tolist()
         if wrong:
             raise InputError(
-                f"{path}: {len(wrong)} rows of {table.name!r} hold NaN or infinity, first {table.ids[wrong[0]]!r}; leave "
-                "such recordings out"
+                f"{path}: {len(wrong)} rows of {table.name!r} hold NaN or infinity, first {table.ids[wrong[0]]!r}; "
+                "leave such recordings out"
             )
         if len(set(table.ids)) < len(table.ids):
             raise InputError(f"{path}: {len(table.ids) - len(set(table.ids))} ids of {table.name!r} occur twice")
