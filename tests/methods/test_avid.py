@@ -100,7 +100,7 @@ def test_self_scores_no_other_view():
     batch, given = method.example_batch(5, 0), embeddings(5)
     method.z.fill_(2.0)
     _, parts = method.criterion(given, batch)
-    assert set(parts) == {"v2v", "a2a", "z"}
+    assert set(parts) == {"v2v", "a2a", "infonce", "z"}
     method.bank("audio").memory.copy_(embeddings(40, seed=1)["audio"])
     _, changed = method.criterion(given, batch)
     assert torch.equal(parts["v2v"], changed["v2v"])

@@ -59,7 +59,7 @@ def test_whole_criterion_golden(variant):
     torch.testing.assert_close(loss.detach().double(), GOLDEN[f"avid_{variant}_loss"], rtol=1e-5, atol=0)
     assert float(method.z) == pytest.approx(float(GOLDEN[f"avid_{variant}_Z"]), rel=1e-5)
     for name, value in parts.items():
-        if name != "z":
+        if name not in ("z", "infonce"):
             torch.testing.assert_close(value.double(), GOLDEN[f"avid_{variant}_{name}"], rtol=1e-5, atol=0)
     for name, x in raw.items():
         torch.testing.assert_close(x.grad, GOLDEN[f"avid_{variant}_grad_{name}"], rtol=1e-4, atol=1e-5)

@@ -30,6 +30,7 @@ from coview.encoders import build_audio, build_video, mlp
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.objectives.infonce import log_total
 from coview.objectives.memory_bank import MemoryBank
 from coview.objectives.nce import estimate_z, nce
 from coview.parallel import mean_over_world
@@ -140,7 +141,10 @@ class AVID(Method):
         self._pending: list[tuple[Tensor, dict[str, Tensor]]] = []
 
     def forward(self, batch: Batch) -> Step:
-        """Return the loss of the samples that have both views; parts: every scored term by name, such as v2a, and z."""
+        """Return the loss of the samples that have both views.
+
+        Parts: every scored term by name, such as v2a; z; and infonce of the first term's scores, which tells a plateau.
+        """
         batch = complete(batch, self.views)
         if not enough(batch, 2 if self.settings.head_batchnorm else 1):
             return Step(idle_loss(self))
@@ -155,14 +159,18 @@ class AVID(Method):
         """Return the loss and its parts from unit embeddings (N, D) of both views."""
         terms = [term for term in self.terms(batch) if term.weight]
         total = 2 * sum(term.weight for term in terms)
-        losses, parts = [], {}
+        losses, parts, plain = [], {}, []
         for term in terms:
             for view, query in embeddings.items():
                 memory = OTHER[view] if term.cross else view
-                value = self.noise_contrastive(query, memory, term.positive, term.negative)
+                true, drawn = self.score(query, memory, term.positive, term.negative)
+                value = nce(true, drawn, self.normaliser(drawn))
                 parts[f"{term.name}{view[0]}2{memory[0]}"] = mean_over_world(value.detach())
                 losses.append(value * (term.weight / total))
-        return mean_over_world(torch.stack(losses).sum(0)), {**parts, "z": self.z.clone()}
+                if term is terms[0]:
+                    plain.append((log_total(true[:, 0], drawn) - true[:, 0]).detach())
+        parts |= {"infonce": mean_over_world(torch.stack(plain).mean(0)), "z": self.z.clone()}
+        return mean_over_world(torch.stack(losses).sum(0)), parts
 
     def terms(self, batch: Batch) -> list[Term]:
         """Return what is scored for a batch; the first term with a weight sets z."""
@@ -173,20 +181,19 @@ class AVID(Method):
             Term("", self.settings.within, False, own, drawn),
         ]
 
-    def noise_contrastive(self, query: Tensor, memory: str, positive: Tensor, negative: Tensor) -> Tensor:
-        """Return NCE (N,) of query (N, D) against rows `positive` (N, P) and `negative` (N, K) of a view's memory.
-
-        The first call in training sets z; in evaluation an unset z is estimated and forgotten.
-        """
-        count = positive.shape[1]
+    def score(self, query: Tensor, memory: str, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """Return s+ (N, P) and s- (N, K) of query (N, D) with rows `positive` and `negative` of a view's memory."""
         scores = self.bank(memory).scores(query, torch.cat([positive, negative], 1)) / self.settings.temperature
-        true, drawn = scores[:, :count], scores[:, count:]
-        z = self.z
-        if float(z) < 0:
-            z = z.new_tensor(estimate_z(drawn))
-            if self.training:
-                self.z.copy_(z)
-        return nce(true, drawn, z)
+        return scores[:, : positive.shape[1]], scores[:, positive.shape[1] :]
+
+    def normaliser(self, drawn: Tensor) -> Tensor:
+        """Return z; the first call sets it from the scores s- (N, K), and in evaluation forgets it again."""
+        if float(self.z) >= 0:
+            return self.z
+        z = self.z.new_tensor(estimate_z(drawn))
+        if self.training:
+            self.z.copy_(z)
+        return z
 
     def bank(self, view: str) -> MemoryBank:
         """Return the memory of a view."""
