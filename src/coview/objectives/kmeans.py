@@ -23,7 +23,7 @@ from coview.parallel import gather, rank, row_counts, sum_with_grad
 from coview.randomness import make_key, uniform
 
 BLOCK = 1 << 14  # rows looked at together
-SEED_ROWS = 256  # rows per cluster that seeds are chosen among
+SEED_ROWS = 64  # rows per cluster that seeds are chosen among
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def assign(x: Tensor, centroids: Tensor, *, spherical: bool = False) -> tuple[Te
 def seeds(x: Tensor, clusters: int, *, seed: int, row: Tensor | None = None, spherical: bool = False) -> Tensor:
     """Choose K rows of all processes by k-means++ (Arthur & Vassilvitskii, SODA 2007); float64 (K, D), the same on all.
 
-    They are chosen among 256 K rows, or all where there are fewer: those whose keys of (seed, row) are lowest. The next
+    They are chosen among 64 K rows, or all where there are fewer: those whose keys of (seed, row) are lowest. The next
     seed is drawn with a probability proportional to the squared distance to the nearest seed so far.
     """
     rows = _Rows([x], None, False, spherical, x.device)
@@ -198,6 +198,7 @@ def _seeds(rows: _Rows, row: Tensor, clusters: int, seed: int) -> Tensor:
     if candidates.shape[0] < clusters:
         raise UsageError(f"{clusters} clusters need at least as many recordings, found {candidates.shape[0]}")
     # Row i wins the draw of seed k with probability d_i / sum d: exponential times over d_i, the shortest first.
+    sizes = candidates.square().sum(1)
     places = torch.arange(candidates.shape[0], device=row.device)
     distance = torch.ones(candidates.shape[0], dtype=torch.float64, device=row.device)
     taken: list[int] = []
@@ -206,7 +207,7 @@ def _seeds(rows: _Rows, row: Tensor, clusters: int, seed: int) -> Tensor:
         time = -drawn.log() / distance.clamp(min=1e-300)
         time[taken] = torch.inf
         taken.append(int(time.argmin()))
-        apart = (candidates - candidates[taken[-1]]).square().sum(1)
+        apart = (sizes + sizes[taken[-1]] - 2 * (candidates @ candidates[taken[-1]])).clamp(min=0)
         distance = apart if number == 0 else torch.minimum(distance, apart)
     return candidates[taken]
 
