@@ -137,7 +137,7 @@ def figures(score: Tensor, lengths: Tensor, name: str, seed: int) -> list[Measur
     n = len(lengths)
     apart = (lengths[:, None] - lengths).abs()
     apart.fill_diagonal_(-1)
-    near = apart.argsort(1, stable=True)[:, :10]
+    near = apart.argsort(dim=1, stable=True)[:, :10]
     values: dict[str, list[Tensor]] = {}
     for way in (score, score.T):
         own = way.diagonal()[:, None]

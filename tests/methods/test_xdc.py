@@ -11,8 +11,8 @@ probes of sound and picture. Measured when written, seeds 0, 1, 2:
     xdc              .68  .67  .66        .94  .91  .93      .94  .94  .94
     xdc, shuffled    .08  .07  .07        .67  .67  .70      .75  .78  .77
 
-The rate matters (with other seeds of k-means): at 3e-3 the NMI of seeds 0 and 1 is .30 .20, .41 .42, .42 .36, .51 .53, .05 .05; with batch
-normalisation in the encoders (at 1e-3) sdc reaches .34 .30, by the classes that both views show.
+The rate matters (with other seeds of k-means): at 3e-3 the NMI of seeds 0 and 1 is .30 .20, .41 .42, .42 .36, .51 .53,
+.05 .05; with batch normalisation in the encoders (at 1e-3) sdc reaches .34 .30, by the classes that both views show.
 """
 
 import dataclasses

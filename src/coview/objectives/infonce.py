@@ -40,7 +40,7 @@ def infonce(positive: Tensor, total: Tensor) -> Tensor:
 
 @in_float32
 def in_batch_scores(
-    x: Tensor, y: Tensor, temperature: float, groups: Tensor | None = None
+    x: Tensor, y: Tensor, temperature: float | Tensor, groups: Tensor | None = None
 ) -> list[tuple[Tensor, Tensor]]:
     """Score pairs against all others of the global batch; returns (s+, total), each (N_r,), for x to y and y to x.
 
