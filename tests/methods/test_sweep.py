@@ -65,7 +65,7 @@ def draw(method, size=8, seed=0, dtype=torch.float32):
 
 def without(batch, fill=0.0):
     """Take a view away from samples 1, 4 and 5; of four processes with two samples each, the third keeps none."""
-    first, last = list(batch.views)[0], list(batch.views)[-1]  # one and the same where there is a single view
+    first, last = next(iter(batch.views)), list(batch.views)[-1]  # one and the same where there is a single view
     present = {name: torch.ones(len(batch), dtype=torch.bool) for name in batch.views}
     present[first][1] = present[last][4] = present[last][5] = False
     views = {name: view.clone() for name, view in batch.views.items()}
