@@ -81,13 +81,15 @@ def test_features_on_disk_are_the_same_features(whole, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 4])
-def test_every_world_size_makes_the_same_rounds(whole, tmp_path, world):
-    out, log = whole
-    found = worlds.run(world, run, str(tmp_path / "run"), settings())[0]
+def test_every_world_size_makes_the_same_rounds(tmp_path, world):
+    # A small rate: at 0.01 these few recordings make a run unstable, and rounding grows twentyfold with every step.
+    plain = dataclasses.replace(settings(), optimiser=OptimiserSettings(kind="sgd", lr=1e-4))
+    log = run(tmp_path / "alone", plain)
+    found = worlds.run(world, run, str(tmp_path / "run"), plain)[0]
     for name in ("loss", "agreement", "stability"):
         curves = [[entry[name] for entry in entries] for entries in (found, log)]
         torch.testing.assert_close(curves[0], curves[1], rtol=1e-4, atol=1e-4)
     there = last(tmp_path / "run")
-    for name, value in last(out).items():
+    for name, value in last(tmp_path / "alone").items():
         if "labels" in name:
             assert torch.equal(there[name], value)
