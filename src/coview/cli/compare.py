@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Train several methods on the same recordings, each with the same number of samples, and measure them
 beside random weights, shuffled pairs and supervision: linear probes and retrieval, means over seeds with intervals.
+Where avid and cma are both named, cma starts from avid's run of the same seed, and its samples come on top.
 
 Writes compare.json, compare.md and compare.png into the folder, and keeps every run. A stopped call goes on where it
 was when it is given again. Under torchrun or SLURM every process takes its share of the runs.
@@ -82,11 +83,15 @@ def main(argv: list[str]) -> int:
         os.environ.pop(name, None)
     os.environ.setdefault("OMP_NUM_THREADS", "1" if arguments.jobs > 1 else str(os.cpu_count()))
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool, output.steps() as show:
-        running = {pool.submit(perform, task): task for task in waiting}
+        done = 0
         try:
-            for done, future in enumerate(as_completed(running), 1):
-                show("runs", done, len(waiting))
-                output.say(f"{running[future].row}, seed {running[future].seed}: {future.result()}")
+            # Runs that start from others' weights come when all others of this process are finished.
+            for late in (False, True):
+                running = {pool.submit(perform, task): task for task in waiting if bool(task.start) == late}
+                for future in as_completed(running):
+                    done += 1
+                    show("runs", done, len(waiting))
+                    output.say(f"{running[future].row}, seed {running[future].seed}: {future.result()}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

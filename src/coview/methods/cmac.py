@@ -20,6 +20,7 @@ Recipe: none is known; that of xID or AVID is a start, with batches of 256 and m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -136,6 +137,14 @@ class CMAC(Method):
             for name, part in positions.items()
         }
         return z, own, guided
+
+    def sound_maps(self, views: Mapping[str, Tensor]) -> Tensor:
+        """Return G, where the sound points in the picture (N, T', H', W'), from model views of complete samples."""
+        encoder = self._encoder("video")
+        maps = encoder.feature_maps(views["video"])[encoder.stages[-1]]
+        places = self.projectors["video"](maps.flatten(2).transpose(1, 2))
+        heard = unit(self.projectors["audio"](self.encoders["audio"](views["audio"])))
+        return pointed_map(heard, places, self.settings.temperature).view(len(maps), *maps.shape[2:])
 
     def _encoder(self, name: str) -> Encoder:
         encoder = self.encoders[name]

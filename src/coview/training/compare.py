@@ -84,6 +84,7 @@ class Task:
     settings: dict[str, Any]  # as in settings.yaml
     test: str  # what it is measured on
     folder: str
+    start: str | None = None  # the run whose weights it starts from; it has to be finished before
 
     @property
     def row(self) -> str:
@@ -106,7 +107,12 @@ def plan(comparison: Comparison, say: Callable[[str], None], first: bool = True)
             for seed in range(seeds):
                 run = dataclasses.replace(base, collection=train, seed=seed, shuffled=kind == "shuffled")
                 folder = comparison.out / "runs" / f"{method}.{kind}.{seed}"
-                tasks.append(Task(method, seed, kind, run_to_dict(run), test, str(folder)))
+                start = (
+                    str(folder.with_name(f"avid.{kind}.{seed}") / "run")
+                    if method == "cma" and "avid" in methods
+                    else None
+                )
+                tasks.append(Task(method, seed, kind, run_to_dict(run), test, str(folder), start))
     return tasks
 
 
@@ -195,6 +201,8 @@ def perform(task: Task) -> str:
     """Train and measure one run, write its outcome, and return a sentence; a run that cannot be made says why."""
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    while task.start and not (Path(task.start).parent / "compare.json").is_file():
+        time.sleep(5)  # another process of torchrun still makes it
     try:
         outcome = measure(task, folder)
         text = ", ".join(
@@ -216,7 +224,7 @@ def measure(task: Task, folder: Path) -> Outcome:
         model = Model.of(method, Preprocess(method.views, settings.augment), source)
         model = random_weights(model, source, seed=task.seed)
     else:
-        train(settings, folder / "run", resume=True, quiet=True)
+        train(settings, folder / "run", resume=True, init_from=Path(task.start) if task.start else None, quiet=True)
         model = Model.from_run(folder / "run")
         samples = int(settings.train.steps or 0) * settings.train.batch_size
         seconds, curve = history(folder / "run", settings.train.batch_size)
