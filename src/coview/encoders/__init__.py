@@ -10,11 +10,11 @@ from coview.encoders.base import Encoder
 from coview.encoders.conv2d import Conv2D
 from coview.encoders.davenet import DAVEnet
 from coview.encoders.heads import mlp
-from coview.encoders.image import ResNet, SmallImage
+from coview.encoders.image import ResNet
 from coview.encoders.r2plus1d import R2Plus1D
 from coview.encoders.regnet import SIZES, RegNetY
 from coview.encoders.resnets import AudioResNet, WideR2Plus1D
-from coview.encoders.small import SMALL, TINY, SmallAudio, SmallVideo
+from coview.encoders.small import SMALL, TINY, SmallPlane, SmallVideo
 from coview.encoders.speech import SpeechAudio
 from coview.encoders.text import CharacterText, MiniLM
 from coview.encoders.vgg import VGG
@@ -35,15 +35,15 @@ AUDIO: dict[str, Callable[[], Encoder]] = {
     "resnet-9": lambda: AudioResNet(9),
     "resnet-18": lambda: AudioResNet(18),
     "vgg": lambda: VGG(channels=1),
-    "audio-tiny": SmallAudio,
-    "audio-small": SmallAudio,
+    "audio-tiny": lambda: SmallPlane(1),
+    "audio-small": lambda: SmallPlane(1),
     "audio-speech": SpeechAudio,  # for 40 bands
     "audio-speech-64": lambda: SpeechAudio(bands=64, width=96),
 }
 TEXT: dict[str, Callable[[], Encoder]] = {"text-characters": CharacterText, "minilm": MiniLM}
 
 IMAGE: dict[str, Callable[[], Encoder]] = {
-    "image-tiny": SmallImage,
+    "image-tiny": lambda: SmallPlane(3),
     "resnet-18": lambda: ResNet(18),
     "resnet-50": lambda: ResNet(50),
     **{f"regnety-{size}": functools.partial(RegNetY, size) for size in SIZES},

@@ -1,4 +1,4 @@
-"""Image networks: a small one of four convolutions, and torchvision's ResNets."""
+"""Image networks: torchvision's ResNets."""
 
 from __future__ import annotations
 
@@ -7,36 +7,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet18, resnet50
 
 from coview.encoders.base import Encoder
-from coview.encoders.conv2d import conv_norm_relu
 
 DEPTHS = {18: resnet18, 50: resnet50}
-
-
-class SmallImage(Encoder):
-    """Four 3 x 3 convolutions, 16-32-64-128, on pictures (B, 3, H, W); the last map's mean plus half its maximum."""
-
-    dim = 128
-    stages = ("conv1", "conv2", "conv3", "conv4")
-
-    def __init__(self) -> None:
-        super().__init__()
-        channels = 3
-        for name, width, stride in zip(self.stages, (16, 32, 64, 128), (2, 2, 2, 1), strict=True):
-            self.add_module(name, nn.Sequential(*conv_norm_relu(channels, width, 3, stride)))
-            channels = width
-
-    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """Return every layer's maps (B, C, H', W')."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        maps = {}
-        for name in self.stages:
-            x = self.get_submodule(name)(x)
-            maps[name] = x
-        return maps
-
-    def pool(self, maps: Tensor) -> Tensor:
-        """Add half the maximum to the mean."""
-        return maps.mean((2, 3)) + 0.5 * maps.amax((2, 3))
 
 
 class ResNet(Encoder):

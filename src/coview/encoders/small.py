@@ -61,15 +61,14 @@ class SmallVideo(Encoder):
         return maps.mean((2, 3, 4)) + 0.5 * maps.amax((2, 3, 4))
 
 
-class SmallAudio(Encoder):
-    """Four 3 x 3 convolutions, 16-32-64-128, on spectrograms (B, 1, H, W)."""
+class SmallPlane(Encoder):
+    """Four 3 x 3 convolutions, 16-32-64-128, on spectrograms (B, 1, H, W) or pictures (B, 3, H, W)."""
 
     dim = 128
     stages = ("conv1", "conv2", "conv3", "conv4")
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        channels = 1
         for name, width, stride in zip(self.stages, (16, 32, 64, 128), (2, 2, 2, 1), strict=True):
             self.add_module(name, nn.Sequential(*conv_norm_relu(channels, width, 3, stride)))
             channels = width
