@@ -14,8 +14,11 @@ from torch import Tensor
 
 
 def write_aside(path: Path, text: str) -> None:
-    """Write a text file under another name and rename it, so that even a power cut leaves the old one or the new."""
-    aside = path.with_name(f".{path.name}.partial")
+    """Write a text file under another name and rename it, so that even a power cut leaves the old one or the new.
+
+    Processes that write the same file at the same time do not meet: each has a name of its own until the last moment.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with aside.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()

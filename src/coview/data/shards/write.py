@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import math
+import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,11 +86,8 @@ def prepare(
         ShardTask(collection.folder.absolute(), out.absolute(), k, k * step, min((k + 1) * step, rows), settings)
         for k in range(count)
     ]
-    todo = [task for task in tasks if not _table(out, task.index).is_file()]
-    done = count - len(todo)
-    progress(done, count)
-    for _ in executor.run(write_shard, todo):
-        done += 1
+    # All of them, whatever is there: processes that started at different times must share out the same list.
+    for done, _ in enumerate(executor.run(write_shard, tasks), 1):
         progress(done, count)
     if not all(_table(out, task.index).is_file() for task in tasks):
         return card
@@ -224,7 +222,7 @@ def _table(out: Path, index: int) -> Path:
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.partial")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes may find the copy complete at once
     pq.write_table(table, aside)
     aside.replace(path)
 
