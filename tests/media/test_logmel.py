@@ -59,3 +59,9 @@ def test_a_tone_lights_the_band_that_holds_its_frequency():
 def test_narrow_filters_never_vanish():
     bank = mel_filterbank(8000, 256, 128)
     assert torch.allclose(bank.sum(dim=1), torch.ones(128))
+
+
+def test_no_waveforms_give_no_spectrograms():
+    none = torch.zeros(0, 4000)
+    assert log_mel(none, sample_rate=8000, mels=16).shape == (0, 1, 16, 15)
+    assert db_spectrogram(none).shape == (0, 1, 16, 257)

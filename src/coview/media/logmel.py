@@ -36,7 +36,7 @@ def log_mel(
     side = (n_fft - hop) // 2
     flat = pad(waveform.reshape(-1, 1, samples), (side, side), mode="reflect")[:, 0]
     taper = _hann(window, False, waveform.device)
-    spectrum = torch.stft(flat, n_fft, hop, window, taper, center=False, return_complex=True).abs()
+    spectrum = _stft(flat, taper, n_fft, hop, centre=False).abs()
     bands = mel_filterbank(sample_rate, n_fft, mels, waveform.device) @ spectrum
     return bands.clamp_min(MAGNITUDE_FLOOR).log10().reshape(*lead, 1, *bands.shape[1:])
 
@@ -49,21 +49,21 @@ def db_spectrogram(waveform: Tensor, *, n_fft: int = 512, hop: int = 240) -> Ten
     """
     lead, samples = waveform.shape[:-1], waveform.shape[-1]
     taper = _hann(2 * n_fft, True, waveform.device)
-    spectrum = torch.stft(
-        waveform.reshape(-1, samples),
-        2 * n_fft,
-        hop,
-        2 * n_fft,
-        taper,
-        center=True,
-        pad_mode="constant",
-        return_complex=True,
-    )
+    spectrum = _stft(waveform.reshape(-1, samples), taper, 2 * n_fft, hop, centre=True)
     power = spectrum[..., : samples // hop].abs().square()
-    pairs = power[:, 1:].reshape(len(power), n_fft // 2, 2, -1).mean(dim=2)
+    pairs = power[:, 1:].reshape(len(power), n_fft // 2, 2, power.shape[2]).mean(dim=2)
     level = 10 * torch.cat([power[:, :1], pairs], dim=1).clamp_min(POWER_FLOOR).log10()
     level = torch.maximum(level, level.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE_DB)
     return level.transpose(1, 2).reshape(*lead, 1, level.shape[2], level.shape[1])
+
+
+def _stft(waveform: Tensor, taper: Tensor, n_fft: int, hop: int, centre: bool) -> Tensor:
+    """Return the complex spectrum (N, n_fft // 2 + 1, frames) of waveforms (N, samples), N = 0 allowed."""
+    if not len(waveform):  # which torch refuses before 2.15
+        return _stft(waveform.new_zeros(1, waveform.shape[1]), taper, n_fft, hop, centre)[:0]
+    return torch.stft(
+        waveform, n_fft, hop, len(taper), taper, center=centre, pad_mode="constant", return_complex=True
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=32)
