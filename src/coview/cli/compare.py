@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -72,6 +70,7 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="coview compare", description=DESCRIPTION, args=argv)
     if arguments.jobs < 1:
         raise UsageError(f"--jobs {arguments.jobs}: expected at least 1")
+    from coview.data.executors import Processes
     from coview.training.compare import perform, plan, stored
 
     rank, world = (int(os.environ.get(name) or default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
@@ -82,19 +81,14 @@ def main(argv: list[str]) -> int:
     for name in _PLACES:  # each run is alone in its process
         os.environ.pop(name, None)
     os.environ.setdefault("OMP_NUM_THREADS", "1" if arguments.jobs > 1 else str(os.cpu_count()))
-    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool, output.steps() as show:
+    with output.steps() as show:
         done = 0
-        try:
-            # Runs that start from others' weights come when all others of this process are finished.
-            for late in (False, True):
-                running = {pool.submit(perform, task): task for task in waiting if bool(task.start) == late}
-                for future in as_completed(running):
-                    done += 1
-                    show("runs", done, len(waiting))
-                    output.say(f"{running[future].row}, seed {running[future].seed}: {future.result()}")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        # Runs that start from others' weights come when all others of this process are finished.
+        for late in (False, True):
+            for text in Processes(arguments.jobs).run(perform, [task for task in waiting if bool(task.start) == late]):
+                done += 1
+                show("runs", done, len(waiting))
+                output.say(text)
     outcomes = [outcome for task in tasks if (outcome := stored(task)) is not None]
     if rank != 0 or len(outcomes) < len(tasks):
         output.say(f"{len(outcomes)} of {len(tasks)} runs are finished; the same command writes the table when all are")

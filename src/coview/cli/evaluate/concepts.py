@@ -58,9 +58,10 @@ def main(argv: list[str]) -> int:
 
 
 def _split(arguments: Arguments, classes: list[str]) -> Split:
+    from coview.encoders.text import minilm_folder
     from coview.errors import UsageError
     from coview.evaluation.concepts import class_list, listed_split, published_split, split_by_names
-    from coview.evaluation.sentences import minilm_folder, sentence_encoder
+    from coview.evaluation.sentences import sentence_encoder
 
     given = [bool(arguments.published), bool(arguments.seen), bool(arguments.pretraining)]
     if sum(given) != 1:
