@@ -42,7 +42,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
             continue
         first[identity] = name
         kept[name] = tensor.detach().contiguous().cpu()
-    aside = path.with_name(f".{path.name}.partial")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     save_file(kept, aside, metadata={"aliases": json.dumps(aliases)})
     with aside.open("rb+") as stream:
         os.fsync(stream.fileno())

@@ -80,13 +80,13 @@ def test_the_direction_and_the_agreement_of_encoders() -> None:
         listed_split(["z"], classes)
 
 
-def test_two_independent_probes_on_one_untouched_model() -> None:
+def test_two_independent_probes_on_one_untouched_model(tmp_path: Path) -> None:
     classes = ["a", "b", "c"]
     train, test = NumberSource(160), NumberSource(90, seed=1)
     for source in (train, test):
         source.classes, source.labels = ["a", "b", "c", "d"], torch.arange(len(source)) % 4
     with Bench(SmallModel(), train, test, name="x") as bench:
-        concepts(bench, listed_split(["d", "a"], train.classes))
+        concepts(bench, listed_split(["d", "a"], train.classes), tmp_path)
     figures = {m.name: m for m in bench.result.results}
     sides = {
         f"{view}_{side}{end}/x"

@@ -15,6 +15,7 @@ from torch import Tensor
 from coview.data.source import Source
 from coview.errors import CoviewError, UsageError
 from coview.evaluation.features import Features, Space, extract, fingerprint
+from coview.evaluation.kept_features import extract_once
 from coview.evaluation.stages import Stage, stage_features
 from coview.evaluation.statistics import Measurement, accuracy, bootstrap
 from coview.files import write_aside
@@ -67,6 +68,7 @@ class Bench:
         seed: of everything that is drawn.
         windows: evenly spaced cuts per recording.
         batch_size: recordings at a time.
+        folder: where features are kept for other calls and after a kill; None keeps them in memory alone.
         progress: called with (what is being done, done, total).
 
     Attributes:
@@ -86,8 +88,10 @@ class Bench:
         seed: int = 0,
         windows: int = 1,
         batch_size: int = 64,
+        folder: Path | None = None,
         progress: Progress = lambda what, done, total: None,
     ) -> None:
+        self.folder = folder
         self.model, self.train, self.test, self.name, self.seed = model, train, test, name, seed
         self.windows, self.batch_size, self.progress = windows, batch_size, progress
         self.result = Result([], [], {"test": describe(test), "seed": seed, "windows": windows})
@@ -129,16 +133,14 @@ class Bench:
         named = {view: tuple(wanted) for view, wanted in (stages or {}).items()}
         key = (part, space, count, tuple(named.items()))
         if key not in self._kept:
-            text = f"embedding {part}"
-            self._kept[key] = extract(
-                self.model,
-                source,
-                windows=count,
-                space=space,
-                batch_size=self.batch_size,
-                embed=stage_features(self.model, named) if named else None,
-                progress=lambda done, total: self.progress(text, done, total),
-            )
+            how: dict[str, Any] = {"windows": count, "space": space, "batch_size": self.batch_size}
+            how["progress"] = lambda done, total: self.progress(f"embedding {part}", done, total)
+            if named:  # never in files: tens of thousands of numbers for every clip, more than the media have
+                self._kept[key] = extract(self.model, source, embed=stage_features(self.model, named), **how)
+            elif self.folder is not None:
+                self._kept[key] = extract_once(self.folder, self.model, source, **how)
+            else:
+                self._kept[key] = extract(self.model, source, **how)
         return self._kept[key]
 
     def classifies(self, what: str) -> bool:

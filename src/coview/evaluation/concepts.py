@@ -8,6 +8,8 @@ The split: for every PRETRAINING class, the three target classes with the most s
 encoder. Where the first encoder's best similarity exceeds a threshold, the target classes that all encoders have among
 their three are seen, except listed outliers. So the direction matters: a target class may be chosen as second or third,
 at any similarity of its own. All lists here are in the order of the classes, never of a set.
+
+Each probe's figures are kept as a file of their own: a stopped call goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from coview.errors import UsageError
-from coview.evaluation.bench import Bench, filled, score
-from coview.evaluation.features import Features
+from coview.evaluation.bench import Bench, describe, filled, score
+from coview.evaluation.features import Features, fingerprint
+from coview.evaluation.kept import Piece, digest, keep
 from coview.evaluation.probe import fit_probe
 from coview.evaluation.sentences import Sentences
 from coview.evaluation.statistics import Measurement
@@ -131,8 +136,12 @@ def choose(best: Tensor, nearest: Sequence[Tensor], threshold: float) -> set[int
     return found
 
 
-def concepts(bench: Bench, split: Split) -> None:
-    """Add "<view>_seen/<name>" and "<view>_unseen/<name>", and both "_corrected", to the bench's result."""
+def concepts(bench: Bench, split: Split, folder: Path) -> None:
+    """Add "<view>_seen/<name>" and "<view>_unseen/<name>", and both "_corrected", to the bench's result.
+
+    Args:
+        folder: where the figures of each probe are kept; several splits may share it.
+    """
     if not bench.classifies("concepts"):
         return
     assert bench.train is not None
@@ -143,27 +152,35 @@ def concepts(bench: Bench, split: Split) -> None:
         "probes": "two, independent, on the same frozen features",
         "corrected": "(accuracy - 1/C) / (1 - 1/C)",
     }
-    fit, held = bench.features("train"), bench.features("test")
+    of: dict[str, Any] = {
+        "train": describe(bench.train),
+        "test": describe(bench.test),
+        "model": fingerprint(bench.model),
+    }
+    of |= {"name": bench.name, "windows": bench.windows, "seed": bench.seed}
     for view in bench.model.distinct_views():
         for side, names in (("seen", split.seen), ("unseen", split.unseen)):
-            figures = _probe_side(bench, fit, held, view, f"{view}_{side}", names)
+            what, about = f"{view}_{side}", {**of, "classes": names}
+            path = folder / f"{bench.name}-{what}-{digest(about)}.json"
+            found = keep(path, about, partial(_probe_side, bench, view, what, names)).plain
+            figures = [Measurement(**row) for row in found["results"]]
             bench.result.results += figures + [corrected(m, len(names)) for m in figures[:1]]
+            bench.result.choices |= found["choices"]
+            bench.result.notes += found["notes"]
 
 
-def _probe_side(
-    bench: Bench, fit: Features, held: Features, view: str, what: str, names: Sequence[str]
-) -> list[Measurement]:
+def _probe_side(bench: Bench, view: str, what: str, names: Sequence[str]) -> Piece:
+    fit, held = bench.features("train"), bench.features("test")
     parts = [(features, _relabelled(features, names)) for features in (fit, held)]
     (used, labels), (tested, truth) = (
-        (keep, given[keep]) for keep, given in ((f.present[view] & (g >= 0), g) for f, g in parts)
+        (chosen, given[chosen]) for chosen, given in ((f.present[view] & (g >= 0), g) for f, g in parts)
     )
     if not bool(tested.any()) or labels.numel() < 10:
-        bench.result.notes.append(f"{what}: too few labelled recordings; left out")
-        return []
+        return Piece({"results": [], "choices": {}, "notes": [f"{what}: too few labelled recordings; left out"]})
     probe = fit_probe(filled(fit, view)[used], labels, len(names), seed=bench.seed)
-    bench.result.choices[what] = probe.choices
     probability = probe.logits(filled(held, view)[tested]).softmax(-1)
-    return score(what, bench.name, probability, truth, len(names), bench.seed)
+    figures = score(what, bench.name, probability, truth, len(names), bench.seed)
+    return Piece({"results": [m.row() for m in figures], "choices": {what: probe.choices}, "notes": []})
 
 
 def _relabelled(features: Features, names: Sequence[str]) -> Tensor:

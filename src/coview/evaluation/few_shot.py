@@ -11,26 +11,23 @@ Each draw of each budget is kept as a file of its own, with the ids it used: a s
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from coview import parallel
 from coview.data.source import Source
-from coview.errors import UsageError
 from coview.evaluation.bench import Bench, describe, filled, score
 from coview.evaluation.features import fingerprint
+from coview.evaluation.kept import keep_figures
 from coview.evaluation.probe import fit_probe
 from coview.evaluation.statistics import Measurement, over_seeds
-from coview.files import write_aside
 from coview.randomness import make_key, uniform
-from coview.training.together import collective_device
 
 _ENOUGH = 10  # recordings of every class from which on the penalty is chosen on a held-out fifth
 _FIXED = 0.01  # the penalty below that
@@ -113,14 +110,7 @@ def few_shot(bench: Bench, budgets: Sequence[Budget], folder: Path, *, draws: in
             about = {**manifest(bench.train, rows, budget, seed), "test": describe(bench.test), "model": model}
             about |= {"name": bench.name, "windows": bench.windows}
             path = folder / f"{bench.name}-{budget}-seed{seed}.json"
-            kept = _kept(path, about)
-            if kept is None:
-                kept = _measure(bench, rows, budget, seed)
-                if parallel.is_main():
-                    folder.mkdir(parents=True, exist_ok=True)
-                    text = json.dumps({**about, "results": [m.row() for m in kept]}, indent=1, ensure_ascii=False)
-                    write_aside(path, text + "\n")
-            measured.append(kept)
+            measured.append(keep_figures(path, about, partial(_measure, bench, rows, budget, seed)))
         bench.result.results += [over_seeds(same) for same in zip(*measured, strict=True)]
 
 
@@ -140,19 +130,3 @@ def _measure(bench: Bench, rows: Tensor, budget: Budget, seed: int) -> list[Meas
         truth = held.labels[tested]
         figures += score(f"{view}_few_{budget}", bench.name, probability, truth, classes, seed, clips=False)
     return figures
-
-
-def _kept(path: Path, about: dict[str, Any]) -> list[Measurement] | None:
-    """Return the figures of an earlier call, None where there are none.
-
-    Every process must come to the same answer; they read one file system, and process 0 writes only complete files.
-    """
-    found: list[Measurement] | None = None
-    if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        differs = [name for name, value in about.items() if stored.get(name) != value]
-        if differs:
-            raise UsageError(f"{path}: is of another {' and '.join(differs)}; remove it or choose another folder")
-        found = [Measurement(**row) for row in stored["results"]]
-    everyone = parallel.gather(torch.tensor([found is not None], dtype=torch.uint8, device=collective_device()))
-    return found if bool(everyone.all()) else None

@@ -91,7 +91,7 @@ class Case:
         asked = self.arguments
         return Bench(
             self.model, train, test, name=self.name, seed=self.seed, windows=asked.windows,
-            batch_size=asked.batch_size, progress=self.progress,
+            batch_size=asked.batch_size, folder=asked.model[0] / "evaluations" / "features", progress=self.progress,
         )  # fmt: skip
 
     @property

@@ -16,7 +16,8 @@ DESCRIPTION = """Probe the classes whose concepts pretraining has seen, and the 
 
 The split comes from one of: --published (AV-SSRL's for UCF-101 and HMDB-51 after VGGSound), --seen (a list), or the
 names of the pretraining classes (--pretraining: a stored list such as vggsound, or a text file, one name a line),
-compared by sentence encoders: MiniLM (extra "text"), and any further sentence-transformers folder.
+compared by sentence encoders: MiniLM (extra "text"), and any further sentence-transformers folder. Features and the
+figures of each probe are kept under evaluations/: a stopped call goes on where it was.
 
 Examples:
   coview evaluate concepts --model my-run --collection ucf101 --folds 1 --published ucf101 --controls
@@ -51,7 +52,8 @@ def main(argv: list[str]) -> int:
         from coview.evaluation.concepts import concepts
 
         with case.bench() as bench:
-            concepts(bench, _split(arguments, list(bench.test.classes)))
+            folder = arguments.model[0] / "evaluations" / "concepts" / case.label
+            concepts(bench, _split(arguments, list(bench.test.classes)), folder)
         return bench.result
 
     return run_models(arguments, "concepts", measure)

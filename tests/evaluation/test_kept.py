@@ -1,0 +1,143 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import worlds
+from measured import tiny_model
+
+from coview import parallel
+from coview.data.memmap import MemmapSource, fill
+from coview.data.synthetic.digits import DigitsWorld
+from coview.errors import UsageError
+from coview.evaluation import kept_features
+from coview.evaluation.bench import Bench
+from coview.evaluation.features import extract
+from coview.evaluation.kept import Piece, keep, keep_figures
+from coview.evaluation.statistics import Measurement
+
+
+def test_a_finished_piece_is_read_and_its_numbers_come_back_to_the_bit(tmp_path: Path) -> None:
+    path, figure = tmp_path / "new" / "piece.json", Measurement("p/x", 1 / 3, None, 0.1 + 0.2, None, 7)
+    assert keep_figures(path, {"of": (1, 2)}, lambda: [figure]) == [figure]
+    assert keep_figures(path, {"of": (1, 2)}, lambda: pytest.fail("made twice")) == [figure]
+    with pytest.raises(UsageError, match="is of another of;"):
+        keep_figures(path, {"of": (1, 3)}, lambda: [figure])
+
+
+def test_a_piece_whose_tensors_alone_were_written_is_made_again(tmp_path: Path) -> None:
+    def make() -> Piece:
+        return Piece({"said": "x"}, {"a/b": torch.arange(3), "c": torch.tensor([True])})
+
+    keep(tmp_path / "piece.json", {}, make)
+    (tmp_path / "piece.json").unlink()
+    made = keep(tmp_path / "piece.json", {}, make)
+    found = keep(tmp_path / "piece.json", {}, lambda: pytest.fail("made twice"))
+    assert found.plain == made.plain
+    assert all(torch.equal(found.tensors[name], made.tensors[name]) for name in made.tensors)
+
+
+def _made_where_only_one_has_the_file(folder: Path) -> list[bool]:
+    own, made = folder / f"rank{parallel.rank()}", []
+    for _ in range(2):
+        keep_figures(own / "piece.json", {}, lambda: made.append(True) or [])  # type: ignore[func-returns-value]
+    return made
+
+
+def test_all_processes_read_or_all_make(tmp_path: Path) -> None:
+    # Process 0 alone writes; without a common file system the other never finds anything, so that both make it again.
+    assert worlds.run(2, _made_where_only_one_has_the_file, tmp_path) == [[True, True]] * 2
+
+
+def test_features_are_computed_once_for_all_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, other = tiny_model(), tiny_model(1)
+    parts = [DigitsWorld("A", split, 12, 0, model.views) for split in ("train", "test")]
+
+    def bench(of: object = model, test: object = parts[1], batch_size: int = 8) -> Bench:
+        return Bench(of, parts[0], test, name="x", folder=tmp_path, batch_size=batch_size)  # type: ignore[arg-type]
+
+    first = bench().features("test")
+    monkeypatch.setattr(kept_features, "extract", lambda *given, **more: pytest.fail("computed twice"))
+    again, plain = bench().features("test"), extract(model, parts[1], batch_size=8)
+    for found in (first, again):
+        assert (found.ids, found.classes) == (plain.ids, plain.classes)
+        for name in ("clips", "clip_present", "start"):
+            mine, theirs = getattr(found, name), getattr(plain, name)
+            assert all(
+                torch.equal(mine[view], theirs[view]) and mine[view].dtype == theirs[view].dtype for view in theirs
+            )
+        assert torch.equal(found.labels, plain.labels)
+    longer = DigitsWorld("A", "test", 13, 0, model.views)
+    for changed in (bench(other), bench(test=longer), bench(batch_size=4)):
+        with pytest.raises(pytest.fail.Exception, match="computed twice"):
+            changed.features("test")
+    with pytest.raises(pytest.fail.Exception, match="computed twice"):
+        bench().features("test", "projected")
+
+
+def test_media_that_changed_in_place_are_embedded_again(tmp_path: Path) -> None:
+    views = tiny_model().views
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder, seed in zip(folders, (0, 1), strict=True):
+        fill(DigitsWorld("A", "test", 3, seed, views), folder)
+    before = kept_features.content(MemmapSource(folders[0]), 1)
+    assert before == kept_features.content(MemmapSource(folders[0]), 1)
+    for view in views:
+        shutil.copy(folders[1] / f"{view}.npy", folders[0] / f"{view}.npy")
+    assert before != kept_features.content(MemmapSource(folders[0]), 1)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder, views = tmp_path_factory.mktemp("parts"), tiny_model().views
+    for split, count in (("train", 300), ("test", 100)):
+        fill(DigitsWorld("A", split, count, 0, views), folder / split)
+    return ["--collection", str(folder / "train"), "--test-collection", str(folder / "test")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("protocol", "words", "finished"),
+    [
+        ("few-shot", ["--shots", "1", "5", "20", "--ratios", "0.5", "--draws", "4"], 5),
+        ("concepts", ["--seen", "0", "1", "2", "3", "4", "--controls"], 3),
+    ],
+)
+def test_a_killed_call_goes_on_and_does_nothing_twice(
+    protocol: str, words: list[str], finished: int, parts: list[str], tmp_path: Path
+) -> None:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    commands, models = {}, {"whole": tmp_path / "whole", "killed": tmp_path / "killed"}
+    for name, model in models.items():
+        tiny_model().save(model)
+        commands[name] = [sys.executable, "-m", "coview", "evaluate", protocol, "--model", str(model), *parts, *words]
+        commands[name] += ["--device", "cpu", "--json"]
+    whole = subprocess.run(commands["whole"], env=env, capture_output=True, check=True)
+
+    def pieces(name: str, of: str = protocol) -> dict[str, int]:
+        found = (models[name] / "evaluations" / of).rglob("*.json")
+        return {str(path.relative_to(models[name])): path.stat().st_mtime_ns for path in found}
+
+    process = subprocess.Popen(commands["killed"], env=env, stdout=subprocess.DEVNULL)
+    started = time.monotonic()
+    while len(pieces("killed")) < finished and time.monotonic() - started < 120:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {**pieces("killed"), **pieces("killed", "features")}
+    assert finished <= len(pieces("killed")) < len(pieces("whole"))
+    assert not (models["killed"] / "evaluations" / f"{protocol}.json").exists()
+
+    again = subprocess.run(commands["killed"], env=env, capture_output=True, check=True)
+    assert json.loads(again.stdout)["results"] == json.loads(whole.stdout)["results"]
+    after = {**pieces("killed"), **pieces("killed", "features")}
+    assert set(after) == {*pieces("whole"), *pieces("whole", "features")}
+    assert {name: after[name] for name in before} == before  # not one of them was written again
+    for name in after:
+        assert (models["killed"] / name).read_text() == (models["whole"] / name).read_text()
