@@ -52,6 +52,10 @@ def test_few_labels_and_concepts(model: str, capsys: pytest.CaptureFixture[str])
     assert {"video_few_k1/xid", "audio_few_r0.5/xid"} <= set(rows)
     written = sorted(path.name for path in (Path(model) / "evaluations" / "few-shot" / "xid-0").iterdir())
     assert written == [f"xid-{budget}-seed{seed}.json" for budget in ("k1", "r0.5") for seed in (0, 1)]
+    rows = evaluate(capsys, "concepts", *place, "--seen", "0", "1", "2", "3", "4", "--shots", "1")
+    assert {"video_seen_k1/xid", "audio_unseen_k1_corrected/xid"} <= set(rows)
+    assert main(["evaluate", "concepts", *place, "--seen", "0", "1", "--shots", "1", "--ratio", "0.5"]) == 2
+    assert "a ratio or a number of shots, one of them" in capsys.readouterr().err
     assert main(["evaluate", "concepts", *place]) == 2
     assert "--published, --seen and --pretraining" in capsys.readouterr().err
     assert main(["evaluate", "concepts", *place, "--published", "ucf101"]) == 2

@@ -20,6 +20,7 @@ from coview.evaluation.concepts import (
     published_split,
     split_by_names,
 )
+from coview.evaluation.few_shot import Budget
 from coview.evaluation.statistics import Measurement
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "concepts.npz")
@@ -99,6 +100,28 @@ def test_two_independent_probes_on_one_untouched_model(tmp_path: Path) -> None:
     assert figures["video_seen/x"].n == sum(int(label) in (0, 3) for label in test.labels)
     assert bench.result.choices["concepts"]["seen"] == ["a", "d"]  # in the order of the classes
     assert len(classes) == 3
+
+
+def test_few_labels_of_each_side(tmp_path: Path) -> None:
+    train, test = NumberSource(160), NumberSource(90, seed=1)
+    for source in (train, test):
+        source.classes, source.labels = ["a", "b", "c", "d"], torch.arange(len(source)) % 4
+    split, found = listed_split(["a", "d"], train.classes), {}
+    for budget in (None, Budget(shots=2), Budget(ratio=0.5)):
+        with Bench(SmallModel(), train, test, name="x") as bench:
+            concepts(bench, split, tmp_path, budget)
+        found |= {m.name: m.value for m in bench.result.results}
+    assert {f"{view}_{side}_{budget}/x" for view in ("video", "audio") for side in ("seen", "unseen")
+            for budget in ("k2", "r0.5")} <= set(found)  # fmt: skip
+    assert bench.result.choices["concepts"]["labels"]["per_class"] == dict.fromkeys("abcd", 20)
+    assert bench.result.choices["video_seen_r0.5"]["train_recordings"] == 40
+    assert found["video_seen_k2/x"] != found["video_seen/x"]
+    again = Bench(SmallModel(), train, test, name="x")
+    again.features = None  # type: ignore[assignment, method-assign]
+    with again:
+        concepts(again, split, tmp_path, Budget(ratio=0.5))  # read, without a single feature
+    assert again.result.results == bench.result.results
+    assert again.result.choices == bench.result.choices
 
 
 def test_correction_for_chance() -> None:

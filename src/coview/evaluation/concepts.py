@@ -30,6 +30,7 @@ from torch import Tensor
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench, describe, filled, score
 from coview.evaluation.features import Features, fingerprint
+from coview.evaluation.few_shot import PENALTY, Budget, draw, manifest, penalty
 from coview.evaluation.kept import Piece, digest, keep
 from coview.evaluation.probe import fit_probe
 from coview.evaluation.sentences import Sentences
@@ -136,15 +137,17 @@ def choose(best: Tensor, nearest: Sequence[Tensor], threshold: float) -> set[int
     return found
 
 
-def concepts(bench: Bench, split: Split, folder: Path) -> None:
+def concepts(bench: Bench, split: Split, folder: Path, budget: Budget | None = None) -> None:
     """Add "<view>_seen/<name>" and "<view>_unseen/<name>", and both "_corrected", to the bench's result.
 
     Args:
         folder: where the figures of each probe are kept; several splits may share it.
+        budget: fit on few labels, drawn as by `few_shot`; figures are then called such as "<view>_seen_r0.2/<name>".
     """
     if not bench.classifies("concepts"):
         return
     assert bench.train is not None
+    rows = torch.arange(len(bench.train))
     bench.result.choices["concepts"] = {
         **split.choices,
         "seen": split.seen,
@@ -152,34 +155,36 @@ def concepts(bench: Bench, split: Split, folder: Path) -> None:
         "probes": "two, independent, on the same frozen features",
         "corrected": "(accuracy - 1/C) / (1 - 1/C)",
     }
-    of: dict[str, Any] = {
-        "train": describe(bench.train),
-        "test": describe(bench.test),
-        "model": fingerprint(bench.model),
-    }
-    of |= {"name": bench.name, "windows": bench.windows, "seed": bench.seed}
+    if budget is not None:
+        rows = draw(bench.train, budget, bench.seed)
+        labels = manifest(bench.train, rows, budget, bench.seed)
+        bench.result.choices["concepts"] |= {"labels": labels, "penalty": PENALTY}
+    of: dict[str, Any] = {"train": describe(bench.train), "test": describe(bench.test)}
+    of |= {"model": fingerprint(bench.model), "name": bench.name, "windows": bench.windows, "seed": bench.seed}
+    of["budget"] = str(budget) if budget else None
     for view in bench.model.distinct_views():
         for side, names in (("seen", split.seen), ("unseen", split.unseen)):
-            what, about = f"{view}_{side}", {**of, "classes": names}
+            what, about = "_".join([view, side, *([str(budget)] if budget else [])]), {**of, "classes": names}
             path = folder / f"{bench.name}-{what}-{digest(about)}.json"
-            found = keep(path, about, partial(_probe_side, bench, view, what, names)).plain
+            found = keep(path, about, partial(_probe_side, bench, view, what, names, rows)).plain
             figures = [Measurement(**row) for row in found["results"]]
             bench.result.results += figures + [corrected(m, len(names)) for m in figures[:1]]
             bench.result.choices |= found["choices"]
             bench.result.notes += found["notes"]
 
 
-def _probe_side(bench: Bench, view: str, what: str, names: Sequence[str]) -> Piece:
+def _probe_side(bench: Bench, view: str, what: str, names: Sequence[str], rows: Tensor) -> Piece:
     fit, held = bench.features("train"), bench.features("test")
-    parts = [(features, _relabelled(features, names)) for features in (fit, held)]
-    (used, labels), (tested, truth) = (
-        (chosen, given[chosen]) for chosen, given in ((f.present[view] & (g >= 0), g) for f, g in parts)
-    )
-    if not bool(tested.any()) or labels.numel() < 10:
+    given, truth = _relabelled(fit, names), _relabelled(held, names)
+    used, tested = fit.present[view] & (given >= 0), held.present[view] & (truth >= 0)
+    used &= torch.isin(fit.rows, rows)
+    few, labels = rows.numel() < len(fit), given[used]
+    if not bool(tested.any()) or int((torch.bincount(labels) > 0).sum()) < 2 or (not few and labels.numel() < 10):
         return Piece({"results": [], "choices": {}, "notes": [f"{what}: too few labelled recordings; left out"]})
-    probe = fit_probe(filled(fit, view)[used], labels, len(names), seed=bench.seed)
+    strength = penalty(labels, len(names)) if few else None
+    probe = fit_probe(filled(fit, view)[used], labels, len(names), seed=bench.seed, strength=strength)
     probability = probe.logits(filled(held, view)[tested]).softmax(-1)
-    figures = score(what, bench.name, probability, truth, len(names), bench.seed)
+    figures = score(what, bench.name, probability, truth[tested], len(names), bench.seed)
     return Piece({"results": [m.row() for m in figures], "choices": {what: probe.choices}, "notes": []})
 
 

@@ -31,6 +31,7 @@ from coview.randomness import make_key, uniform
 
 _ENOUGH = 10  # recordings of every class from which on the penalty is chosen on a held-out fifth
 _FIXED = 0.01  # the penalty below that
+PENALTY = f"chosen on a held-out fifth from {_ENOUGH} recordings of every class on, below that {_FIXED}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ def few_shot(bench: Bench, budgets: Sequence[Budget], folder: Path, *, draws: in
     bench.result.choices["few-shot"] = {
         "draws": draws,
         "manifests": folder.name,
-        "penalty": f"chosen on a held-out fifth from {_ENOUGH} recordings of every class on, below that {_FIXED}",
+        "penalty": PENALTY,
     }
     for budget in budgets:
         measured: list[list[Measurement]] = []
@@ -114,6 +115,11 @@ def few_shot(bench: Bench, budgets: Sequence[Budget], folder: Path, *, draws: in
         bench.result.results += [over_seeds(same) for same in zip(*measured, strict=True)]
 
 
+def penalty(labels: Tensor, classes: int) -> float | None:
+    """Return the strength for `fit_probe`: None, chosen by it, where every class has labels (N,) enough to hold out."""
+    return None if int(torch.bincount(labels, minlength=classes).min()) >= _ENOUGH else _FIXED
+
+
 def _measure(bench: Bench, rows: Tensor, budget: Budget, seed: int) -> list[Measurement]:
     fit, held = bench.features("train"), bench.features("test")
     classes, figures = len(fit.classes), []
@@ -124,7 +130,7 @@ def _measure(bench: Bench, rows: Tensor, budget: Budget, seed: int) -> list[Meas
         counts = torch.bincount(fit.labels[used], minlength=classes)
         if not bool(tested.any()) or int((counts > 0).sum()) < 2:
             continue
-        strength = None if int(counts.min()) >= _ENOUGH else _FIXED
+        strength = penalty(fit.labels[used], classes)
         probe = fit_probe(filled(fit, view)[used], fit.labels[used], classes, seed=seed, strength=strength)
         probability = probe.logits(filled(held, view)[tested]).softmax(-1)
         truth = held.labels[tested]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import tyro
 
 from coview.cli.output import Output
-from coview.errors import UsageError
+from coview.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coview.data.source import Source
     from coview.data.views import ViewSpec
     from coview.evaluation.bench import Bench, Progress, Result
+    from coview.evaluation.few_shot import Budget
     from coview.model import Model
 
 T = TypeVar("T")
@@ -111,6 +112,20 @@ def parts(places: Places, views: Mapping[str, ViewSpec], fold: int | None) -> tu
 
     train = open_source(places.collection, views, split=places.train_split, fold=fold)
     return train, open_source(places.test_collection or places.collection, views, split=places.test_split, fold=fold)
+
+
+def few_labels(ratio: float | None, shots: int | None) -> Budget | None:
+    """Return how few labels a command is asked to use; None for all of them.
+
+    Raises:
+        SettingsError: both are given, or a number is impossible.
+    """
+    from coview.evaluation.few_shot import Budget
+
+    try:
+        return None if ratio is None and shots is None else Budget(ratio=ratio, shots=shots)
+    except ValueError as error:
+        raise SettingsError([str(error)]) from error
 
 
 def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Result]) -> int:

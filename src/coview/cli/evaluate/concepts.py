@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coview.cli.evaluate.common import Case, Models, read, run_models
+from coview.cli.evaluate.common import Case, Models, few_labels, read, run_models
 
 if TYPE_CHECKING:
     from coview.evaluation.bench import Result
@@ -22,7 +22,7 @@ figures of each probe are kept under evaluations/: a stopped call goes on where 
 Examples:
   coview evaluate concepts --model my-run --collection ucf101 --folds 1 --published ucf101 --controls
   coview evaluate concepts --model my-run --collection ucf101 --folds 1 --pretraining vggsound
-  coview evaluate concepts --model my-run --collection digits-av:A --seen 0 1 2 3 4
+  coview evaluate concepts --model my-run --collection digits-av:A --seen 0 1 2 3 4 --ratio 0.2
 """
 
 
@@ -42,6 +42,10 @@ class Arguments(Models):
     """Least similarity of a pretraining class to its nearest target class, by MiniLM."""
     outliers: tuple[str, ...] = ()
     """Target classes that are never seen, whatever their names say."""
+    ratio: float | None = None
+    """Use this share of each class's training recordings alone, drawn as by few-shot."""
+    shots: int | None = None
+    """Use this number of each class's training recordings alone."""
 
 
 def main(argv: list[str]) -> int:
@@ -51,9 +55,10 @@ def main(argv: list[str]) -> int:
     def measure(case: Case) -> Result:
         from coview.evaluation.concepts import concepts
 
+        budget = few_labels(arguments.ratio, arguments.shots)
         with case.bench() as bench:
             folder = arguments.model[0] / "evaluations" / "concepts" / case.label
-            concepts(bench, _split(arguments, list(bench.test.classes)), folder)
+            concepts(bench, _split(arguments, list(bench.test.classes)), folder, budget)
         return bench.result
 
     return run_models(arguments, "concepts", measure)

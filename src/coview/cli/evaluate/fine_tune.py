@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from coview.cli.evaluate.common import Case, Models, read, run_models
+from coview.cli.evaluate.common import Case, Models, few_labels, read, run_models
 
 if TYPE_CHECKING:
     from coview.evaluation.bench import Result
@@ -85,7 +85,7 @@ def _measure(case: Case) -> Result:
     from coview.data.augment import PRESETS
     from coview.data.part import Part
     from coview.errors import SettingsError
-    from coview.evaluation.few_shot import Budget, draw, manifest
+    from coview.evaluation.few_shot import draw, manifest
     from coview.evaluation.fine_tune import FineTune, fine_tune, views_of
     from coview.recipes import evaluation_recipe
 
@@ -106,12 +106,11 @@ def _measure(case: Case) -> Result:
         )
         if asked.recipe:
             how = dataclasses.replace(evaluation_recipe(asked.recipe), view=asked.view, seed=case.seed, **free)
-        few = [Budget(ratio=asked.ratio, shots=asked.shots)] if asked.ratio or asked.shots else []
     except ValueError as error:
         raise SettingsError([str(error)]) from error
     train, test = case.sources(views_of(case.model, how))
     words, drawn = [how.view, "linear" if how.frozen else "finetune"], {}
-    for budget in few:
+    if (budget := few_labels(asked.ratio, asked.shots)) is not None:
         rows = draw(train, budget, case.seed)
         drawn = manifest(train, rows, budget, case.seed)
         words += [str(budget)]
