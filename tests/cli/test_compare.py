@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from coview.cli.main import main
+from coview.data.memmap import MemmapSource
 from coview.errors import UsageError
 from coview.evaluation.comparison import Outcome, draw, summarise, to_markdown
-from coview.training.compare import Comparison, apply, base_settings
+from coview.training.compare import Comparison, apply, base_settings, plan
 
 
 def row(name: str, value: float) -> dict[str, object]:
@@ -54,6 +55,20 @@ def test_changes_reach_the_methods_that_have_the_setting(tmp_path: Path) -> None
         base_settings(comparison(tmp_path, changes=("xid.varient=bank",)), "xid")
     with pytest.raises(UsageError, match="seeds"):
         comparison(tmp_path, seeds=0)
+    with pytest.raises(UsageError, match="has to be a world"):
+        comparison(tmp_path, data=str(tmp_path), recordings=5)
+
+
+def test_a_world_is_rendered_for_the_number_and_the_part_that_are_asked_for(tmp_path: Path) -> None:
+    asked = comparison(tmp_path, recordings=20, validate=True, supervised=False, shuffled_seeds=0)
+    said: list[str] = []
+    tasks = plan(asked, said.append)
+    assert {(task.kind, task.part) for task in tasks} == {("pairs", "validation"), ("random", "validation")}
+    assert len(MemmapSource(Path(tasks[0].settings["collection"]))) == 20
+    assert len(MemmapSource(Path(tasks[0].test))) == 1000
+    assert [line.split(", ")[1] for line in said] == ["train", "validation"]
+    assert plan(asked, said.append) == tasks  # nothing is rendered again
+    assert len(said) == 2
 
 
 @pytest.mark.slow

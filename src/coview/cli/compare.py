@@ -59,6 +59,10 @@ class Arguments:
     """Use the methods' smallest settings, on the views of the world."""
     set: tuple[str, ...] = ()
     """METHOD.SETTING=VALUE changes a method's own settings; * stands for every method that has the setting."""
+    recordings: int | None = None
+    """Training clips of a world; fewer are seen more often, as methods with memories need. None: its usual number."""
+    validate: bool = False
+    """Measure on the validation part instead of the test part: for choosing settings."""
     jobs: int = 1
     """Runs at a time."""
     json: bool = False
@@ -116,6 +120,8 @@ def read(arguments: Arguments) -> Comparison:
         preset=arguments.preset,
         tiny=arguments.tiny,
         changes=arguments.set,
+        validate=arguments.validate,
+        recordings=arguments.recordings,
     )
 
 

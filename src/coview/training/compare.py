@@ -19,8 +19,8 @@ import yaml
 from coview.data.augment import PRESETS, Preprocess
 from coview.data.memmap import fill
 from coview.data.open import open_source
-from coview.data.synthetic import is_world
-from coview.data.views import ViewSpec
+from coview.data.synthetic import is_world, parse_world
+from coview.data.views import ViewSpec, raw_views
 from coview.errors import SettingsError, UsageError
 from coview.evaluation.comparison import Outcome, read_outcome
 from coview.evaluation.controls import random_weights
@@ -34,8 +34,6 @@ from coview.training.loop import train
 from coview.training.run import read_lines
 from coview.training.settings import RunSettings, run_from_dict, run_to_dict
 from coview.training.setup import build_method
-
-SPLITS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +51,8 @@ class Comparison:
         preset: recipe of augmentation, where `shared` has none.
         tiny: the methods' smallest settings, on the views of the world.
         changes: METHOD.SETTING=VALUE; * stands for every method that has the setting.
+        validate: measure on the validation part.
+        recordings: of a world, how many training clips are rendered; None means its usual number.
     """
 
     methods: tuple[str, ...]
@@ -66,8 +66,12 @@ class Comparison:
     preset: str
     tiny: bool
     changes: tuple[str, ...]
+    validate: bool = False
+    recordings: int | None = None
 
     def __post_init__(self) -> None:
+        if self.recordings is not None and (self.recordings < 1 or not is_world(self.data)):
+            raise UsageError(f"recordings {self.recordings}: at least 1, and {self.data} has to be a world")
         if self.seeds < 1 or not 0 <= self.shuffled_seeds <= self.seeds or self.samples < 1 or not self.methods:
             raise UsageError("expected a method, samples >= 1, seeds >= 1 and 0 <= shuffled seeds <= seeds")
         if not isinstance(self.shared, Mapping) or set(self.shared) - {"train", "optimiser", "schedule", "augment"}:
@@ -83,6 +87,7 @@ class Task:
     kind: str
     settings: dict[str, Any]  # as in settings.yaml
     test: str  # what it is measured on
+    part: Literal["validation", "test"]  # of it
     folder: str
     start: str | None = None  # the run whose weights it starts from; it has to be finished before
 
@@ -95,10 +100,11 @@ class Task:
 def plan(comparison: Comparison, say: Callable[[str], None], first: bool = True) -> list[Task]:
     """Return every run of the comparison; a world is rendered by the `first` process, for which the others wait."""
     tasks = []
+    part: Literal["validation", "test"] = "validation" if comparison.validate else "test"
     methods = [*comparison.methods, *(["supervised-av"] if comparison.supervised else [])]
     for method in dict.fromkeys(methods):
         base = base_settings(comparison, method)
-        train, test = data_of(comparison, base, say, first)
+        train, test = data_of(comparison, base, part, say, first)
         kinds = [("pairs", comparison.seeds)]
         if method != "supervised-av":
             kinds += [("shuffled", comparison.shuffled_seeds)]
@@ -112,7 +118,7 @@ def plan(comparison: Comparison, say: Callable[[str], None], first: bool = True)
                     if method == "cma" and "avid" in methods
                     else None
                 )
-                tasks.append(Task(method, seed, kind, run_to_dict(run), test, str(folder), start))
+                tasks.append(Task(method, seed, kind, run_to_dict(run), test, part, str(folder), start))
     return tasks
 
 
@@ -156,8 +162,17 @@ def apply(change: str, method: str, own: dict[str, Any]) -> None:
     place[path[-1]] = yaml.safe_load(value)
 
 
-def data_of(comparison: Comparison, settings: RunSettings, say: Callable[[str], None], first: bool) -> tuple[str, str]:
-    """Return what a method trains on and is measured on; a world is rendered into arrays once for each set of views."""
+def data_of(
+    comparison: Comparison,
+    settings: RunSettings,
+    part: Literal["validation", "test"],
+    say: Callable[[str], None],
+    first: bool,
+) -> tuple[str, str]:
+    """Return what a method trains on and is measured on; a world is rendered into arrays once for each set of views.
+
+    A folder of arrays is named after views and number, so that other settings do not meet it.
+    """
     if not is_world(comparison.data):
         return comparison.data, comparison.data
     views = views_of(settings)
@@ -165,16 +180,19 @@ def data_of(comparison: Comparison, settings: RunSettings, say: Callable[[str], 
         open_source(comparison.data, views)
     except UsageError:  # said by the run itself, in its row of the table
         return comparison.data, comparison.data
-    name = hashlib.sha256(json.dumps(to_dict(views), sort_keys=True).encode()).hexdigest()[:8]
-    folders = {split: comparison.out / "data" / f"{name}-{split}" for split in SPLITS}
+    what = {"views": to_dict(views), "recordings": comparison.recordings}
+    name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+    splits: tuple[Literal["train", "validation", "test"], ...] = ("train", part)
+    folders = {split: comparison.out / "data" / f"{name}-{split}" for split in splits}
     for split, folder in folders.items():
+        count = comparison.recordings if split == "train" else None
         while not first and not (folder / "memmap.json").is_file():
             time.sleep(1)
         if not (folder / "memmap.json").is_file():
             say(f"rendering {comparison.data}, {split}, for {settings.method}")
-            source = open_source(comparison.data, views, split=split)
+            source = parse_world(comparison.data, split, count, views=raw_views(views))
             fill(source, folder, placing="random" if split == "train" else "even")
-    return str(folders["train"]), str(folders["test"])
+    return str(folders["train"]), str(folders[part])
 
 
 def views_of(settings: RunSettings) -> Mapping[str, ViewSpec]:
@@ -230,7 +248,7 @@ def measure(task: Task, folder: Path) -> Outcome:
         seconds, curve = history(folder / "run", settings.train.batch_size)
     views = {view: model.views[view] for view in model.distinct_views()}
     fit = open_source(settings.collection, views, split="train")
-    held = open_source(task.test, views, split="test")
+    held = open_source(task.test, views, split=task.part)
     protocols = ["linear-probe"] + (["retrieval"] if task.method != "supervised-av" else [])
     results = evaluate(protocols, model, fit, held, name=task.row, seed=task.seed).results
     rows = [measurement.row() for measurement in results]
