@@ -172,7 +172,7 @@ def _recording(item: Item, root: Path, outcome: Outcome) -> Recording | Refused:
         return Refused(path=relative, reason=outcome["reason"], message=outcome["message"])
     fields = dict(outcome)
     start, end = item.start or 0.0, min(item.end or fields["end"], fields["end"])
-    if start >= end:
+    if start >= end and (start, fields["end"]) != (0.0, 0.0):  # a still lasts 0 s
         message = f"the span begins at {start} s, but the file ends at {fields['end']:.3f} s"
         return Refused(path=relative, reason="outside", message=message)
     flags = tuple(dict.fromkeys((*fields.pop("flags"), *item.flags)))

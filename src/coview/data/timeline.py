@@ -29,6 +29,11 @@ class Timeline:
     path: str
     caption: str | None
 
+    @property
+    def still(self) -> bool:
+        """Whether it is one picture, which lasts 0 s."""
+        return self.has_video and self.video_end <= self.video_start
+
 
 class Timelines:
     """The timelines of a collection's table, column by column: a row of Arrow takes a hundred times as long to get."""

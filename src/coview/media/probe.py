@@ -11,6 +11,7 @@ import numpy as np
 from coview.media.container import MAX_SECONDS, Media, open_media, seek_back
 from coview.media.pictures import displayed_size, shown_frames
 from coview.media.sounds import JITTER_SECONDS, to_mono
+from coview.media.stills import head_of, is_still, look_at_still
 
 # Below this the loudest sample of a 16-bit recording is its dither.
 SILENT_PEAK = 1e-4
@@ -20,6 +21,8 @@ TOGETHER_SECONDS = 0.04
 CUT_OFF_SECONDS = 0.5
 # The share of sound packets that may be unreadable before the file is refused.
 MOST_DAMAGED = 0.01
+# A still with a shorter side is a dot or a spacer of a page, and is flagged.
+TINY_PIXELS = 16
 USUAL_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000})
 # Formats whose header states the length; others estimate it from the bit rate.
 _KNOWS_LENGTH = frozenset({"mov", "matroska", "avi", "wav", "flac", "asf", "flv"})
@@ -34,6 +37,13 @@ _ALSO_CALLED = {
     "asf": {"wmv", "wma", "asf"},
     "avi": {"divx"},
     "aac": {"adts"},
+}
+_STILLS_CALLED = {
+    "jpeg": {"jpg", "jpeg", "jpe", "jfif", "mpo"},
+    "png": {"png", "apng"},
+    "webp": {"webp"},
+    "bmp": {"bmp", "dib"},
+    "gif": {"gif"},
 }
 
 
@@ -74,7 +84,8 @@ class Probe:
         duration: seconds from the recording's second 0 to the end of its longer stream.
         flags: facts that are no errors, of "silent", "no-audio", "no-video", "rotated", "multichannel", "odd-rate",
             "variable-rate", "no-duration", "wrong-extension", "late-audio", "late-video", "gaps" (in the sound) and
-            "damaged" (a few packets of sound).
+            "damaged" (a few packets of sound); of a picture "still", "animated" (its first is read), "tiny", "rotated"
+            and "wrong-extension".
     """
 
     duration: float
@@ -84,12 +95,14 @@ class Probe:
 
 
 def probe(path: Path | str) -> Probe:
-    """Read every packet, decode all the sound and the picture's first and last frames.
+    """Read every packet, decode all the sound and the picture's first and last frames; a still picture whole.
 
     Raises:
         MediaError: with one of the reasons "missing", "unreadable", "empty", "too-large", "not-media", "truncated",
-            "no-streams", "zero-length" or "undecodable".
+            "no-streams", "zero-length", "undecodable" or "too-narrow".
     """
+    if is_still(head_of(path)):
+        return _still(Path(path))
     with open_media(path) as media:
         spans = _packet_times(media)
         promised = max(_promised(media), default=0.0)
@@ -108,6 +121,31 @@ def probe(path: Path | str) -> Probe:
             raise media.error("too-large", f"{end:.0f} s; at most {MAX_SECONDS:.0f} s are read")
         _check_whole(media, end)
         return Probe(duration=end, video=video, audio=audio, flags=_flags(media, video, audio, heard))
+
+
+def _still(path: Path) -> Probe:
+    """Return what a picture is: a stream of one frame that lasts 0 s."""
+    still = look_at_still(path)
+    video = VideoStream(
+        width=still.width,
+        height=still.height,
+        fps=0.0,
+        constant_rate=True,
+        frames=1,
+        start=0.0,
+        duration=0.0,
+        rotation=still.rotation,
+        codec=still.codec,
+        keyframe_seconds=(0.0,),
+    )
+    facts = {
+        "still": True,
+        "animated": still.animated,
+        "tiny": min(still.width, still.height) < TINY_PIXELS,
+        "rotated": still.rotation != 0,
+        "wrong-extension": path.suffix.lower().lstrip(".") not in _STILLS_CALLED[still.codec],
+    }
+    return Probe(duration=0.0, video=video, audio=None, flags=tuple(name for name, holds in facts.items() if holds))
 
 
 Times = list[tuple[float, float, bool]]  # (second of showing, duration, key frame) of every packet

@@ -1,0 +1,176 @@
+"""Still pictures by Pillow: files of one picture, read as the frames of films are.
+
+A still has no length: on its recording's clock it lies at second 0 and lasts 0 s. What is transparent is shown on
+mid-grey; 16 bits of grey become 8; a picture is turned as its EXIF data say; of an animation the first picture counts.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from coview.errors import MediaError
+from coview.media.container import MAX_PIXELS
+from coview.media.cuts import VideoCut
+from coview.media.pictures import square
+
+HEAD = 32  # bytes of a file by which it is told to be a still
+NARROW = 100  # long side / short side, from which scaling makes no picture but a bomb
+_GROUND = (128, 128, 128, 255)  # black and white drawings both stay visible on it
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # the only readers of Pillow that see a file
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes, the format's versions
+_EXIF_ORIENTATION = 0x0112
+_TURNS = {  # what shows a picture of an orientation upright, and the degrees counter-clockwise in it
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, 0),
+    3: (Image.Transpose.ROTATE_180, 180),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, 180),
+    5: (Image.Transpose.TRANSPOSE, 270),
+    6: (Image.Transpose.ROTATE_270, 270),
+    7: (Image.Transpose.TRANSVERSE, 90),
+    8: (Image.Transpose.ROTATE_90, 90),
+}
+# What Pillow's readers raise on damaged files.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Still:
+    """What a file of one picture is: width and height as shown, its format in lower case, its EXIF orientation."""
+
+    width: int
+    height: int
+    codec: str
+    orientation: int
+    animated: bool
+
+    @property
+    def rotation(self) -> int:
+        """Degrees counter-clockwise that reading applies."""
+        return _TURNS[self.orientation][1] if self.orientation in _TURNS else 0
+
+
+def head_of(path: Path | str) -> bytes:
+    """Return a file's first bytes; none where it cannot be read, which whoever reads it in earnest reports."""
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(HEAD)
+    except OSError:
+        return b""
+
+
+def is_still(head: bytes) -> bool:
+    """Tell whether a file's first bytes are those of a picture that this file reads."""
+    if head[:2] == b"BM":  # two letters prove little
+        return len(head) >= 18 and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"WEBP"
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
+
+
+def look_at_still(path: Path | str) -> Still:
+    """Decode a picture whole, and say what it is.
+
+    Raises:
+        MediaError: "unreadable", "truncated", "undecodable", "too-large" or "too-narrow".
+    """
+    path = Path(path)
+    about = _load(path, None)[1]
+    if about.codec == "png":
+        _check_sums(path)
+    return about
+
+
+def read_whole_still(path: Path | str, size: int) -> NDArray[np.uint8]:
+    """Read a picture, uncropped: uint8 (H, W, 3), RGB, short side `size`, upright; errors as of `look_at_still`."""
+    picture, about = _load(Path(path), size)
+    scale = size / min(about.width, about.height)
+    width, height = max(size, round(about.width * scale)), max(size, round(about.height * scale))
+    turned = about.orientation in (5, 6, 7, 8)
+    # Its window grows as it shrinks: an average, as films are scaled.
+    picture = picture.resize((height, width) if turned else (width, height), Image.Resampling.BILINEAR)
+    if about.orientation in _TURNS:
+        picture = picture.transpose(_TURNS[about.orientation][0])
+    return np.asarray(picture)
+
+
+def read_still(path: Path | str, cut: VideoCut) -> Tensor:
+    """Read the frames of a cut, all the same picture: uint8 (3, count, size, size); errors as of `look_at_still`."""
+    picture = np.ascontiguousarray(square(read_whole_still(path, cut.size), cut.size, cut.window))
+    return torch.from_numpy(picture).permute(2, 0, 1)[:, None].repeat(1, cut.count, 1, 1)
+
+
+def _load(path: Path, short: int | None) -> tuple[Image.Image, Still]:
+    """Return a picture in RGB as it lies in the file; with `short`, perhaps at a size that is nearer to it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, without which a picture is one
+            with Image.open(path, formats=_FORMATS) as image:
+                about = _check(path, image)
+                if short is not None:
+                    # A JPEG can be decoded at an eighth to a half; twice the size leaves scaling its work.
+                    times = 2 * short / min(image.size)
+                    image.draft(None, (round(image.width * times), round(image.height * times)))
+                return _to_rgb(image), about
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise MediaError(str(path), "too-large", f"at most {MAX_PIXELS} pixels are read ({error})") from error
+    except PermissionError as error:
+        raise MediaError(str(path), "unreadable", "no permission to read the file") from error
+    except _DAMAGED as error:
+        reason = "truncated" if _ends_early(path, error) else "undecodable"
+        raise MediaError(str(path), reason, f"the picture cannot be decoded ({error})") from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare a PNG's checksums, which decoding does not: what they contradict is decoded to something."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            image.verify()
+    except _DAMAGED as error:
+        raise MediaError(str(path), "undecodable", f"the picture is damaged ({error})") from error
+
+
+def _check(path: Path, image: Image.Image) -> Still:
+    size = f"{image.width} x {image.height} pixels"
+    if image.width * image.height > MAX_PIXELS:
+        raise MediaError(str(path), "too-large", f"{size}; at most {MAX_PIXELS} are read")
+    if max(image.size) > NARROW * min(image.size):
+        raise MediaError(str(path), "too-narrow", f"{size}; at most {NARROW} times as long as wide is read")
+    orientation = _orientation(image)
+    width, height = image.size if orientation < 5 else image.size[::-1]
+    codec = "jpeg" if image.format == "MPO" else str(image.format).lower()  # a telephone's JPEG with a second picture
+    animated = codec != "jpeg" and bool(getattr(image, "is_animated", False))
+    return Still(width=width, height=height, codec=codec, orientation=orientation, animated=animated)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except _DAMAGED:
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+        grey = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        return Image.alpha_composite(Image.new("RGBA", image.size, _GROUND), image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _ends_early(path: Path, error: Exception) -> bool:
+    if "truncated" in str(error).lower():
+        return True
+    head = head_of(path)
+    return head[:4] == b"RIFF" and path.stat().st_size < 8 + int.from_bytes(head[4:8], "little")
