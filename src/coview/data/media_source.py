@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,8 +15,8 @@ from coview.data.text import encode_text
 from coview.data.timeline import Timeline, Timelines
 from coview.data.views import AudioView, Batch, FeaturesView, TextView, VideoView, ViewSpec
 from coview.errors import DataProblemsError, MediaError, UsageError
-from coview.media.cuts import AudioCut, Sound, VideoCut
-from coview.media.decode import read_clips
+from coview.media.cuts import AudioCut, VideoCut
+from coview.media.decode import Cuts, Read, read_samples
 from coview.randomness import integers, uniform
 
 _DTYPES = {"video": torch.uint8, "image": torch.uint8, "audio": torch.float32, "text": torch.int64}
@@ -23,6 +24,24 @@ _ATTEMPTS = 8  # recordings tried for one sample before giving up: a disk that i
 _WINDOW, _REPLACE, _PLACE = 100, 200, 300  # streams of a sample's key; one per view or attempt from each number on
 
 Span = tuple[float, float]
+Found = dict[str, tuple[Tensor, float]]  # view -> what was cut, and where it starts
+
+
+@dataclass
+class Sample:
+    """What is to be cut for one sample.
+
+    Attributes:
+        names, cuts: the views that come from the file, and where.
+        found: the other views, whose content is known already.
+        starts: second at which every view starts.
+    """
+
+    recording: Timeline
+    starts: Mapping[str, float]
+    names: list[str] = field(default_factory=list)
+    cuts: list[tuple[VideoCut | None, AudioCut | None]] = field(default_factory=list)
+    found: Found = field(default_factory=dict)
 
 
 class MediaSource:
@@ -38,6 +57,8 @@ class MediaSource:
     **What is missing.** A recording without a stream, or with a silent track, has `present` False for its views. So
     has a single cut of sound that is zero throughout. A stream shorter than a view starts at its beginning; the last
     frame is repeated, sound is followed by zeros, and `short` says for which recordings that happens.
+
+    **Stills.** A still picture is a recording of 0 s: it has views of one picture, and none of several or of a later one.
 
     **Captions.** A text view is the recording's caption; it has no place in time, and starts at 0.
 
@@ -64,7 +85,9 @@ class MediaSource:
         self.left_out = len(collection) - len(kept)
         if not kept:
             kinds = " or ".join(sorted({view.stream for view in views.values()}))
-            raise UsageError(f"{collection.folder}: none of its {len(collection)} recordings has {kinds}")
+            stills = sum(known[row].still for row in range(len(known)))
+            why = f": {stills} are still pictures, without sound or motion" if stills else ""
+            raise UsageError(f"{collection.folder}: none of its {len(collection)} recordings has {kinds}{why}")
         self.name = str(collection.folder)
         self.views = dict(views)
         self.off_sync = off_sync
@@ -92,17 +115,28 @@ class MediaSource:
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """Cut raw views where `key` says; see `Source.read`.
 
+        Samples of one recording are decoded in one pass over its file.
+
         Raises:
             DataProblemsError: the replacements of one sample failed too, many times in a row.
         """
-        used, cuts, replaced = [], [], []
-        windows, places = (self._draws(key, stream) for stream in (_WINDOW, _PLACE))
-        for wanted, sample, window, place in zip(row.tolist(), key, windows, places, strict=True):
-            index, cut, problems = self._read_one(wanted, sample, window, place)
-            used.append(index)
-            cuts.append(cut)
-            replaced += problems
-        return self._batch(torch.tensor(used), key, cuts, replaced)
+        batch, rows, keys = self._blank(row, key), row.tolist(), key.unbind()
+        windows, places = self._draws(key)
+        together: dict[int, list[int]] = {}
+        for number, index in enumerate(rows):
+            together.setdefault(index, []).append(number)
+        problems: dict[int, list[tuple[int, str]]] = {}
+        for index, numbers in together.items():
+            for number, found in zip(numbers, self._read_together(index, numbers, keys, windows, places), strict=True):
+                if found is None:
+                    rows[number], found, problems[number] = self._read_one(
+                        index, keys[number], windows[number], places[number]
+                    )
+                self._put(batch, number, found)
+        batch.row = torch.tensor(rows)
+        batch.label, batch.mirrorable = self.labels[batch.row], self._mirrorable[batch.row]
+        batch.replaced = [problem for number in sorted(problems) for problem in problems[number]]
+        return batch
 
     def windows(self, count: int) -> int:
         """Return `count`: a media file can be cut anywhere."""
@@ -114,8 +148,8 @@ class MediaSource:
         With F frames at the view's rate and clips of L, clip k starts at frame floor(k (F - L) / (count - 1)), the
         sound at the same share of its own room; a single window is the middle one.
         """
-        cuts, replaced = [], []
-        for index in row.tolist():
+        batch = self._blank(row, torch.zeros_like(row))
+        for number, index in enumerate(row.tolist()):
             recording, place, places = self._recording_at(index, window, count)
             starts = {
                 name: _window_start(self._span(recording, view), view, place, places)
@@ -123,27 +157,51 @@ class MediaSource:
                 if _has(recording, view)
             }
             try:
-                cuts.append(self._cut(index, recording, starts, dict.fromkeys(starts, 0.5)))
+                [found] = self._cut(index, [self._sample(recording, starts, dict.fromkeys(starts, 0.5))])
             except MediaError as error:
-                cuts.append({})
-                replaced.append((index, error.reason))
-        return self._batch(row, torch.zeros_like(row), cuts, replaced)
+                found = {}
+                batch.replaced.append((index, error.reason))
+            self._put(batch, number, found)
+        return batch
 
-    def _draws(self, key: Tensor, stream: int) -> list[dict[str, float]]:
-        """Return a number in [0, 1) per key and view: drawn together, since a drawing costs more than a number."""
-        drawn = [uniform(key, stream + number).tolist() for number in range(len(self.views))]
-        return [dict(zip(self.views, numbers, strict=True)) for numbers in zip(*drawn, strict=True)]
+    def _draws(self, key: Tensor) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+        """Return two numbers in [0, 1) per key and view, for its window and its place; drawn together, which is cheap."""
+        count = len(self.views)
+        streams = torch.tensor([first + number for first in (_WINDOW, _PLACE) for number in range(count)])
+        drawn = uniform(key[:, None], streams).tolist()
+        windows = [dict(zip(self.views, numbers[:count], strict=True)) for numbers in drawn]
+        return windows, [dict(zip(self.views, numbers[count:], strict=True)) for numbers in drawn]
+
+    def _read_together(
+        self,
+        index: int,
+        numbers: Sequence[int],
+        keys: Sequence[Tensor],
+        windows: Sequence[Mapping[str, float]],
+        places: Sequence[Mapping[str, float]],
+    ) -> Sequence[Found | None]:
+        """Return what the samples `numbers`, all of recording `index`, hold; None where each must be tried alone."""
+        if len(numbers) == 1:
+            return [None]
+        samples = []
+        for number in numbers:
+            recording = self._recording(index, keys[number])
+            samples.append(self._sample(recording, self._place(recording, places[number]), windows[number]))
+        try:
+            return self._cut(index, samples)
+        except MediaError:
+            return [None] * len(numbers)  # one of them cannot be read: which, and why, is found one by one
 
     def _read_one(
         self, wanted: int, key: Tensor, window: Mapping[str, float], place: Mapping[str, float]
-    ) -> tuple[int, dict[str, tuple[Tensor, float]], list[tuple[int, str]]]:
+    ) -> tuple[int, Found, list[tuple[int, str]]]:
         problems: list[tuple[int, str]] = []
         index = wanted
         for attempt in range(_ATTEMPTS):
             recording = self._recording(index, key)
-            starts = self._place(recording, place)
             try:
-                return index, self._cut(index, recording, starts, window), problems
+                [found] = self._cut(index, [self._sample(recording, self._place(recording, place), window)])
+                return index, found, problems
             except MediaError as error:
                 problems.append((index, f"{error.reason}: {error.message}"))
                 index = int(integers(key, _REPLACE + attempt, len(self)))
@@ -212,76 +270,80 @@ class MediaSource:
         begin = max(recording.start, recording.video_start if video else recording.audio_start)
         return begin, max(begin, min(recording.end, recording.video_end if video else recording.audio_end))
 
-    def _cut(
-        self, index: int, recording: Timeline, starts: Mapping[str, float], window: Mapping[str, float]
-    ) -> dict[str, tuple[Tensor, float]]:
-        """Read all views of one sample, opening its file once; view -> (tensor, start)."""
-        order: list[str] = []
-        cuts: list[tuple[VideoCut | None, AudioCut | None]] = []
-        found: dict[str, tuple[Tensor, float]] = {}
+    def _sample(self, recording: Timeline, starts: Mapping[str, float], window: Mapping[str, float]) -> Sample:
+        sample = Sample(recording, starts)
         for name, start in starts.items():
             view = self.views[name]
             if isinstance(view, TextView):
-                found[name] = encode_text(recording.caption or "", view), start
-                continue
-            order.append(name)
-            if isinstance(view, VideoView):
+                sample.found[name] = encode_text(recording.caption or "", view), start
+            elif isinstance(view, VideoView):
                 size = view.decode_size
                 cut = VideoCut(start=start, count=view.frames, fps=view.fps, size=size, window=window[name])
-                cuts.append((cut, None))
+                sample.names.append(name)
+                sample.cuts.append((cut, None))
             elif isinstance(view, AudioView):
-                cuts.append((None, AudioCut(start=start, seconds=view.seconds, sample_rate=view.sample_rate)))
-        read = self._read_cuts(index, recording, cuts) if cuts else []
-        for name, (frames, sound) in zip(order, read, strict=True):
-            if frames is not None:
-                found[name] = frames, starts[name]
-            elif sound is not None and bool(sound.waveform.any()):
-                found[name] = sound.waveform, starts[name]
-        return found
+                sample.names.append(name)
+                sample.cuts.append((None, AudioCut(start=start, seconds=view.seconds, sample_rate=view.sample_rate)))
+        return sample
 
-    def _read_cuts(
-        self, index: int, recording: Timeline, cuts: Sequence[tuple[VideoCut | None, AudioCut | None]]
-    ) -> list[tuple[Tensor | None, Sound | None]]:
-        """Read cuts of recording number `index`; see `read_clips`."""
-        return read_clips(self.root / Path(recording.path), cuts)
+    def _cut(self, index: int, samples: Sequence[Sample]) -> list[Found]:
+        """Read all views of samples of one recording, in one pass over its file."""
+        if not any(sample.cuts for sample in samples):
+            return [sample.found for sample in samples]
+        for sample, read in zip(samples, self._read_samples(index, samples), strict=True):
+            for name, (frames, sound) in zip(sample.names, read, strict=True):
+                if frames is not None:
+                    sample.found[name] = frames, sample.starts[name]
+                elif sound is not None and bool(sound.waveform.any()):
+                    sample.found[name] = sound.waveform, sample.starts[name]
+        return [sample.found for sample in samples]
 
-    def _batch(
-        self,
-        row: Tensor,
-        key: Tensor,
-        cuts: list[dict[str, tuple[Tensor, float]]],
-        replaced: list[tuple[int, str]],
-    ) -> Batch:
-        views, start, present = {}, {}, {}
-        for name, view in self.views.items():
-            views[name] = torch.zeros(len(cuts), *view.raw_shape, dtype=_DTYPES[view.stream])
-            start[name] = torch.zeros(len(cuts), dtype=torch.float64)
-            present[name] = torch.tensor([name in cut for cut in cuts], dtype=torch.bool)
-            for index, cut in enumerate(cuts):
-                if name in cut:
-                    views[name][index], start[name][index] = cut[name]
+    def _read_samples(self, index: int, samples: Sequence[Sample]) -> list[Read]:
+        """Read the cuts of samples of recording number `index`."""
+        return read_samples(self.root / Path(self._recordings[index].path), [sample.cuts for sample in samples])
+
+    def _blank(self, row: Tensor, key: Tensor) -> Batch:
+        """Return a batch in which nothing is present yet."""
+        count = len(row)
         return Batch(
-            views=views,
+            views={name: _empty(count, view) for name, view in self.views.items()},
             row=row,
             key=key,
-            start=start,
-            present=present,
+            start={name: torch.zeros(count, dtype=torch.float64) for name in self.views},
+            present={name: torch.zeros(count, dtype=torch.bool) for name in self.views},
             label=self.labels[row],
             mirrorable=self._mirrorable[row],
-            replaced=replaced,
         )
+
+    def _put(self, batch: Batch, number: int, found: Found) -> None:
+        """Fill in sample `number`; views that were not found are zero and absent."""
+        for name, values in batch.views.items():
+            if name in found:
+                values[number], batch.start[name][number] = found[name]
+                batch.present[name][number] = True
+            else:
+                values[number] = 0
+
+
+def _empty(count: int, view: ViewSpec) -> Tensor:
+    """Return room for raw views; pictures lie in memory as they are decoded, channels last."""
+    dtype = _DTYPES[view.stream]
+    if not isinstance(view, VideoView):
+        return torch.empty(count, *view.raw_shape, dtype=dtype)
+    channels, *shape = view.raw_shape
+    return torch.empty(count, *shape, channels, dtype=dtype).permute(0, 4, 1, 2, 3)
 
 
 def _has(recording: Timeline, view: ViewSpec) -> bool:
     if isinstance(view, VideoView):
-        return recording.has_video
+        return recording.has_video and (not recording.still or (view.frames == 1 and not view.after))
     if isinstance(view, TextView):
         return bool(recording.caption)
     return recording.has_audio and not recording.silent
 
 
 def _is_short(recording: Timeline, view: ViewSpec) -> bool:
-    if isinstance(view, TextView):
+    if isinstance(view, TextView) or recording.still:
         return False
     if isinstance(view, VideoView):
         length = min(recording.end, recording.video_end) - max(recording.start, recording.video_start)
