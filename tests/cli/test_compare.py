@@ -8,7 +8,7 @@ import pytest
 from coview.cli.main import main
 from coview.data.memmap import MemmapSource
 from coview.errors import UsageError
-from coview.evaluation.comparison import Outcome, draw, summarise, to_markdown
+from coview.evaluation.comparison import Outcome, draw, orders, orders_to_markdown, summarise, to_markdown
 from coview.training.compare import Comparison, apply, base_settings, plan
 
 
@@ -36,6 +36,25 @@ def test_the_table_has_means_over_seeds_and_says_what_was_not_run(tmp_path: Path
     assert "not run: digits-av:A has no text" in table
     draw(lines, outcomes(), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_an_order_holds_where_the_interval_of_the_difference_leaves_zero_out() -> None:
+    named = [("a", (0.80, 0.84)), ("b", (0.30, 0.32)), ("c", (0.79, 0.82))]
+    runs = [
+        Outcome(row=name, seed=seed, results=[row(f"video_probe/{name}", value)])
+        for name, values in named
+        for seed, value in enumerate(values)
+    ]
+    gains = orders(runs, [("a", "b"), ("b", "a"), ("a", "c")])
+    assert [gain.value for gain in gains] == pytest.approx([0.51, -0.51, 0.015])
+    assert gains[0].high - gains[0].value == pytest.approx(
+        ((12.706 * 0.01) ** 2 + 2 * 0.1**2) ** 0.5
+    )  # Student, 2 seeds
+    lines = orders_to_markdown(gains).splitlines()
+    assert [line.split()[-2] for line in lines[2:]] == ["holds", "reversed", "open"]
+    assert lines[0] == "| expected | video probe |"
+    with pytest.raises(UsageError, match="no run is called d"):
+        orders(runs, [("a", "d")])
 
 
 def comparison(tmp_path: Path, **changes: object) -> Comparison:
@@ -69,6 +88,26 @@ def test_a_world_is_rendered_for_the_number_and_the_part_that_are_asked_for(tmp_
     assert [line.split(", ")[1] for line in said] == ["train", "validation"]
     assert plan(asked, said.append) == tasks  # nothing is rendered again
     assert len(said) == 2
+
+
+def test_variants_and_runs_that_start_from_others(tmp_path: Path) -> None:
+    asked = comparison(
+        tmp_path,
+        methods=("avid", "avid@self", "cma"),
+        changes=("avid@self.cross=0", "avid@self.within=1", "avid.embedding=16"),
+        after={"cma": "avid"},
+        recordings=20,
+        supervised=False,
+    )
+    tasks = {task.row: task for task in plan(asked, lambda text: None)}
+    crosses = [tasks[name].settings["method"]["cross"] for name in ("avid", "avid@self")]
+    assert crosses == [1.0, 0]
+    assert [tasks[name].settings["method"]["embedding"] for name in ("avid", "avid@self", "cma")] == [16, 16, 128]
+    assert tasks["cma"].start == str(tmp_path / "runs" / "avid.pairs.0" / "run")
+    assert tasks["cma, shuffled"].start == str(tmp_path / "runs" / "avid.shuffled.0" / "run")
+    assert tasks["avid@self"].start is None
+    with pytest.raises(UsageError, match="cma starts from another run"):
+        comparison(tmp_path, after={"cma": "avid", "avid": "cma"})
 
 
 @pytest.mark.slow

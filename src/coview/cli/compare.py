@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Train several methods on the same recordings, each with the same number of samples, and measure them
 beside random weights, shuffled pairs and supervision: linear probes and retrieval, means over seeds with intervals.
-Where avid and cma are both named, cma starts from avid's run of the same seed, and its samples come on top.
+A method can take part in several variants: what follows an @ is the variant's name. With --after, a run starts from
+another's weights, and its samples come on top.
 
 Writes compare.json, compare.md and compare.png into the folder, and keeps every run. A stopped call goes on where it
 was when it is given again. Under torchrun or SLURM every process takes its share of the runs.
@@ -27,6 +28,9 @@ was when it is given again. Under torchrun or SLURM every process takes its shar
 Examples:
   coview compare xid av-vicreg avid --data digits-av:A --tiny --preset digits -o comparison
   coview compare xid l3 --data my-collection --samples 500000 --seeds 3 --jobs 2 -o comparison
+  coview compare avid avid@self avid@longer cma --data digits-av:A --tiny --preset digits --recordings 1250 \\
+    --set avid@self.cross=0 avid@self.within=1 --after cma=avid avid@longer=avid \\
+    --orders 'avid>avid@self' 'cma>avid@longer' -o comparison
   coview compare xid xdc --data objects-av --tiny --set '*.video_encoder=video-small' xid.variant=in-batch -o comparison
 """
 
@@ -59,6 +63,10 @@ class Arguments:
     """Use the methods' smallest settings, on the views of the world."""
     set: tuple[str, ...] = ()
     """METHOD.SETTING=VALUE changes a method's own settings; * stands for every method that has the setting."""
+    after: tuple[str, ...] = ("cma=avid",)
+    """METHOD=START: it starts from the run of the same seed of START, where that takes part too."""
+    orders: tuple[str, ...] = ()
+    """UPPER>LOWER: print by how much one row surpasses another, with the interval of the difference."""
     recordings: int | None = None
     """Training clips of a world; fewer are seen more often, as methods with memories need. None: its usual number."""
     validate: bool = False
@@ -120,20 +128,31 @@ def read(arguments: Arguments) -> Comparison:
         preset=arguments.preset,
         tiny=arguments.tiny,
         changes=arguments.set,
+        after=dict(split(text, "=", "--after METHOD=START") for text in arguments.after),
         validate=arguments.validate,
         recordings=arguments.recordings,
     )
 
 
+def split(text: str, sign: str, form: str) -> tuple[str, str]:
+    """Return the two sides of a sign; raises UsageError where one is missing."""
+    left, _, right = text.partition(sign)
+    if not left or not right:
+        raise UsageError(f"{text}: expected {form}")
+    return left, right
+
+
 def report(arguments: Arguments, outcomes: list[Outcome], output: Output) -> None:
     """Write the table and the figure, and print the result."""
-    from coview.evaluation.comparison import draw, plain, summarise, to_markdown
+    from coview.evaluation.comparison import draw, orders, orders_to_markdown, plain, summarise, to_markdown
     from coview.files import write_aside
 
     lines = summarise(outcomes)
-    table = to_markdown(lines)
+    gains = orders(outcomes, [split(text, ">", "--orders UPPER>LOWER") for text in arguments.orders])
+    table = to_markdown(lines) + ("\n" + orders_to_markdown(gains) if gains else "")
     notes = {line.row: line.note for line in lines if line.note}
     result = {"data": arguments.data, "samples": arguments.samples, "not_run": notes, "results": plain(lines)}
+    result["orders"] = [gain.row() for gain in gains]
     write_aside(arguments.out / "compare.json", json.dumps(result, indent=1) + "\n")
     write_aside(arguments.out / "compare.md", table)
     draw(lines, outcomes, arguments.out / "compare.png")

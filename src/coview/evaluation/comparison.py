@@ -6,11 +6,13 @@ stands beside random weights, shuffled pairs and supervision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coview.errors import UsageError
 from coview.evaluation.statistics import Measurement, over_seeds
 
 # Figure -> heading; a column without any value is left out.
@@ -102,6 +104,58 @@ def _cell(figure: Measurement | None) -> str:
     return "" if figure is None else f"{figure.value:.3f} ({figure.low:.3f}-{figure.high:.3f})"
 
 
+def orders(outcomes: Iterable[Outcome], pairs: Sequence[tuple[str, str]]) -> list[Measurement]:
+    """Return how much one row surpasses another: every figure of COLUMNS that both have, for every (upper, lower).
+
+    Differences are taken seed by seed and then averaged; the interval covers the seed and the test items, those of the
+    two runs as if independent, which is wider than needed.
+
+    Raises:
+        UsageError: a row that is not there.
+    """
+    runs = {(outcome.row, outcome.seed): _by_figure(outcome) for outcome in outcomes}
+    rows = list(dict.fromkeys(row for row, _ in runs))
+    if missing := sorted({row for pair in pairs for row in pair} - set(rows)):
+        raise UsageError(f"no run is called {', '.join(missing)}; there are {', '.join(rows)}")
+    found = []
+    for upper, lower in pairs:
+        seeds = [seed for row, seed in runs if row == upper and (lower, seed) in runs]
+        for figure in COLUMNS:
+            both = [(runs[upper, seed].get(figure), runs[lower, seed].get(figure)) for seed in seeds]
+            gains = [_gain(f"{figure}/{upper} > {lower}", a, b) for a, b in both if a and b]
+            if gains:
+                found.append(over_seeds(gains))
+    return found
+
+
+def _by_figure(outcome: Outcome) -> dict[str, Measurement]:
+    return {str(fields["name"]).partition("/")[0]: Measurement(**fields) for fields in outcome.results}
+
+
+def _gain(name: str, upper: Measurement, lower: Measurement) -> Measurement:
+    halves = [(m.high - m.low) / 2 if m.low is not None and m.high is not None else 0.0 for m in (upper, lower)]
+    gain, half = upper.value - lower.value, math.hypot(*halves)
+    return Measurement(name, gain, gain - half, gain + half, 0.0, min(upper.n, lower.n))
+
+
+def orders_to_markdown(gains: Sequence[Measurement]) -> str:
+    """Return the table of differences; an order holds, or is reversed, where the interval leaves 0 out."""
+    table = [["expected", *COLUMNS.values()]]
+    table.append(["---"] * len(table[0]))
+    for name in dict.fromkeys(gain.name.partition("/")[2] for gain in gains):
+        own = {gain.name.partition("/")[0]: gain for gain in gains if gain.name.partition("/")[2] == name}
+        table.append([name, *(_verdict(own.get(figure)) for figure in COLUMNS)])
+    kept = [place for place in range(len(table[0])) if any(row[place] for row in table[2:])]
+    return "\n".join("| " + " | ".join(row[place] for place in kept) + " |" for row in table) + "\n"
+
+
+def _verdict(gain: Measurement | None) -> str:
+    if gain is None or gain.low is None or gain.high is None:
+        return ""
+    verdict = "holds" if gain.low > 0 else "reversed" if gain.high < 0 else "open"
+    return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) {verdict}"
+
+
 def draw(lines: Sequence[Line], outcomes: Sequence[Outcome], path: Path) -> None:
     """Write a figure (SVG or PNG by the name): the probes with intervals, and the nearest neighbours on the way."""
     from matplotlib.figure import Figure
@@ -146,8 +200,3 @@ def _colour(row: str, rows: Sequence[str]) -> Any:
 def plain(lines: Sequence[Line]) -> list[dict[str, Any]]:
     """Return the figures of all lines as rows of plain data."""
     return [figure.row() for line in lines for figure in line.figures.values()]
-
-
-def read_outcome(fields: Mapping[str, Any]) -> Outcome:
-    """Return an outcome from plain data, as it was stored."""
-    return Outcome(**fields)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from coview.data.open import open_source
 from coview.data.synthetic import is_world, parse_world
 from coview.data.views import ViewSpec, raw_views
 from coview.errors import SettingsError, UsageError
-from coview.evaluation.comparison import Outcome, read_outcome
+from coview.evaluation.comparison import Outcome
 from coview.evaluation.controls import random_weights
 from coview.evaluation.protocols import evaluate
 from coview.files import write_aside
@@ -35,13 +35,15 @@ from coview.training.run import read_lines
 from coview.training.settings import RunSettings, run_from_dict, run_to_dict
 from coview.training.setup import build_method
 
+OUTCOME = "compare.json"  # of a finished run, in its folder
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """What is compared, and how.
 
     Attributes:
-        methods: short names.
+        methods: short names; what follows an @ tells variants of one method apart ("avid@self", changed by `changes`).
         data: collection folder, memory-mapped set or world; a world is rendered once for each set of views.
         out: folder for everything.
         samples: training samples of every run.
@@ -50,7 +52,9 @@ class Comparison:
         shared: settings that all runs share: train, optimiser, schedule, augment.
         preset: recipe of augmentation, where `shared` has none.
         tiny: the methods' smallest settings, on the views of the world.
-        changes: METHOD.SETTING=VALUE; * stands for every method that has the setting.
+        changes: METHOD.SETTING=VALUE, of a method and all its variants or of one variant; * stands for every method
+            that has the setting.
+        after: method -> the method of the same comparison from whose run of the same seed it starts.
         validate: measure on the validation part.
         recordings: of a world, how many training clips are rendered; None means its usual number.
     """
@@ -66,6 +70,7 @@ class Comparison:
     preset: str
     tiny: bool
     changes: tuple[str, ...]
+    after: Mapping[str, str] = field(default_factory=dict)
     validate: bool = False
     recordings: int | None = None
 
@@ -74,13 +79,15 @@ class Comparison:
             raise UsageError(f"recordings {self.recordings}: at least 1, and {self.data} has to be a world")
         if self.seeds < 1 or not 0 <= self.shuffled_seeds <= self.seeds or self.samples < 1 or not self.methods:
             raise UsageError("expected a method, samples >= 1, seeds >= 1 and 0 <= shuffled seeds <= seeds")
+        if chained := sorted(set(self.after) & set(self.after.values())):
+            raise UsageError(f"{', '.join(chained)} starts from another run, so that no run can start from it in turn")
         if not isinstance(self.shared, Mapping) or set(self.shared) - {"train", "optimiser", "schedule", "augment"}:
             raise SettingsError([f"shared settings: expected train, optimiser, schedule, augment; found {self.shared}"])
 
 
 @dataclass(frozen=True)
 class Task:
-    """One run of the comparison; kind is "pairs", "shuffled" or "random"."""
+    """One run of a method or a variant; kind is "pairs", "shuffled" or "random"."""
 
     method: str
     seed: int
@@ -113,22 +120,20 @@ def plan(comparison: Comparison, say: Callable[[str], None], first: bool = True)
             for seed in range(seeds):
                 run = dataclasses.replace(base, collection=train, seed=seed, shuffled=kind == "shuffled")
                 folder = comparison.out / "runs" / f"{method}.{kind}.{seed}"
-                start = (
-                    str(folder.with_name(f"avid.{kind}.{seed}") / "run")
-                    if method == "cma" and "avid" in methods
-                    else None
-                )
+                before = comparison.after.get(method) if kind != "random" else None
+                start = str(folder.with_name(f"{before}.{kind}.{seed}") / "run") if before in methods else None
                 tasks.append(Task(method, seed, kind, run_to_dict(run), test, part, str(folder), start))
     return tasks
 
 
 def base_settings(comparison: Comparison, method: str) -> RunSettings:
-    """Return a method's run settings: the shared ones, its own, and what `--set` changes.
+    """Return the run settings of a method or a variant: the shared ones, its own, and what `--set` changes.
 
     Raises:
         UsageError, SettingsError: unknown method or setting.
     """
-    kind = load_method(method).Settings
+    short = method.partition("@")[0]
+    kind = load_method(short).Settings
     own = to_dict(kind.tiny() if comparison.tiny else kind())
     if comparison.tiny and is_world(comparison.data):
         own |= {name: to_dict(view) for name, view in open_source(comparison.data, None).views.items() if name in own}
@@ -137,7 +142,7 @@ def base_settings(comparison: Comparison, method: str) -> RunSettings:
     for change in comparison.changes:
         apply(change, method, own)
     from_dict(kind, own)  # all its mistakes at once, before anything is trained
-    run = run_from_dict({"collection": comparison.data, **comparison.shared, "method": {"name": method, **own}})
+    run = run_from_dict({"collection": comparison.data, **comparison.shared, "method": {"name": short, **own}})
     steps = max(1, comparison.samples // run.train.batch_size)
     train = dataclasses.replace(run.train, steps=steps, knn_every=max(run.train.knn_every, 1))
     augment = run.augment if "augment" in comparison.shared else PRESETS[comparison.preset]
@@ -154,7 +159,7 @@ def apply(change: str, method: str, own: dict[str, Any]) -> None:
     who, *path = name.split(".")
     if not found or not path:
         raise UsageError(f"--set {change}: expected METHOD.SETTING=VALUE, such as xid.variant=in-batch")
-    if who not in ("*", method) or (who == "*" and path[0] not in own):
+    if who not in ("*", method, method.partition("@")[0]) or (who == "*" and path[0] not in own):
         return
     place = own
     for step in path[:-1]:
@@ -206,20 +211,25 @@ def stored(task: Task) -> Outcome | None:
     Raises:
         UsageError: it is of other settings.
     """
-    path = Path(task.folder) / "compare.json"
-    if not path.is_file():
+    folder = Path(task.folder)
+    if not (folder / OUTCOME).is_file():
         return None
-    fields = json.loads(path.read_text(encoding="utf-8"))
-    if fields.pop("settings") != task.settings:
-        raise UsageError(f"{task.folder}: finished with other settings; choose another folder with -o")
-    return read_outcome(fields)
+    if json.loads((folder / OUTCOME).read_text(encoding="utf-8"))["settings"] != task.settings:
+        raise UsageError(f"{folder}: finished with other settings; choose another folder with -o")
+    return stored_at(folder)
+
+
+def stored_at(folder: Path) -> Outcome:
+    """Return the outcome of a finished run's folder."""
+    fields = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))
+    return Outcome(**{name: value for name, value in fields.items() if name != "settings"})
 
 
 def perform(task: Task) -> str:
     """Train and measure one run, write its outcome, and return a sentence; a run that cannot be made says why."""
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    while task.start and not (Path(task.start).parent / "compare.json").is_file():
+    while task.start and not (Path(task.start).parent / OUTCOME).is_file():
         time.sleep(5)  # another process of torchrun still makes it
     try:
         outcome = measure(task, folder)
@@ -229,7 +239,7 @@ def perform(task: Task) -> str:
     except UsageError as error:  # method and data do not fit together; anything else stops the comparison
         outcome, text = Outcome(row=task.row, seed=task.seed, note=str(error)), f"not run: {error}"
     fields = {**dataclasses.asdict(outcome), "settings": task.settings}
-    write_aside(folder / "compare.json", json.dumps(fields, indent=1) + "\n")
+    write_aside(folder / OUTCOME, json.dumps(fields, indent=1) + "\n")
     return f"{task.row}, seed {task.seed}: {text}"
 
 
@@ -244,8 +254,9 @@ def measure(task: Task, folder: Path) -> Outcome:
     else:
         train(settings, folder / "run", resume=True, init_from=Path(task.start) if task.start else None, quiet=True)
         model = Model.from_run(folder / "run")
-        samples = int(settings.train.steps or 0) * settings.train.batch_size
-        seconds, curve = history(folder / "run", settings.train.batch_size)
+        begun = stored_at(Path(task.start).parent).samples if task.start else 0
+        samples = begun + int(settings.train.steps or 0) * settings.train.batch_size
+        seconds, curve = history(folder / "run", settings.train.batch_size, begun)
     views = {view: model.views[view] for view in model.distinct_views()}
     fit = open_source(settings.collection, views, split="train")
     held = open_source(task.test, views, split=task.part)
@@ -255,11 +266,11 @@ def measure(task: Task, folder: Path) -> Outcome:
     return Outcome(row=task.row, seed=task.seed, results=rows, samples=samples, seconds=seconds, curve=curve)
 
 
-def history(run: Path, batch_size: int) -> tuple[float, list[dict[str, float]]]:
-    """Return the seconds of training and what the nearest neighbours said on the way."""
+def history(run: Path, batch_size: int, begun: int) -> tuple[float, list[dict[str, float]]]:
+    """Return the seconds of training and what the nearest neighbours said on the way, after `begun` samples."""
     lines = read_lines(run / "metrics.jsonl")
     curve = [
-        {"samples": line["step"] * batch_size}
+        {"samples": begun + line["step"] * batch_size}
         | {name: value for name, value in line.items() if name.startswith("knn/")}
         for line in lines
         if any(name.startswith("knn/") for name in line)
