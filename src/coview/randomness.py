@@ -37,10 +37,11 @@ def make_key(*parts: int | Tensor) -> Tensor:
     return key
 
 
-def uniform(key: Tensor, stream: int, *shape: int) -> Tensor:
+def uniform(key: Tensor, stream: int | Tensor, *shape: int) -> Tensor:
     """Draw numbers in [0, 1), float32, shape `key.shape + shape`, from keys and a stream number.
 
-    Different streams of one key are independent; use a different stream for each purpose.
+    Different streams of one key are independent; use a different stream for each purpose. Several streams (int64) are
+    drawn from at once where they broadcast with the keys.
     """
     bits = _bits(key, stream, shape)
     return _shift(bits, 40).to(torch.float32) * (1.0 / (1 << 24))
@@ -59,10 +60,10 @@ def integers(key: Tensor, stream: int, high: int | Tensor, *shape: int) -> Tenso
     return _shift(_bits(key, stream, shape), 1) % high
 
 
-def _bits(key: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
+def _bits(key: Tensor, stream: int | Tensor, shape: tuple[int, ...]) -> Tensor:
     count = 1
     for extent in shape:
         count *= extent
     counters = torch.arange(count, dtype=torch.int64, device=key.device).reshape(shape)
-    base = mix(key + mix(torch.tensor(stream, dtype=torch.int64, device=key.device)))
+    base = mix(key + mix(torch.as_tensor(stream, dtype=torch.int64, device=key.device)))
     return mix(base.reshape(base.shape + (1,) * len(shape)) + counters * _GOLDEN)

@@ -16,7 +16,7 @@ from coview.data.timeline import Timeline, Timelines
 from coview.data.views import AudioView, Batch, FeaturesView, TextView, VideoView, ViewSpec
 from coview.errors import DataProblemsError, MediaError, UsageError
 from coview.media.cuts import AudioCut, VideoCut
-from coview.media.decode import Cuts, Read, read_samples
+from coview.media.decode import Read, read_samples
 from coview.randomness import integers, uniform
 
 _DTYPES = {"video": torch.uint8, "image": torch.uint8, "audio": torch.float32, "text": torch.int64}
@@ -58,7 +58,7 @@ class MediaSource:
     has a single cut of sound that is zero throughout. A stream shorter than a view starts at its beginning; the last
     frame is repeated, sound is followed by zeros, and `short` says for which recordings that happens.
 
-    **Stills.** A still picture is a recording of 0 s: it has views of one picture, and none of several or of a later one.
+    **Stills.** A still picture is a recording of 0 s: it has views of one picture, none of several or of a later one.
 
     **Captions.** A text view is the recording's caption; it has no place in time, and starts at 0.
 
@@ -133,7 +133,7 @@ class MediaSource:
                         index, keys[number], windows[number], places[number]
                     )
                 self._put(batch, number, found)
-        batch.row = torch.tensor(rows)
+        batch.row = torch.tensor(rows, dtype=torch.int64)
         batch.label, batch.mirrorable = self.labels[batch.row], self._mirrorable[batch.row]
         batch.replaced = [problem for number in sorted(problems) for problem in problems[number]]
         return batch
@@ -165,7 +165,7 @@ class MediaSource:
         return batch
 
     def _draws(self, key: Tensor) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-        """Return two numbers in [0, 1) per key and view, for its window and its place; drawn together, which is cheap."""
+        """Return two numbers in [0, 1) per key and view, for its window and its place; drawn together: it is cheaper."""
         count = len(self.views)
         streams = torch.tensor([first + number for first in (_WINDOW, _PLACE) for number in range(count)])
         drawn = uniform(key[:, None], streams).tolist()

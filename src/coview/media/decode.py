@@ -12,12 +12,15 @@ from typing import Literal
 from torch import Tensor
 
 from coview.errors import UsageError
-from coview.media.container import open_media
+from coview.media.container import Media, open_media
 from coview.media.cuts import AudioCut, Clip, Sound, VideoCut
-from coview.media.pictures import read_frames
+from coview.media.pictures import read_frames_of
 from coview.media.sounds import read_sound
+from coview.media.stills import head_of, is_still, read_still
 
 Backend = Literal["pyav", "torchcodec"]
+Cuts = Sequence[tuple[VideoCut | None, AudioCut | None]]
+Read = list[tuple[Tensor | None, Sound | None]]
 
 
 def read_video(
@@ -34,7 +37,7 @@ def read_video(
     cut = VideoCut(start=start, count=count, fps=fps, size=size, window=window)
     video = read_clip(path, cut, None, backend=backend).video
     assert video is not None
-    return video
+    return video.contiguous()
 
 
 def read_audio(
@@ -61,23 +64,48 @@ def read_clip(path: Path | str, video: VideoCut | None, audio: AudioCut | None, 
     return Clip(frames, None if sound is None else sound.waveform)
 
 
-def read_clips(
-    path: Path | str, cuts: Sequence[tuple[VideoCut | None, AudioCut | None]], *, backend: Backend = "pyav"
-) -> list[tuple[Tensor | None, Sound | None]]:
+def read_clips(path: Path | str, cuts: Cuts, *, backend: Backend = "pyav") -> Read:
     """Read several cuts of one file, opening it once; a `Sound` also says how much of it the file really holds.
+
+    A still picture is shown at every second, has no sound, and is read the same by every backend.
 
     Raises:
         MediaError: naming the file, with a reason word.
         UsageError: the backend is unknown or cannot be used here.
     """
-    if backend == "pyav":
-        with open_media(path) as media:
-            return [
-                (read_frames(media, video) if video else None, read_sound(media, audio) if audio else None)
-                for video, audio in cuts
-            ]
+    if backend == "pyav" or (backend == "torchcodec" and is_still(head_of(path))):
+        return read_samples(path, [cuts])[0]
     if backend == "torchcodec":
         from coview.media.torchcodec_backend import read_clips as read_with_torchcodec
 
         return read_with_torchcodec(path, cuts)
     raise UsageError(f"there is no media backend {backend!r}; there are 'pyav' and 'torchcodec'")
+
+
+def read_samples(path: Path | str, samples: Sequence[Cuts]) -> list[Read]:
+    """Read the cuts of several samples of one file, all pictures in one pass: to the bit what each alone would be.
+
+    Raises:
+        MediaError: naming the file, with a reason word; also where only one of the samples cannot be read.
+    """
+    if is_still(head_of(path)):
+        return [[(read_still(path, video) if video else None, None) for video, _ in cuts] for cuts in samples]
+    with open_media(path) as media:
+        asked = [video for cuts in samples for video, _ in cuts if video]
+        pictures = iter(read_frames_of(media, asked) if asked else ())
+        sounds = [_read_sounds(media, samples[0])]
+    # A sound decoder keeps more than a flush forgets (AAC: where its noise is), so that each sample opens its own.
+    for cuts in samples[1:]:
+        if any(audio for _, audio in cuts):
+            with open_media(path) as media:
+                sounds.append(_read_sounds(media, cuts))
+        else:
+            sounds.append([None] * len(cuts))
+    return [
+        [(next(pictures) if video else None, sound) for (video, _), sound in zip(cuts, heard, strict=True)]
+        for cuts, heard in zip(samples, sounds, strict=True)
+    ]
+
+
+def _read_sounds(media: Media, cuts: Cuts) -> list[Sound | None]:
+    return [read_sound(media, audio) if audio else None for _, audio in cuts]

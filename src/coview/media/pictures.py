@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import av
@@ -19,6 +19,9 @@ from coview.media.cuts import SAME_INSTANT, VideoCut
 # Reordered frames are decoded before the stream's first is shown, by less than this.
 _RUN_UP_SECONDS = 1.0
 
+# Cuts further apart than this are sought one by one: the packets between them would only fill memory.
+_FAR_SECONDS = 10.0
+
 # Codecs whose non-reference frames can be left out without changing any other frame by a bit (tested).
 _SKIPPABLE = {"h264", "hevc"}
 
@@ -31,14 +34,25 @@ def read_frames(media: Media, cut: VideoCut) -> Tensor:
     Raises:
         MediaError: "no-video", "outside" (the cut begins after the last frame's end), "undecodable" or "too-large".
     """
+    return read_frames_of(media, [cut])[0]
+
+
+def read_frames_of(media: Media, cuts: Sequence[VideoCut]) -> list[Tensor]:
+    """Decode several cuts in one pass: the same frames to the bit as `read_frames` of each, but none decoded twice.
+
+    Raises:
+        MediaError: as `read_frames`, where any of them fails.
+    """
     if media.video is None:
         raise media.error("no-video", "a picture was asked for, and the file has sound only")
-    scaled = _Scaler(media, cut.size)
-    pictures = shown_frames(
-        media, [t + media.origin for t in cut.times], lambda frame: square(scaled(frame), cut.size, cut.window)
-    )
-    out = torch.stack([torch.from_numpy(picture) for picture in pictures])
-    return out.permute(3, 0, 1, 2).contiguous()
+    scalers = {cut.size: _Scaler(media, cut.size) for cut in cuts}
+    times = [[t + media.origin for t in cut.times] for cut in cuts]
+    shown = _shown_together(media, times, lambda frame: {size: scaled(frame) for size, scaled in scalers.items()})
+    found = []
+    for cut, frames in zip(cuts, shown, strict=True):
+        pictures = [square(frame[cut.size], cut.size, cut.window) for frame in frames]
+        found.append(torch.from_numpy(np.stack(pictures)).permute(3, 0, 1, 2))
+    return found
 
 
 def read_whole_frames(media: Media, start: float, count: int, fps: float, size: int) -> list[NDArray[np.uint8]]:
@@ -66,23 +80,74 @@ def shown_frames(media: Media, times: list[float], convert: Callable[[Any], Any]
 
     `convert` is applied to each as soon as it is decoded, so that many small pictures of large frames fit in memory.
     """
+    return _shown_together(media, [times], convert)[0]
+
+
+def _shown_together(media: Media, cuts: list[list[float]], convert: Callable[[Any], Any]) -> list[list[Any]]:
+    """Return the frames shown at the stream seconds of every cut; see `shown_frames`."""
+    found: dict[int, list[Any]] = {}
+    near: list[int] = []
+    for number in sorted(range(len(cuts)), key=lambda number: cuts[number][0]):
+        if near and cuts[number][0] > max(cuts[other][-1] for other in near) + _FAR_SECONDS:
+            found |= zip(near, _in_one_pass(media, [cuts[other] for other in near], convert), strict=True)
+            near = []
+        near.append(number)
+    found |= zip(near, _in_one_pass(media, [cuts[other] for other in near], convert), strict=True)
+    return [found[number] for number in range(len(cuts))]
+
+
+def _in_one_pass(media: Media, cuts: list[list[float]], convert: Callable[[Any], Any]) -> list[list[Any]]:
+    """Return the frames of cuts in the order of their beginnings; packets are read once.
+
+    Each cut is decoded from its own last key frame, as if it were alone; those that share one are decoded together.
+    """
     try:
-        packets, ended = _packets(media, times[0], times[-1])
-        stamped = all(p.pts is not None for p in packets)
-        if stamped:
-            stamps = sorted(p.pts for p in packets)
-            _check_inside(media, packets, times[0], ended)
-            wanted = _shown(stamps, [_ticks(t, media.video) for t in times])
-            found = _decode(media, packets, set(wanted), media.video.codec_context.name in _SKIPPABLE, convert)
-            if all(stamp in found for stamp in wanted):
-                return [found[stamp] for stamp in wanted]
-        # Timestamps that are missing or that the decoder changes: decode everything and go by the frames' own.
-        found = _decode(media, _packets(media, times[0], times[-1])[0], None, False, convert)
+        packets, ended = _packets(media, cuts[0][0], max(times[-1] for times in cuts))
+        if any(p.pts is None for p in packets):
+            if len(cuts) > 1:
+                return [_in_one_pass(media, [times], convert)[0] for times in cuts]
+            return [_by_decoding_all(media, cuts[0], convert)]
+        wanted: list[list[int]] = []
+        runs: dict[int, list[int]] = {}  # where decoding begins -> the cuts decoded from there
+        end = 0
+        for number, times in enumerate(cuts):
+            first, last = _part(media, packets, times)
+            _check_inside(media, packets[first:last], times[0], ended and last == len(packets))
+            wanted.append(_shown(sorted(p.pts for p in packets[first:last]), [_ticks(t, media.video) for t in times]))
+            runs.setdefault(first, []).append(number)
+            end = max(end, last)
+        shown: list[list[Any]] = [[] for _ in cuts]
+        for first, numbers in runs.items():
+            stamps = {stamp for number in numbers for stamp in wanted[number]}
+            found = _decode(media, packets[first:end], stamps, media.video.codec_context.name in _SKIPPABLE, convert)
+            for number in numbers:
+                if all(stamp in found for stamp in wanted[number]):
+                    shown[number] = [found[stamp] for stamp in wanted[number]]
+        # Timestamps that the decoder changes: decode everything and go by the frames' own.
+        return [frames or _by_decoding_all(media, times, convert) for frames, times in zip(shown, cuts, strict=True)]
     except av.error.FFmpegError as error:
-        raise media.error("undecodable", f"picture near {times[0] - media.origin:.3f} s: {error}") from error
+        raise media.error("undecodable", f"picture near {cuts[0][0] - media.origin:.3f} s: {error}") from error
+
+
+def _part(media: Media, packets: list[Any], times: list[float]) -> tuple[int, int]:
+    """Return the part of the packets that a cut needs: from its last key frame to the last one that may be shown."""
+    earliest, limit = _ticks(times[0], media.video), _ticks(times[-1], media.video)
+    first = max((i for i, p in enumerate(packets) if p.is_keyframe and p.pts <= earliest), default=0)
+    late = (i for i in range(first + 1, len(packets)) if _stamp(packets[i]) > limit)
+    return first, next(late, len(packets))
+
+
+def _by_decoding_all(media: Media, times: list[float], convert: Callable[[Any], Any]) -> list[Any]:
+    """Return the frames of a cut, going by the time stamps of the frames instead of the packets'."""
+    found = _decode(media, _packets(media, times[0], times[-1])[0], None, False, convert)
     if not found:
         raise media.error("undecodable", f"no picture could be decoded near {times[0] - media.origin:.3f} s")
     return [found[stamp] for stamp in _shown(sorted(found), [_ticks(t, media.video) for t in times])]
+
+
+def _stamp(packet: Any) -> Any:
+    """Return a packet's decoding time, or where there is none its time of showing, or None."""
+    return packet.dts if packet.dts is not None else packet.pts
 
 
 def _ticks(seconds: float, stream: Any) -> float:
@@ -111,7 +176,7 @@ def _packets(media: Media, first: float, last: float) -> tuple[list[Any], bool]:
         for packet in media.container.demux(stream):
             if packet.size == 0:
                 continue
-            stamp = packet.dts if packet.dts is not None else packet.pts
+            stamp = _stamp(packet)
             if packets and stamp is not None and stamp > limit:
                 ended = False
                 break

@@ -118,7 +118,8 @@ class Preprocess(nn.Module):
         return self._audio(name, raw, spec, key) if isinstance(spec, AudioView) else raw
 
     def _video(self, name: str, frames: Tensor, view: VideoView, key: Tensor | None, mirrorable: Tensor) -> Tensor:
-        clips = frames.float() / 255
+        # Decoders write channels last; what is computed must not depend on how a source lays out its memory.
+        clips = frames.to(torch.float32, memory_format=torch.contiguous_format) / 255
         if key is None:
             return self._normalise_video(name, video.centre_crop(clips, view.size), view)
         augment = self.augment if view.area is None else dataclasses.replace(self.augment, crop_area=view.area)

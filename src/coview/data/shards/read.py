@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from coview.data.collection import Collection, Split
-from coview.data.media_source import MediaSource
+from coview.data.media_source import MediaSource, Sample
 from coview.data.memmap import to_float
 from coview.data.shards.layout import BLOCK, CARD, CLIPS, FORMAT, RECORDINGS, member_offsets, padded
 from coview.data.shards.tars import Clips, Members, Tars
@@ -24,6 +24,7 @@ from coview.data.views import AudioView, VideoView, ViewSpec
 from coview.errors import UsageError
 from coview.media import jpeg
 from coview.media.cuts import SAME_INSTANT, AudioCut, Sound, VideoCut
+from coview.media.decode import Read
 from coview.media.flac import FlacDecoder
 from coview.media.pictures import square
 from coview.randomness import integers
@@ -86,15 +87,16 @@ class ShardSource(MediaSource):
         start, end = float(self._clips.start[clip]), float(self._clips.end[clip])
         return dataclasses.replace(self._recordings[index], start=start, end=end)
 
-    def _read_cuts(
-        self, index: int, recording: Timeline, cuts: Sequence[tuple[VideoCut | None, AudioCut | None]]
-    ) -> list[tuple[Tensor | None, Sound | None]]:
+    def _read_samples(self, index: int, samples: Sequence[Sample]) -> list[Read]:
+        return [self._read_cuts(index, sample) for sample in samples]
+
+    def _read_cuts(self, index: int, sample: Sample) -> Read:
         first, last = self._clips.of_row(self._row[index])
-        clip = first + int(np.argmin(np.abs(self._clips.start[first:last] - recording.start)))
+        clip = first + int(np.argmin(np.abs(self._clips.start[first:last] - sample.recording.start)))
         members = self._tars.members(self._clips, clip)
         return [
             (self._pictures(members, video) if video else None, self._sound(members, audio) if audio else None)
-            for video, audio in cuts
+            for video, audio in sample.cuts
         ]
 
     def _pictures(self, members: Members, cut: VideoCut) -> Tensor | None:
