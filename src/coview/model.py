@@ -295,6 +295,8 @@ def _recording(index: int, path: Path, views: Mapping[str, ViewSpec]) -> Recordi
         track = _track(spec)
         if not fields[f"has_{track}"]:
             raise MediaError(str(path), f"no-{track}", f"the file has no {track} track for {name!r}{hint}")
+        if isinstance(spec, VideoView) and spec.frames > 1 and not fields["end"]:
+            raise MediaError(str(path), "still", f"the file is one picture, without the motion of {name!r}{hint}")
         if spec.stream == "audio" and fields.get("silent"):
             raise MediaError(str(path), "silent", f"the file's sound is silent, so it has no {name!r}{hint}")
     known = {"id": f"{index:09d}", "path": str(path.absolute()), "start": 0.0, "duration": fields["end"]}

@@ -12,13 +12,18 @@ from coview.cli.output import Output
 
 DESCRIPTION = """Scan a folder, a manifest or a named data set into a collection.
 
-Every file is opened once: streams, lengths, rates, silence, rotation and errors go into a Parquet table. Files that
-cannot be read are put into quarantine with the reason, and the exit code is 3; the collection is usable all the same.
-A stopped index goes on where it was when the same command is given again.
+Films, sounds and still pictures (PNG, JPEG, WebP, BMP, GIF) are told by their contents, whatever they are called, and
+may lie in one folder. Every file is opened once: streams, lengths, rates, silence, rotation and errors go into a
+Parquet table. Files that cannot be read are put into quarantine with the reason, and the exit code is 3; the collection
+is usable all the same. A stopped index goes on where it was when the same command is given again.
+
+A still picture is turned as its EXIF data say; of an animation the first picture is read. Methods of pictures (swav,
+seer, deepcluster-v2) learn from stills and from the frames of films; those that need sound or motion leave stills out.
 
 Examples:
   coview index my-videos/ -o my-collection
   coview index my-videos/ -o my-collection --labels-from-folders
+  coview index my-photos/ -o my-photo-collection
   coview index clips.csv -o my-collection        (columns: path; id, label, split, caption, group, flags, start, end)
   coview index digits-av:A -o digits --count 300
   coview index tuxpaint -o stamps --folder /usr/share/tuxpaint/stamps

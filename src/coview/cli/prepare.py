@@ -127,10 +127,13 @@ def _shards(arguments: Arguments, collection: Collection, out: Output) -> int:
 def _memmap(arguments: Arguments, collection: Collection, out: Output) -> int:
     from coview.data.media_source import MediaSource
     from coview.data.memmap import MemmapSource, fill
-    from coview.data.views import AudioView, VideoView, ViewSpec
+    from coview.data.views import AudioView, ImageView, VideoView, ViewSpec
 
     views: dict[str, ViewSpec] = {}
-    if collection.about["counts"]["with_video"]:
+    with_video = collection.about["counts"]["with_video"]
+    if with_video and collection.about["flags"].get("still", 0) == with_video:
+        views["image"] = ImageView(size=arguments.size, margin=arguments.margin)
+    elif with_video:
         views["video"] = VideoView(
             frames=arguments.frames, fps=arguments.fps, size=arguments.size, margin=arguments.margin
         )

@@ -150,7 +150,9 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
         source = list(views)[-1]
     if source is None and query is not None:
         has = probe(query)
-        usable = [stream for stream, there in (("video", has.video), ("audio", has.audio)) if there and stream in views]
+        # One picture does for a view of one, not for a view of motion.
+        streams = (("video", has.video and has.duration), ("image", has.video), ("audio", has.audio))
+        usable = [stream for stream, there in streams if there and stream in views]
         if not usable:
             raise UsageError(
                 f"{query} has neither picture nor sound that this model knows ({', '.join(sorted(views))})"

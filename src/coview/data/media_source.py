@@ -74,6 +74,8 @@ class MediaSource:
         lacking: view -> how many of the recordings have nothing that it could be cut from.
     """
 
+    in_one_pass = True
+
     def __init__(self, collection: Collection, views: Mapping[str, ViewSpec], off_sync: float = 0.5) -> None:
         if off_sync < 0 or not views:
             raise UsageError("a source needs at least one view and off_sync >= 0")
@@ -165,7 +167,7 @@ class MediaSource:
         return batch
 
     def _draws(self, key: Tensor) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-        """Return two numbers in [0, 1) per key and view, for its window and its place; drawn together: it is cheaper."""
+        """Return two numbers in [0, 1) per key and view, for its window and its place; drawn together: cheaper."""
         count = len(self.views)
         streams = torch.tensor([first + number for first in (_WINDOW, _PLACE) for number in range(count)])
         drawn = uniform(key[:, None], streams).tolist()

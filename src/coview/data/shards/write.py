@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from coview.data.collection import Collection, Recording, fingerprint_of
 from coview.data.executors import Executor
@@ -42,6 +43,7 @@ from coview.media.cuts import SAME_INSTANT, AudioCut
 from coview.media.flac import encode_flac
 from coview.media.pictures import read_whole_frames
 from coview.media.sounds import read_sound
+from coview.media.stills import head_of, is_still, read_whole_still
 
 Progress = Callable[[int, int], None]
 
@@ -134,6 +136,8 @@ def _encode(
     """Return what KEY.json says, and (extension, contents) of the clip's other members in their order."""
     about = describe(recording, clip, span)
     files: list[tuple[str, bytes]] = []
+    if is_still(head_of(path)):
+        return about | _store(files, [read_whole_still(path, settings.size)], 0.0, settings), files
     with open_media(path) as media:
         if recording.has_audio and not recording.silent:
             rate = settings.sample_rate
@@ -155,13 +159,20 @@ def _encode(
             count = max(1, math.ceil((end - begin) * settings.fps - SAME_INSTANT))
             if end > begin:
                 pictures = read_whole_frames(media, begin, count, settings.fps, settings.size)
-                encoded = {id(picture): jpeg.encode(picture, settings.quality) for picture in pictures}
-                frames = [encoded[id(picture)] for picture in pictures]
-                files += [(f"{k:04d}.jpg", data) for k, data in enumerate(frames)]
-                height, width = np.shape(pictures[0])[:2]
-                about |= {"fps": settings.fps, "picture_start": begin, "width": width, "height": height}
-                about |= {"frame_bytes": [len(data) for data in frames]}
+                about |= _store(files, pictures, begin, settings)
     return about, files
+
+
+def _store(
+    files: list[tuple[str, bytes]], pictures: list[NDArray[np.uint8]], begin: float, settings: PrepareSettings
+) -> dict[str, Any]:
+    """Append pictures as JPEG, each distinct one encoded once, and return what KEY.json says of them."""
+    encoded = {id(picture): jpeg.encode(picture, settings.quality) for picture in pictures}
+    frames = [encoded[id(picture)] for picture in pictures]
+    files += [(f"{k:04d}.jpg", data) for k, data in enumerate(frames)]
+    height, width = np.shape(pictures[0])[:2]
+    about = {"fps": settings.fps, "picture_start": begin, "width": width, "height": height}
+    return about | {"frame_bytes": [len(data) for data in frames]}
 
 
 def _enter(collection: Collection, out: Path, settings: PrepareSettings, count: int) -> dict[str, Any]:
