@@ -58,18 +58,24 @@ class Lars(torch.optim.Optimizer):
 def _trusted(parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
     """Return the decayed gradient times its trust ratio; no host synchronisation."""
     update = gradient.add(parameter, alpha=group["weight_decay"])
-    size = torch.linalg.vector_norm(parameter)
+    size = _norm(parameter)
     if group["everything"]:
-        push = torch.linalg.vector_norm(gradient)
+        push = _norm(gradient)
         ratio = group["trust"] * size / (push + group["weight_decay"] * size + 1e-8)
-        return torch.where((size > 0) & (push > 0), update * ratio, gradient)
+        return torch.where((size > 0) & (push > 0), update * ratio.to(update.dtype), gradient)
     if group["clip"]:
-        reach = torch.linalg.vector_norm(gradient) + group["weight_decay"] * size
+        reach = _norm(gradient) + group["weight_decay"] * size
         ratio = (group["trust"] * size / reach / group["lr"]).clamp(max=1.0)
     else:
-        reach = torch.linalg.vector_norm(update)
+        reach = _norm(update)
         ratio = group["trust"] * size / reach
-    return update * torch.where((size > 0) & (reach > 0), ratio, 1.0)
+    return update * torch.where((size > 0) & (reach > 0), ratio, 1.0).to(update.dtype)
+
+
+def _norm(x: Tensor) -> Tensor:
+    """Return the norm, float64: added up in parts that lie on several processes, it rounds to the same float32."""
+    norm: Tensor = torch.linalg.vector_norm(x, dtype=torch.float64)
+    return norm
 
 
 def make_optimiser(groups: list[dict[str, Any]], settings: OptimiserSettings, device: torch.device) -> Any:
