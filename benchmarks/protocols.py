@@ -1,13 +1,15 @@
 """All protocols through the command line on three sets: xID and VICReg against random weights and supervision.
 
-    python benchmarks/protocols.py prepare FOLDER SET   # decode and render once, into memory-mapped sets
-    python benchmarks/protocols.py train FOLDER SET     # xID, VICReg and the supervised ceiling, three seeds each
-    python benchmarks/protocols.py measure FOLDER SET   # every protocol, by `coview evaluate`; prints each command
-    python benchmarks/protocols.py why FOLDER digits    # what decides between the two methods, on VALIDATION clips
-    python benchmarks/protocols.py table FOLDER         # the tables of docs/protocols.md
+    coview compare xid av-vicreg --data digits-av:A ... -o COMPARISON    # trains; docs/protocols.md has the commands
+    python benchmarks/protocols.py measure FOLDER digits --compare COMPARISON
+    python benchmarks/protocols.py train FOLDER                          # the runs on tuxpaint, laid out as COMPARISON
+    python benchmarks/protocols.py measure FOLDER tuxpaint --compare FOLDER/tuxpaint
+    python benchmarks/protocols.py why FOLDER --compare COMPARISON       # what decides between the two, on VALIDATION
+    python benchmarks/protocols.py table FOLDER                          # the tables of docs/protocols.md
 
-SET is digits, objects or tuxpaint; tuxpaint needs `python benchmarks/tuxpaint_gates.py prepare FOLDER/stamps` before.
-What is there already is not made again. One thread; a set takes five to ten minutes of an idle core.
+`measure` runs every protocol by `coview evaluate` on runs that a comparison has trained, so that nothing is trained
+twice, prints each command, and keeps its JSON in FOLDER/SET; what is there already is not run again, and methods whose
+runs are not finished are left out. `train` needs `python benchmarks/tuxpaint_gates.py prepare FOLDER/stamps` before.
 """
 
 from __future__ import annotations
@@ -18,161 +20,91 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from coview.cli.main import main as coview
 from coview.data.adapters.tuxpaint_digits import language_folds
 from coview.data.augment import PRESETS
-from coview.data.augment.settings import AugmentSettings
 from coview.data.collection import Collection
 from coview.data.memmap import MemmapSource, fill
 from coview.data.part import Part
 from coview.data.source import Source
 from coview.data.synthetic import parse_world
-from coview.data.views import AudioView, VideoView, ViewSpec
+from coview.data.views import AudioView, VideoView
+from coview.evaluation.statistics import Measurement, over_seeds
 from coview.methods.av_vicreg import AVVICRegSettings
 from coview.methods.xid import XIDSettings
 from coview.training.loop import train
-from coview.training.settings import OptimiserSettings, RunSettings, ScheduleSettings, TrainSettings
+from coview.training.settings import (
+    OptimiserSettings,
+    RunSettings,
+    ScheduleSettings,
+    TrainSettings,
+    run_from_dict,
+)
 
 SEEDS = (0, 1, 2)
+METHODS = ("xid", "av-vicreg", "supervised-av")
+# The classes whose concepts count as seen.
+SEEN = {
+    "digits": [str(digit) for digit in range(5)],
+    "objects": ["disc", "triangle", "square"],
+    "tuxpaint": [str(digit) for digit in range(5)],
+}
 STAMPS = replace(
     PRESETS["none"], shift=3, noise=0.05, tilt=0.3, sound_shift=8, sound_noise=0.1,
     time_masked=(0.1, 0.2), time_mask=5, band_masked=(0.1, 0.2), band_mask=4,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Set:
-    """A set: how it is cut, which networks learn it, for how long, and which classes are the "seen" side."""
-
-    views: Mapping[str, ViewSpec]
-    encoders: Mapping[str, str]
-    steps: int
-    seen: Sequence[str]
-    counts: Mapping[str, int] = field(default_factory=dict)
-    world: str = ""
-    cuts: int = 2
-    augment: AugmentSettings = PRESETS["digits"]
-
-
-SOUND = AudioView(seconds=1.0, mels=40, n_fft=512, window=400, hop=200, normalise="clip")
-SETS = {
-    "digits": Set(
-        world="digits-av:A",
-        views={"video": VideoView(frames=4, fps=8.0, size=32, margin=1.0, normalise="clip"), "audio": SOUND},
-        encoders={"video_encoder": "video-tiny", "audio_encoder": "audio-tiny"},
-        counts={"train": 5000, "validation": 1000, "test": 1500},
-        steps=936,
-        seen=[str(digit) for digit in range(5)],
-    ),
-    "objects": Set(
-        world="objects-av",
-        views={"video": VideoView(frames=4, fps=4.0, size=48, margin=1.0, normalise="clip"), "audio": SOUND},
-        encoders={"video_encoder": "video-small", "audio_encoder": "audio-small"},
-        counts={"train": 4000, "validation": 1000, "test": 1000},
-        steps=500,
-        seen=["disc", "triangle", "square"],
-    ),
-    "tuxpaint": Set(
-        views={
-            "video": VideoView(frames=2, fps=4.0, size=32, margin=1.0, normalise="clip"),
-            "audio": AudioView(seconds=1.0, mels=40, n_fft=512, window=400, hop=320, normalise="clip"),
-        },
-        encoders={"video_encoder": "video-tiny", "audio_encoder": "audio-tiny"},
-        steps=500,
-        seen=[str(digit) for digit in range(5)],
-        augment=STAMPS,
-    ),
+STAMP_VIEWS: dict[str, Any] = {
+    "video": VideoView(frames=2, fps=4.0, size=32, margin=1.0, normalise="clip"),
+    "audio": AudioView(seconds=1.0, mels=40, n_fft=512, window=400, hop=320, normalise="clip"),
 }
-PROBED = 2000  # training recordings that classifiers are fitted on
 
 
-def prepare(folder: Path, name: str) -> None:
-    """Write FOLDER/SET/{train,validation,test,probe} as memory-mapped sets."""
-    chosen = SETS[name]
-    if chosen.world:
-        sources: dict[str, Source] = {
-            split: parse_world(chosen.world, split, count, 0, chosen.views) for split, count in chosen.counts.items()
-        }
-        sources["probe"] = parse_world(chosen.world, "train", PROBED, 0, chosen.views)
-    else:
-        sources = spoken_parts(folder)
-    for part, source in sources.items():
-        if not (folder / name / part).exists():
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            placing = "random" if part == "train" else "even"
-            fill(source, folder / name / part, cuts=chosen.cuts if part == "train" else 1, placing=placing)  # type: ignore[arg-type]
+def run_of(compare: Path, method: str, seed: int) -> Path:
+    """Return where a comparison keeps a run."""
+    return compare / "runs" / f"{method}.pairs.{seed}" / "run"
 
 
-def spoken_parts(folder: Path) -> dict[str, Source]:
-    """Return the parts of tuxpaint:digits: test pictures and test languages (fold 0) are never in training."""
-    collection = Collection.open(folder / "stamps" / "digits")
-    stored = MemmapSource(folder / "stamps" / "digits-memmap", SETS["tuxpaint"].views)
-    languages = [next(f[9:] for f in flags if f.startswith("language-")) for flags in collection.column("flags")]
-    fold = language_folds(languages)
-    split, rows = collection.column("split"), torch.arange(len(collection))
-    heard = torch.tensor([fold[language] for language in languages])
-    old = torch.tensor([one == "train" for one in split])
-    return {
-        "train": Part(stored, rows[old & (heard > 1)]),
-        "probe": Part(stored, rows[old & (heard > 1)]),
-        "validation": Part(stored, rows[old & (heard == 1)]),
-        "test": Part(stored, rows[~old & (heard == 0)]),
-    }
+def parts_of(compare: Path) -> dict[str, Path]:
+    """Return the sets that xID's runs were trained on and are measured on."""
+    fields = yaml.safe_load((run_of(compare, "xid", 0) / "settings.yaml").read_text())
+    folder = Path(fields["collection"])
+    return {part: folder.with_name(folder.name.replace("train", part)) for part in ("train", "validation", "test")}
 
 
-def settings(folder: Path, name: str, method: str, seed: int, **changes: Any) -> RunSettings:
-    """Return a pretraining run; `changes`: batch (the samples seen stay the same), steps, rate, method."""
-    chosen, batch = SETS[name], changes.get("batch", 64)
-    kind = {"xid": XIDSettings, "av-vicreg": AVVICRegSettings}[method].tiny()
-    own = replace(kind, **chosen.views, **chosen.encoders)
-    if method == "xid":
-        own = replace(own, variant="in-batch", temperature=0.1, q=0.0)
-    return RunSettings(
-        method=method,
-        method_settings=replace(own, **changes.get("method", {})),
-        collection=str(folder / name / "train"),
-        seed=seed,
-        augment=chosen.augment,
-        train=TrainSettings(
-            steps=int(changes.get("steps", chosen.steps) * 64 / batch), batch_size=batch, device="cpu", workers=0,
-            checkpoint_every=10_000,
-        ),
-        optimiser=OptimiserSettings(kind="adamw", lr=changes.get("rate", 3e-3), weight_decay=0.02),
-        schedule=ScheduleSettings(kind="cosine", warm_up=0.15, hold=0.5),
-    )  # fmt: skip
-
-
-def learn(folder: Path, name: str, only: Sequence[str] = ()) -> None:
-    """Train both methods and the ceiling at every seed, or `only` some of them, such as "xid-0"."""
-    place = folder / name
-    for seed in SEEDS:
-        for method in ("xid", "av-vicreg"):
-            if not only or f"{method}-{seed}" in only:
-                run(settings(folder, name, method, seed), place / f"{method}-{seed}")
-        if only and f"supervised-{seed}" not in only:
+def measure(folder: Path, name: str, compare: Path) -> None:
+    """Run every protocol on each method with three finished runs; random weights stand beside xID."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    sets = parts_of(compare)
+    protocols: dict[str, list[Any]] = {
+        "linear-probe": [],
+        "knn": [],
+        "few-shot": ["--shots", 1, 5, 20],
+        "concepts": ["--seen", *SEEN[name]],
+        "audio-probe": ["--stages", "all", "--clips", 1],
+        "retrieval": ["--spaces", "projected", "backbone"],
+        "fine-tune": [
+            "--shots", 20, "--epochs", 12, "--warm-up-epochs", 3, "--clips", 1, "--lr", 0.001,
+            "--preset", "digits", "--workers", 0, "--windows", 1,
+        ],
+    }  # fmt: skip
+    for method in METHODS:
+        runs = [run_of(compare, method, seed) for seed in SEEDS]
+        if not all((run.parent / "compare.json").is_file() for run in runs):
+            print(f"{name}, {method}: not three finished runs in {compare}; left out", file=sys.stderr)
             continue
-        command(
-            place / f"log-supervised-{seed}.json",
-            *("supervised", "--collection", place / "train", "--validation-collection", place / "validation"),
-            *("--test-collection", place / "test", "--like", place / "xid-0", "--fusion", "per-view"),
-            *("--preset", "digits", "--epochs", 8, "--patience", 2, "--lr", 0.002, "--train-batch", 64),
-            *("--workers", 0, "--windows", 1, "--seed", seed, "--out", place / f"supervised-{seed}"),
-        )
-
-
-def run(wanted: RunSettings, out: Path) -> Path:
-    """Train, unless that has been done, and note the CPU time."""
-    if not (out / "summary.json").exists():
-        started = time.process_time()
-        train(wanted, out, resume=True, quiet=True)
-        print(f"{out}: {time.process_time() - started:.0f} CPU-seconds", file=sys.stderr)
-    return out
+        fixed = ["--model", *runs, "--collection", sets["train"], "--test-collection", sets["test"], "--name", method]
+        fixed += ["--controls"] if method == "xid" else []
+        for protocol, words in protocols.items():
+            if method == "supervised-av" and protocol in ("retrieval", "fine-tune"):
+                continue  # it has no common space, and has learnt from the labels already
+            command(folder / name / f"log-{method}-{protocol}.json", protocol, *fixed, *words)
 
 
 def command(log: Path, *words: Any) -> None:
@@ -189,73 +121,141 @@ def command(log: Path, *words: Any) -> None:
     part.rename(log)
 
 
-def measure(folder: Path, name: str) -> None:
-    """Run every protocol on both methods; with xID, random weights and the ceiling as well."""
-    place = folder / name
-    for method in ("xid", "av-vicreg"):
-        models = ["--model", *(place / f"{method}-{seed}" for seed in SEEDS)]
-        parts = ["--collection", place / "probe", "--test-collection", place / "test"]
-        controls = ["--controls"] if method == "xid" else []
-        ceiling = [*controls, "--supervised", *(place / f"supervised-{s}" for s in SEEDS)] if controls else []
-        for protocol, words in {
-            "linear-probe": ceiling,
-            "knn": ceiling,
-            "retrieval": [*controls, "--spaces", "projected", "backbone"],
-            "few-shot": [*ceiling, "--shots", 1, 5, 20],
-            "concepts": [*ceiling, "--seen", *SETS[name].seen],
-            "audio-probe": [*ceiling, "--stages", "all", "--clips", 1],
-            "fine-tune": [
-                *controls, "--shots", 20, "--epochs", 12, "--warm-up-epochs", 3, "--clips", 1, "--lr", 0.001,
-                "--preset", "digits", "--workers", 0, "--windows", 1,
-            ],
-        }.items():  # fmt: skip
-            command(place / f"log-{method}-{protocol}.json", protocol, *models, *parts, *words)
-
-
-# What is changed, one thing at a time; "steps" are those at batch 64, so that every run sees as many samples.
-WHY: dict[str, tuple[str, dict[str, Any]]] = {
-    "xID": ("xid", {}),
-    "xID, batch 16": ("xid", {"batch": 16}),
-    "xID, batch 256": ("xid", {"batch": 256}),
-    "VICReg": ("av-vicreg", {}),
-    "VICReg, batch 16": ("av-vicreg", {"batch": 16}),
-    "VICReg, batch 256": ("av-vicreg", {"batch": 256}),
-    "VICReg, embedding 32": ("av-vicreg", {"method": {"embedding": 32}}),
-    "VICReg, embedding 512": ("av-vicreg", {"method": {"embedding": 512}}),
-    "VICReg, rate 1e-3": ("av-vicreg", {"rate": 1e-3}),
-    "VICReg, twice as long": ("av-vicreg", {"steps": 1400}),
+# What is changed, one thing at a time: the run's settings, the method's settings. Every run sees the same samples.
+WHY: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "xID": ("xid", {}, {}),
+    "xID, temperature 0.5": ("xid", {}, {"temperature": 0.5}),
+    "xID, batch 16": ("xid", {"batch_size": 16}, {}),
+    "VICReg": ("av-vicreg", {}, {}),
+    "VICReg, batch 16": ("av-vicreg", {"batch_size": 16}, {}),
+    "VICReg, width 2048": ("av-vicreg", {}, {"embedding": 2048}),
+    "VICReg, width 2048, batch 16": ("av-vicreg", {"batch_size": 16}, {"embedding": 2048}),
+    "VICReg, invariance 5": ("av-vicreg", {}, {"invariance": 5.0}),
 }
+_STEPS = 450  # of 64
 
 
-def why(folder: Path, name: str) -> None:
-    """Train the variants at one seed and probe them on validation clips."""
-    place = folder / name
-    for label, (method, changes) in WHY.items():
+def why(folder: Path, compare: Path, only: Sequence[str], seeds: Sequence[int]) -> None:
+    """Train the variants, settings otherwise those of the comparison, and probe them on validation clips."""
+    place, sets = folder / "why", parts_of(compare)
+    place.mkdir(parents=True, exist_ok=True)
+    fields = {
+        method: yaml.safe_load((run_of(compare, method, 0) / "settings.yaml").read_text()) for method in METHODS[:2]
+    }
+    base = {method: run_from_dict(each) for method, each in fields.items()}
+    validation = place / "validation"
+    if not validation.exists():
+        views = {name: getattr(base["xid"].method_settings, name) for name in ("video", "audio")}
+        fill(parse_world("digits-av:A", "validation", 1000, 0, views), validation)
+    for label, (method, of_run, of_method) in WHY.items():
         slug = label.lower().replace(",", "").replace(" ", "-")
-        out = run(settings(folder, name, method, 0, **changes), place / (f"{method}-0" if not changes else slug))
-        parts = ["--collection", place / "probe", "--test-collection", place / "validation", "--name", slug]
-        for protocol in ("linear-probe", "retrieval"):
-            command(place / f"why-{slug}-{protocol}.json", protocol, "--model", out, *parts)
+        for seed in seeds if not only or slug in only else ():
+            batch = of_run.get("batch_size", 64)
+            wanted = replace(
+                base[method],
+                seed=seed,
+                method_settings=replace(base[method].method_settings, **of_method),
+                train=replace(base[method].train, steps=_STEPS * 64 // batch, batch_size=batch, knn_every=0, workers=0),
+            )
+            out = run(wanted, place / f"{slug}-{seed}")
+            parts = ["--collection", sets["train"], "--test-collection", validation, "--name", slug]
+            for protocol in ("linear-probe", "retrieval"):
+                command(place / f"log-{slug}-{seed}-{protocol}.json", protocol, "--model", out, *parts)
+
+
+def run(wanted: RunSettings, out: Path) -> Path:
+    """Train, unless that has been done, and note the CPU time."""
+    if not (out / "summary.json").exists():
+        started = time.process_time()
+        train(wanted, out, resume=True, quiet=True)
+        print(f"{out}: {time.process_time() - started:.0f} CPU-seconds", file=sys.stderr)
+    return out
+
+
+def learn(folder: Path) -> None:
+    """Train on tuxpaint, whose parts are not those of a collection: FOLDER/tuxpaint, laid out as a comparison."""
+    place = folder / "tuxpaint"
+    for part, source in spoken_parts(folder).items():
+        if not (place / part).exists():
+            place.mkdir(parents=True, exist_ok=True)
+            fill(source, place / part, placing="random" if part == "train" else "even")
+    for seed in SEEDS:
+        xid = replace(XIDSettings.tiny(), **STAMP_VIEWS, variant="in-batch", temperature=0.1, q=0.0)
+        for method, own in (("xid", xid), ("av-vicreg", replace(AVVICRegSettings.tiny(), **STAMP_VIEWS))):
+            finish(run(stamps_run(place, method, own, seed), run_of(place, method, seed)))
+        ceiling = run_of(place, "supervised-av", seed)
+        ceiling.parent.mkdir(parents=True, exist_ok=True)
+        command(
+            ceiling.parent / "log.json",
+            *("supervised", "--collection", place / "train", "--validation-collection", place / "validation"),
+            *("--test-collection", place / "test", "--like", run_of(place, "xid", 0), "--fusion", "per-view"),
+            *("--preset", "digits", "--epochs", 8, "--patience", 2, "--lr", 0.002, "--train-batch", 64),
+            *("--workers", 0, "--windows", 1, "--seed", seed, "--out", ceiling),
+        )
+        finish(ceiling)
+
+
+def finish(run: Path) -> None:
+    """Say as a comparison does that a run is finished."""
+    (run.parent / "compare.json").touch()
+
+
+def stamps_run(place: Path, method: str, own: Any, seed: int) -> RunSettings:
+    """Return a pretraining run on tuxpaint."""
+    return RunSettings(
+        method=method,
+        method_settings=own,
+        collection=str(place / "train"),
+        seed=seed,
+        augment=STAMPS,
+        train=TrainSettings(steps=500, batch_size=64, device="cpu", workers=0, checkpoint_every=10_000),
+        optimiser=OptimiserSettings(kind="adamw", lr=3e-3, weight_decay=0.02),
+        schedule=ScheduleSettings(kind="cosine", warm_up=0.15, hold=0.5),
+    )
+
+
+def spoken_parts(folder: Path) -> dict[str, Source]:
+    """Return the parts of tuxpaint:digits: test pictures and test languages (fold 0) are never in training."""
+    collection = Collection.open(folder / "stamps" / "digits")
+    stored = MemmapSource(folder / "stamps" / "digits-memmap", STAMP_VIEWS)
+    languages = [next(f[9:] for f in flags if f.startswith("language-")) for flags in collection.column("flags")]
+    fold = language_folds(languages)
+    split, rows = collection.column("split"), torch.arange(len(collection))
+    heard = torch.tensor([fold[language] for language in languages])
+    old = torch.tensor([one == "train" for one in split])
+    return {
+        "train": Part(stored, rows[old & (heard > 1)]),
+        "validation": Part(stored, rows[old & (heard == 1)]),
+        "test": Part(stored, rows[~old & (heard == 0)]),
+    }
 
 
 def table(folder: Path) -> None:
     """Print what was measured as Markdown."""
-    for name in SETS:
-        logs = [json.loads(log.read_text()) for log in sorted((folder / name).glob("log-*.json"))]
-        rows = {row["name"]: row for log in logs for row in log["results"]}
+    for name in SEEN:
+        rows = _rows(folder / name, "log-*.json")
         models = ("xid", "av-vicreg", "random", "supervised-av")
-        whats = list(dict.fromkeys(what for what, _, model in (key.partition("/") for key in rows) if model in models))
+        whats = list(dict.fromkeys(key.partition("/")[0] for key in rows if key.partition("/")[2] in models))
         print(f"\n### {name}\n\n| figure | chance | xID | VICReg | random weights | supervised | n |\n|{'---|' * 7}")
         for what in whats:
             cells = [_cell(rows.get(f"{what}/{model}")) for model in models]
             known = next(rows[f"{what}/{model}"] for model in models if f"{what}/{model}" in rows)
             chance = "" if known["chance"] is None else f"{known['chance']:.3f}"
             print(f"| {what} | {chance} | {' | '.join(cells)} | {known['n']} |")
-    print("\n### why, validation\n")
-    for log in sorted((folder / "digits").glob("why-*.json")):
-        for row in json.loads(log.read_text())["results"]:
-            if row["name"].startswith(("video_probe/", "audio_probe/", "class_p1_v2a/", "class_p1_a2v/")):
-                print(row["name"], _cell(row))
+    probed = ("video_probe", "audio_probe", "class_p1_v2v", "class_p1_v2a", "class_p1_a2v", "class_map_v2a")
+    print(f"\n### why, validation\n\n| run | seeds | {' | '.join(probed)} |\n|{'---|' * (len(probed) + 2)}")
+    for label in WHY:
+        slug = label.lower().replace(",", "").replace(" ", "-")
+        seeds = [_rows(folder / "why", f"log-{slug}-{seed}-*.json") for seed in SEEDS]
+        seeds = [rows for rows in seeds if rows]
+        if seeds:
+            same = [[Measurement(**rows[f"{what}/{slug}"]) for rows in seeds] for what in probed]
+            print(f"| {label} | {len(seeds)} | {' | '.join(_cell(over_seeds(each).row()) for each in same)} |")
+
+
+def _rows(folder: Path, pattern: str) -> dict[str, dict[str, Any]]:
+    logs = [json.loads(log.read_text()) for log in sorted(folder.glob(pattern))]
+    return {row["name"]: row for log in logs for row in log["results"]}
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
@@ -264,16 +264,21 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["prepare", "train", "measure", "why", "table"])
+    parser.add_argument("what", choices=["train", "measure", "why", "table"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("set", nargs="?", choices=list(SETS))
-    parser.add_argument("--only", nargs="+", default=[], help="runs to train, such as xid-0 av-vicreg-1 supervised-2")
+    parser.add_argument("set", nargs="?", choices=list(SEEN), default="digits")
+    parser.add_argument("--compare", type=Path, help="folder of a finished comparison")
+    parser.add_argument("--only", nargs="+", default=[], help="runs of `why`, such as xid-batch-16")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of `why`")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.what == "table":
-        table(arguments.folder)
-    elif arguments.what == "train":
-        learn(arguments.folder, arguments.set, arguments.only)
+    if arguments.what in ("measure", "why") and arguments.compare is None:
+        parser.error(f"{arguments.what} needs --compare")
+    if arguments.what == "train":
+        learn(arguments.folder)
+    elif arguments.what == "measure":
+        measure(arguments.folder, arguments.set, arguments.compare)
+    elif arguments.what == "why":
+        why(arguments.folder, arguments.compare, arguments.only, arguments.seeds)
     else:
-        steps = {"prepare": prepare, "measure": measure, "why": why}
-        steps[arguments.what](arguments.folder, arguments.set)
+        table(arguments.folder)

@@ -51,13 +51,15 @@ class Split:
 
 def phrase(name: str) -> str:
     """Return a class name as words: split at capitals or underscores, lower case, without punctuation."""
-    words = re.findall("[A-Z][a-z]*", name) if name[:1].isupper() and "_" not in name and " " not in name else []
+    words = re.findall("[A-Z][a-z]*", name) if re.fullmatch("(?:[A-Z][a-z]*)+", name) else []
     text = " ".join(words) if words else name.replace("_", " ")
     return text.lower().translate(str.maketrans("", "", string.punctuation))
 
 
 def class_list(name: str) -> dict[str, Any]:
-    """Return a stored list: "ucf101", "hmdb51" or "vggsound" with `classes`, `source`, and what the split needs.
+    """Return a stored list with `classes`, `source` and, for "ucf101" and "hmdb51", what the split needs.
+
+    The others are of what is pretrained on: "vggsound", "audioset", "kinetics400".
 
     Raises:
         UsageError: there is none of that name.

@@ -35,7 +35,7 @@ class Arguments(Models):
     seen: tuple[str, ...] = ()
     """Classes on the seen side."""
     pretraining: str | None = None
-    """Names of the pretraining classes: a stored list or a text file."""
+    """Names of the pretraining classes: a stored list (vggsound, audioset, kinetics400) or a text file."""
     encoders: tuple[Path, ...] = ()
     """Folders of further sentence encoders; a class is seen where all agree."""
     threshold: float = 0.47
