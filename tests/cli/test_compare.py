@@ -76,6 +76,10 @@ def test_changes_reach_the_methods_that_have_the_setting(tmp_path: Path) -> None
         comparison(tmp_path, seeds=0)
     with pytest.raises(UsageError, match="has to be a world"):
         comparison(tmp_path, data=str(tmp_path), recordings=5)
+    with pytest.raises(UsageError, match="a test part of its own"):
+        comparison(tmp_path, test_data=str(tmp_path))
+    apart = plan(comparison(tmp_path, data="train-set", test_data="test-set"), lambda text: None)
+    assert {(task.settings["collection"], task.test) for task in apart} == {("train-set", "test-set")}
 
 
 def test_a_world_is_rendered_for_the_number_and_the_part_that_are_asked_for(tmp_path: Path) -> None:

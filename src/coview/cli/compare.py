@@ -69,6 +69,8 @@ class Arguments:
     """UPPER>LOWER: print by how much one row surpasses another, with the interval of the difference."""
     recordings: int | None = None
     """Training clips of a world; fewer are seen more often, as methods with memories need. None: its usual number."""
+    test_data: str | None = None
+    """What is measured on, where it is no part of --data; memory-mapped sets, which are one part each, need it."""
     validate: bool = False
     """Measure on the validation part instead of the test part: for choosing settings."""
     jobs: int = 1
@@ -129,6 +131,7 @@ def read(arguments: Arguments) -> Comparison:
         tiny=arguments.tiny,
         changes=arguments.set,
         after=dict(split(text, "=", "--after METHOD=START") for text in arguments.after),
+        test_data=arguments.test_data,
         validate=arguments.validate,
         recordings=arguments.recordings,
     )

@@ -55,6 +55,7 @@ class Comparison:
         changes: METHOD.SETTING=VALUE, of a method and all its variants or of one variant; * stands for every method
             that has the setting.
         after: method -> the method of the same comparison from whose run of the same seed it starts.
+        test_data: what is measured on, where it is not a part of `data`; a memory-mapped set is one part.
         validate: measure on the validation part.
         recordings: of a world, how many training clips are rendered; None means its usual number.
     """
@@ -71,6 +72,7 @@ class Comparison:
     tiny: bool
     changes: tuple[str, ...]
     after: Mapping[str, str] = field(default_factory=dict)
+    test_data: str | None = None
     validate: bool = False
     recordings: int | None = None
 
@@ -79,6 +81,8 @@ class Comparison:
             raise UsageError(f"recordings {self.recordings}: at least 1, and {self.data} has to be a world")
         if self.seeds < 1 or not 0 <= self.shuffled_seeds <= self.seeds or self.samples < 1 or not self.methods:
             raise UsageError("expected a method, samples >= 1, seeds >= 1 and 0 <= shuffled seeds <= seeds")
+        if self.test_data and is_world(self.data):
+            raise UsageError(f"test data {self.test_data}: {self.data} has a test part of its own")
         if chained := sorted(set(self.after) & set(self.after.values())):
             raise UsageError(f"{', '.join(chained)} starts from another run, so that no run can start from it in turn")
         if not isinstance(self.shared, Mapping) or set(self.shared) - {"train", "optimiser", "schedule", "augment"}:
@@ -179,7 +183,7 @@ def data_of(
     A folder of arrays is named after views and number, so that other settings do not meet it.
     """
     if not is_world(comparison.data):
-        return comparison.data, comparison.data
+        return comparison.data, comparison.test_data or comparison.data
     views = views_of(settings)
     try:
         open_source(comparison.data, views)
