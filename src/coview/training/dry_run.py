@@ -96,7 +96,8 @@ def _on_each(method: Method, settings: RunSettings, processes: int, sample: floa
     """Return the bytes on each of some processes, of `sample` bytes for every sample of its share.
 
     Divided parameters: the share of weights, gradients and optimiser state, and the largest part gathered whole, with
-    its gradient, while the next one arrives. Not counted: the inner activations of the block that is computed again.
+    its gradient, while the next one arrives. Not counted: the inner activations of the block that is computed again,
+    and the whole state in the ordinary memory of process 0 while it writes a checkpoint.
     """
     train = settings.train
     state = 4 * sum(p.numel() for p in method.parameters() if p.requires_grad)

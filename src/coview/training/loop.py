@@ -39,7 +39,7 @@ from coview.training.samples import write_samples
 from coview.training.schedules import rate_factor
 from coview.training.settings import RunSettings, choose_device
 from coview.training.setup import Parts, prepare
-from coview.training.sharding import whole_optimiser
+from coview.training.sharding import optimiser_for_file
 from coview.training.together import on_main, stop_signals
 from coview.training.watchers import COLLAPSE_STEP, COLLAPSE_WINDOW, collapse, knn, look, plateau, unwell
 
@@ -245,23 +245,22 @@ def _save(parts: Parts, done: int) -> None:
     """Write a checkpoint and the model; refuses weights that are not finite, so that `last` can always be resumed."""
     state = parts.state()
     names = [f"method.{name}" for name, _ in parts.method.named_parameters()]
-    if not all(bool(torch.isfinite(state[name]).all()) for name in names):
-        raise CoviewError(
-            f"step {done}: the weights are no longer finite, so no checkpoint was written; the one before is intact. "
-            "Lower optimiser.lr or set optimiser.clip_gradient"
-        )
     facts = {
         "world_size": parallel.world_size(),
         "collection": {"name": parts.source.name, "fingerprint": parts.source.fingerprint, "rows": len(parts.source)},
         "problems": parts.problems.state(),
     }
-    kept = Checkpoint(step=done, model=state, optimiser=whole_optimiser(parts.optimiser), facts=facts)
-    model = parts.model(done)
+    kept = Checkpoint(step=done, model=state, optimiser=optimiser_for_file(parts.optimiser), facts=facts)
 
     def write() -> None:
+        if not all(bool(torch.isfinite(state[name]).all()) for name in names):
+            raise CoviewError(
+                f"step {done}: the weights are no longer finite, so no checkpoint was written; the one before is "
+                "intact. Lower optimiser.lr or set optimiser.clip_gradient"
+            )
         checkpoint.save(kept, parts.out / "checkpoints", parts.settings.train.keep)
         try:
-            model.save(parts.out / "model")
+            parts.model(done, state).save(parts.out / "model")
         except (OSError, SafetensorError) as error:
             raise CoviewError(
                 f"{parts.out / 'model'}: cannot be written ({error}); make room, then --resume"

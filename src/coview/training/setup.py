@@ -32,7 +32,7 @@ from coview.training.optimisers import make_optimiser
 from coview.training.problems import Problems
 from coview.training.run import enter
 from coview.training.settings import RunSettings, resolve
-from coview.training.sharding import blocks, load_optimiser, load_state, shard, whole_state
+from coview.training.sharding import blocks, load_optimiser, load_state, shard, state_for_file, whole_state
 from coview.training.together import on_main
 
 
@@ -53,20 +53,25 @@ class Parts:
     problems: Problems
 
     def state(self) -> dict[str, Tensor]:
-        """Return the names and tensors of everything that has a state and is saved."""
-        own = {f"method.{name}": value for name, value in whole_state(self.method).items()}
+        """Return the names and tensors of everything that has a state and is saved.
+
+        Divided ones are whole on process 0 and empty on the others: to be called on all processes.
+        """
+        own = {f"method.{name}": value for name, value in state_for_file(self.method).items()}
         return own | {f"preprocess.{name}": value for name, value in self.preprocess.state_dict().items()}
 
-    def model(self, step: int = 0) -> Model:
+    def model(self, step: int = 0, state: Mapping[str, Tensor] | None = None) -> Model:
         """Return the encoders as they are now, sharing their weights with the training unless these are divided.
 
-        Divided ones are brought together: to be called on all processes.
+        Divided ones are brought together: to be called on all processes. With `state`, what `self.state()` gave process
+        0, they are taken from it on the CPU, by process 0 alone.
         """
         method = self.method
         if self.sharded:
             method = build(self.settings.method, self.settings.method_settings, method_facts(self.source))
-            method.load_state_dict(whole_state(self.method))
-            method.to(self.device)
+            own = {n.removeprefix("method."): v for n, v in (state or {}).items() if n.startswith("method.")}
+            method.load_state_dict(own or whole_state(self.method), assign=True)
+            method.to("cpu" if own else self.device)
         return Model.of(method, self.preprocess, self.source, steps=step)
 
     @property

@@ -45,16 +45,32 @@ def whole_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: whole(value) for name, value in module.state_dict().items()}
 
 
+def for_file(value: Any) -> Any:
+    """Return a divided tensor whole in the memory of process 0, and empty on the others; anything else as it is.
+
+    A collective where it is divided. One tensor at a time, so that no process but 0 ever holds more than one whole.
+    """
+    if not isinstance(value, DTensor):
+        return value
+    full = value.full_tensor()
+    return full.cpu() if parallel.is_main() else full.new_empty(0)
+
+
+def state_for_file(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's state by name as `for_file` does; to be called on all processes."""
+    return {name: for_file(value) for name, value in module.state_dict().items()}
+
+
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load whole tensors into a module whose own may be divided; names must match exactly."""
     own = module.state_dict()
     module.load_state_dict({name: parallel.divided_as(value, own.get(name)) for name, value in state.items()})
 
 
-def whole_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the optimiser's state, every tensor whole; to be called on all processes."""
+def optimiser_for_file(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the optimiser's state, its tensors as `for_file` does; to be called on all processes."""
     state = optimiser.state_dict()
-    entries = {index: {name: whole(v) for name, v in entry.items()} for index, entry in state["state"].items()}
+    entries = {index: {name: for_file(v) for name, v in entry.items()} for index, entry in state["state"].items()}
     return {**state, "state": entries}
 
 
