@@ -105,7 +105,7 @@ def apart(losses: list[float], others: list[float]) -> float:
 
 
 def weights_apart(one: Path, other: Path, step: int) -> dict[str, float]:
-    """Return how far two runs' whole weights and buffers are apart, |a - b| / |b|: median and largest of the tensors."""
+    """Return how far two runs' weights and buffers are apart, |a - b| / |b|: median and largest of all tensors."""
     first, second = (checkpoint.load(run / "checkpoints" / f"step-{step:08d}").model for run in (one, other))
     if list(first) != list(second):
         raise SystemExit(f"{one} and {other} have other names of tensors")
