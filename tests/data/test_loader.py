@@ -9,6 +9,7 @@ from numbers_source import VIEWS, Numbers
 
 from coview.data.loader import Loader
 from coview.data.media_source import MediaSource
+from coview.data.source import sample_keys
 from coview.errors import UsageError
 
 
@@ -60,6 +61,72 @@ def test_reading_processes_change_nothing(bad_collection):
         same(one, other)
 
 
+class Counted(MediaSource):
+    """Counts the calls of `read` that it gets in this process."""
+
+    calls = 0
+
+    def read(self, row, key):
+        type(self).calls += 1
+        return super().read(row, key)
+
+
+def alone(source, loader, step):
+    """Return the samples of a step, each read alone."""
+    steps = loader._steps
+    position = torch.arange(loader.batch_size) + step % loader.steps_per_epoch * loader.batch_size
+    epoch = step // loader.steps_per_epoch
+    row = steps.order.rows_of(position, steps.seed, epoch)
+    keys = sample_keys(steps.seed, epoch, position)
+    return [source.read(one[None], key[None]) for one, key in zip(row, keys, strict=True)]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_clips_of_a_recording_are_read_together_and_are_what_they_are_alone(bad_collection, world):
+    source = Counted(bad_collection, VIEWS)
+    size, clips = 4, 5
+    loaders = [
+        Loader(source, batch_size=size, seed=0, rank=rank, world=world, clips_per_recording=clips)
+        for rank in range(world)
+    ]
+    Counted.calls = 0
+    count = loaders[0].steps_per_epoch + 3
+    parts = [take(loader, count) for loader in loaders]
+    assert not any(batch.replaced for part in parts for batch in part)
+    assert Counted.calls == 2 * world  # an epoch is one window here
+    for step in range(count):
+        single = alone(source, loaders[0], step)
+        for name in ("row", "key", "label", "mirrorable"):
+            joined = torch.cat([getattr(part[step], name) for part in parts])
+            assert torch.cat([getattr(one, name) for one in single]).equal(joined)
+        for field in ("views", "start", "present"):
+            for name in VIEWS:
+                joined = torch.cat([getattr(part[step], field)[name] for part in parts])
+                assert torch.cat([getattr(one, field)[name] for one in single]).equal(joined)
+        assert [r for one in single for r in one.replaced] == [r for part in parts for r in part[step].replaced]
+
+
+def test_a_run_goes_on_in_the_middle_of_what_is_read_together(bad_collection):
+    source = MediaSource(bad_collection, VIEWS)
+    loader = Loader(source, batch_size=4, seed=0, clips_per_recording=5)
+    whole = take(loader, 9)
+    for first in (1, 4, 7):
+        for workers in (0, 1) if first == 4 else (0,):
+            later = Loader(source, batch_size=4, seed=0, clips_per_recording=5, workers=workers)
+            for one, other in zip(take(later, 2, first), whole[first:], strict=False):
+                same(one, other)
+
+
+def test_what_is_read_together_fits_in_memory(monkeypatch, bad_collection):
+    source = MediaSource(bad_collection, VIEWS)
+    sample = 3 * 4 * 16 * 16 + 4 * 8000
+    monkeypatch.setattr("coview.data.loader._TOGETHER_BYTES", 4 * sample * 2)  # two steps of the five of a window
+    loader = Loader(source, batch_size=4, seed=0, clips_per_recording=5)
+    together = list(itertools.islice(loader._steps.together(0), 4))
+    assert [len(steps) for steps in together[:3]] == [2, 2, 1]
+    assert next(loader._steps.together(1)) == range(1, 2)
+
+
 def test_what_was_replaced_travels_with_its_batch():
     batches = take(Loader(Numbers(400, bad=[3]), batch_size=20, seed=0), 40)
     assert [problem for batch in batches for problem in batch.replaced] == [(3, "damaged")] * 2
@@ -81,6 +148,7 @@ def test_an_interrupt_ends_the_workers_in_silence(bad_collection, tmp_path):
             from coview.data.collection import Collection
             from coview.data.loader import Loader
             from coview.data.media_source import MediaSource
+from coview.data.source import sample_keys
             from coview.data.views import AudioView, VideoView
 
             if __name__ == "__main__":

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from coview.data.order import _mix, permute, rows_of
+from coview.data.order import Order, _mix, permute
 from coview.randomness import mix
 
 
@@ -29,13 +29,70 @@ def test_every_place_is_equally_likely_and_neighbours_are_independent():
     assert abs(rises - 0.5) < 0.03
 
 
-def test_every_recording_is_read_equally_often_in_an_epoch():
-    rows = rows_of(torch.arange(35), rows=7, clips_per_recording=5, seed=0, epoch=2)
-    assert rows.bincount().tolist() == [5] * 7
+def order(rows, clips, batch, batches=1):
+    return Order(rows=rows, clips_per_recording=clips, batch_size=batch, window=batch * batches)
 
 
-def test_memory_does_not_grow_with_the_epoch():
-    rows = rows_of(torch.arange(8), rows=10**12, clips_per_recording=5, seed=0, epoch=0)
+def rows_of(order, seed=0, epoch=2):
+    return order.rows_of(torch.arange(order.rows * order.clips_per_recording), seed, epoch)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 24, 61, 64])
+@pytest.mark.parametrize("clips", [1, 4, 5, 7, 10])
+@pytest.mark.parametrize("batches", [1, 3])
+def test_every_recording_is_read_equally_often_in_an_epoch(rows, clips, batches):
+    whole = rows_of(order(rows, clips, 8, batches))
+    assert whole.bincount(minlength=rows).tolist() == [clips] * rows
+
+
+@pytest.mark.parametrize("clips", [1, 7])
+def test_without_laps_the_epoch_is_one_permutation(clips):
+    one = order(20, clips, 4)
+    assert one.laps == 1
+    assert rows_of(one, 3, 1).equal(permute(torch.arange(20 * clips), 20 * clips, 3, 1) % 20)
+    assert one.steps_together(3, 5) == range(3, 4)
+
+
+@pytest.mark.parametrize(("clips", "laps"), [(1, 1), (2, 2), (4, 4), (5, 5), (6, 3), (7, 1), (8, 4), (10, 5), (50, 5)])
+def test_laps_divide_the_clips(clips, laps):
+    assert order(100, clips, 8).laps == laps
+
+
+@pytest.mark.parametrize(("rows", "windows"), [(61, [16, 16, 16, 13]), (52, [16, 16, 20]), (12, [12])])
+def test_a_recording_s_clips_lie_in_one_window_and_never_twice_in_a_batch(rows, windows):
+    one = order(rows, 5, 8, 2)
+    whole, steps, first = rows_of(one), rows * 5 // 8, 0
+    for size in windows:
+        window = whole[first : first + 5 * size].view(5, size)
+        assert all(lap.unique().numel() == size for lap in window)
+        assert window.unique().numel() == size
+        if size == 16:
+            assert all(batch.unique().numel() == 8 for batch in window.reshape(-1, 8))
+        last = (first + 5 * size) // 8
+        for step in (first // 8, last - 1):
+            assert one.steps_together(step, steps) == range(first // 8, last)
+        first += 5 * size
+
+
+def test_a_recording_stays_in_its_part_of_the_batch_and_laps_differ():
+    window = rows_of(order(64, 4, 8, 4))[: 4 * 32].view(4, 4, 8)  # lap, batch, place in the batch
+    for place in range(8):
+        assert len({frozenset(lap[:, place].tolist()) for lap in window}) == 1
+    assert len({tuple(lap.flatten().tolist()) for lap in window}) == 4
+
+
+def test_pieces_epochs_and_seeds():
+    one = order(61, 4, 8, 2)
+    whole = rows_of(one)
+    for piece in (torch.arange(30, 140), torch.tensor([243, 5, 100, 5])):
+        assert one.rows_of(piece, 0, 2).equal(whole[piece])
+    for seed, epoch in ((0, 3), (1, 2)):
+        assert (rows_of(one, seed, epoch) == whole).float().mean() < 0.1
+
+
+@pytest.mark.parametrize("clips", [1, 5])
+def test_memory_does_not_grow_with_the_epoch(clips):
+    rows = order(10**12, clips, 8).rows_of(torch.arange(8), 0, 0)
     assert len(rows.unique()) == 8
     assert rows.max() > 10**11
 

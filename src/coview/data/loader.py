@@ -1,28 +1,33 @@
 """The loader: an endless stream of raw batches whose content depends on (seed, step) and on nothing else.
 
 Position comes from the step, so that a run continues anywhere without stored iterator state, and the batches are the
-same for any number of reading processes and, joined over the ranks, for any number of training processes.
+same for any number of reading processes and, joined over the ranks, for any number of training processes. Steps that
+read the same recordings are read together where that saves work; what is in their batches does not depend on it.
 """
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
+import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from coview.data.order import rows_of
+from coview.data.order import Order
 from coview.data.processes import fresh_processes
 from coview.data.source import Source, sample_keys
-from coview.data.views import Batch
+from coview.data.views import AudioView, Batch, VideoView, ViewSpec, raw_views
 from coview.errors import CoviewError, UsageError
+
+_TOGETHER_BYTES = 64 * 2**20  # of raw views that are read together, and most of a window
+_MOST_BATCHES = 32  # of one lap of a window
 
 
 class Loader:
-    """Reads batches of a source in the order of `order.rows_of`.
+    """Reads batches of a source in the order of `order.Order`.
 
     An epoch has rows x clips_per_recording positions; the last incomplete batch of an epoch is left out, and since
     the order differs from epoch to epoch, other samples are left out each time.
@@ -30,7 +35,8 @@ class Loader:
     Args:
         batch_size: samples of all processes together.
         rank, world: this process reads the `rank`-th contiguous part of `world` parts of every batch.
-        clips_per_recording: cuts of each recording in an epoch.
+        clips_per_recording: cuts of each recording in an epoch; they lie in batches near each other, so that files are
+            decoded once for several of them.
         workers: reading processes; 0 reads in this process, which is fastest for cheap sources (procedural worlds,
             memory-mapped sets) with small batches, because nothing has to travel between processes.
 
@@ -61,24 +67,32 @@ class Loader:
         self.batch_size = batch_size
         self.workers = workers
         self.steps_per_epoch = positions // batch_size
-        self._steps = _Steps(source, batch_size, seed, rank, world, clips_per_recording, self.steps_per_epoch)
+        size = _raw_bytes(source.views)
+        order = Order(
+            rows=len(source), clips_per_recording=clips_per_recording, batch_size=batch_size, window=batch_size
+        )
+        batches = _TOGETHER_BYTES // (batch_size * order.laps * size)  # not of this rank's share: all need one order
+        order = dataclasses.replace(order, window=batch_size * min(max(batches, 1), _MOST_BATCHES))
+        most = max(1, _TOGETHER_BYTES // (batch_size // world * size)) if getattr(source, "in_one_pass", False) else 1
+        self._steps = _Steps(source, order, seed, rank, world, self.steps_per_epoch, most)
 
     def stream(self, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of step `first_step`, the next, and so on without end; `epoch` of each is filled in."""
-        for fields in self._reader(first_step):
-            if isinstance(fields, CoviewError):
-                raise fields
-            yield Batch(**fields)
+        for batches in self._reader(first_step):
+            for fields in batches:
+                if isinstance(fields, CoviewError):
+                    raise fields
+                yield Batch(**fields)
 
     def _reader(self, first_step: int) -> Iterator[Any]:
         pin = torch.cuda.is_available()
         if not self.workers and not pin:
-            return map(self._steps.__getitem__, itertools.count(first_step))
+            return map(self._steps.__getitem__, self._steps.together(first_step))
         context = fresh_processes() if self.workers else None
         loader: DataLoader[Any] = DataLoader(
             self._steps,
-            batch_size=None,  # an item of the data set is a whole batch
-            sampler=_From(first_step),
+            batch_size=None,  # an item of the data set is a list of whole batches
+            sampler=_From(self._steps, first_step),
             num_workers=self.workers,
             pin_memory=pin,
             multiprocessing_context=context,
@@ -89,35 +103,62 @@ class Loader:
 
 
 class _Steps(Dataset[Any]):
-    """Item s is the part of batch s that belongs to this rank, as a dict of the fields of `Batch`."""
+    """Item `steps` is a list of the parts of these batches that belong to this rank, as dicts of `Batch`'s fields."""
 
     def __init__(
-        self, source: Source, batch_size: int, seed: int, rank: int, world: int, clips: int, steps_per_epoch: int
+        self, source: Source, order: Order, seed: int, rank: int, world: int, steps_per_epoch: int, most: int
     ) -> None:
-        self.source, self.seed, self.clips, self.steps_per_epoch = source, seed, clips, steps_per_epoch
-        self.batch_size, self.rank, self.share = batch_size, rank, batch_size // world
+        self.source, self.order, self.seed = source, order, seed
+        self.rank, self.share = rank, order.batch_size // world
+        self.steps_per_epoch, self.most = steps_per_epoch, most
 
-    def __getitem__(self, step: int) -> Any:
-        epoch, index = divmod(step, self.steps_per_epoch)
-        first = index * self.batch_size + self.rank * self.share
-        position = torch.arange(first, first + self.share)
-        row = rows_of(position, len(self.source), self.clips, self.seed, epoch)
+    def together(self, first_step: int) -> Iterator[range]:
+        """Yield the steps from `first_step` on, without end, cut where they are best read together."""
+        while True:
+            index = first_step % self.steps_per_epoch
+            window = self.order.steps_together(index, self.steps_per_epoch)
+            parts = -(-len(window) // self.most)
+            length = -(-len(window) // parts)  # parts of about one length, the same wherever a run begins
+            end = min(window.start + (index - window.start) // length * length + length, window.stop)
+            yield range(first_step, first_step + end - index)
+            first_step += end - index
+
+    def __getitem__(self, steps: range) -> list[Any]:
+        epoch, index = divmod(steps.start, self.steps_per_epoch)
+        first = torch.arange(index, index + len(steps)) * self.order.batch_size + self.rank * self.share
+        position = first[:, None] + torch.arange(self.share)
+        row = self.order.rows_of(position.flatten(), self.seed, epoch).view_as(position)
+        key = sample_keys(self.seed, epoch, position)
         try:
-            batch = self.source.read(row, sample_keys(self.seed, epoch, position))
+            batch = self.source.read(row.flatten(), key.flatten())
         except CoviewError as error:
-            return error  # torch would rebuild a raised one from its text alone
+            if len(steps) == 1:
+                return [error]  # torch would rebuild a raised one from its text alone
+            batch = None
+        if batch is None or (batch.replaced and len(steps) > 1):  # each batch names its own problems
+            return [one for step in steps for one in self[range(step, step + 1)]]
         batch.epoch = epoch
-        return dict(vars(batch))  # plain mappings can be pinned
+        parts = [batch.select(slice(k * self.share, (k + 1) * self.share)) for k in range(len(steps))]
+        return [dict(vars(part)) for part in parts]  # plain mappings can be pinned
 
 
-class _From(Sampler[int]):
-    """Steps without end."""
+class _From(Sampler[range]):
+    """Steps without end, cut where they are best read together."""
 
-    def __init__(self, first_step: int) -> None:
-        self.first_step = first_step
+    def __init__(self, steps: _Steps, first_step: int) -> None:
+        self.steps, self.first_step = steps, first_step
 
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.first_step)
+    def __iter__(self) -> Iterator[range]:
+        return self.steps.together(self.first_step)
+
+
+def _raw_bytes(views: Mapping[str, ViewSpec]) -> int:
+    """Return how many bytes the raw views of a sample take."""
+    sizes = {VideoView: 1, AudioView: 4}
+    return sum(
+        math.prod(view.raw_shape) * next((size for kind, size in sizes.items() if isinstance(view, kind)), 8)
+        for view in raw_views(views).values()
+    )
 
 
 def _start_worker(worker: int) -> None:

@@ -9,6 +9,7 @@ torch takes five times as long; the mixer is that of `coview.randomness`.
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from coview.randomness import make_key
 
 _ROUNDS = 8  # four are provably enough for large halves; small epochs have halves of a few bits
 _BLOCK = 1024  # positions computed at once
-_ORDER = 0x6F72646572  # keeps the order's keys apart from the samples' own
+_MOST_LAPS = 5  # a pass over a file for five clips decodes a third of what five passes do; more would gain little
+_ORDER, _LAP = 0x6F72646572, 0x6C6170  # keep the order's keys apart from the samples' own
 
 Words = NDArray[np.uint64]
 
@@ -38,12 +40,82 @@ def permute(position: Tensor, count: int, seed: int, epoch: int) -> Tensor:
     return torch.from_numpy(moved.astype(np.int64)).to(position.device)
 
 
-def rows_of(position: Tensor, rows: int, clips_per_recording: int, seed: int, epoch: int) -> Tensor:
-    """Return the recordings read at `position` of an epoch that reads each of `rows` `clips_per_recording` times.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The order of an epoch in which each of `rows` recordings is read `clips_per_recording` times.
 
-    Sample i of the unpermuted epoch uses recording i mod rows.
+    Where a recording is read several times, the reads lie near each other, so that one pass over its file serves them
+    all: `laps` of them in a window of `window` reads of different recordings. A window is read `laps` times from its
+    beginning to its end, each lap in another order, before the next one begins. In every lap a recording keeps its
+    place in the batch (its position modulo `batch_size`), so that the same process reads it again, however many there
+    are; only the end of an epoch whose recordings do not fill the last window is an exception.
+
+    With one lap, as with one clip of each recording, the epoch is one permutation of all reads.
+
+    Attributes:
+        window: a multiple of `batch_size`.
     """
-    return permute(position, rows * clips_per_recording, seed, epoch) % rows
+
+    rows: int
+    clips_per_recording: int
+    batch_size: int
+    window: int
+
+    @property
+    def laps(self) -> int:
+        """Reads of a recording in one window: the largest divisor of `clips_per_recording` up to 5."""
+        return max(laps for laps in range(1, _MOST_LAPS + 1) if self.clips_per_recording % laps == 0)
+
+    def rows_of(self, position: Tensor, seed: int, epoch: int) -> Tensor:
+        """Return the recordings read at `position` (int64, values in [0, rows x clips_per_recording)) of an epoch."""
+        if self.laps > 1:
+            position = torch.from_numpy(self._read_at(position.cpu().numpy(), seed, epoch))
+        return permute(position, self._reads, seed, epoch) % self.rows
+
+    def steps_together(self, step: int, steps_per_epoch: int) -> range:
+        """Return the steps of the epoch's window that `step` lies in; of one lap, the step alone."""
+        if self.laps == 1:
+            return range(step, step + 1)
+        length = self.window * self.laps // self.batch_size
+        number = min(step // length, self._windows - 1)
+        return range(number * length, steps_per_epoch if number == self._windows - 1 else (number + 1) * length)
+
+    @property
+    def _reads(self) -> int:
+        """Reads of a lap through all windows."""
+        return self.rows * (self.clips_per_recording // self.laps)
+
+    @property
+    def _windows(self) -> int:
+        """How many windows there are: what is left over and less than a batch belongs to the last of them."""
+        return max(1, (self._reads + self.window - self.batch_size) // self.window)
+
+    def _read_at(self, position: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return which read, in the order of the windows, each position is."""
+        found = np.empty_like(position)
+        last = self._windows - 1
+        number = np.minimum(position // (self.window * self.laps), last)
+        for window in np.unique(number):
+            first = window * self.window
+            size = self._reads - first if window == last else self.window
+            here = np.nonzero(number == window)[0]
+            lap, slot = np.divmod(position[here] - first * self.laps, size)
+            for one in np.unique(lap):
+                key = int(make_key(_LAP, seed, epoch, int(window), int(one)))
+                inside = lap == one
+                found[here[inside]] = first + _lap(key, int(size), self.batch_size)[slot[inside]]
+        return found
+
+
+@functools.lru_cache(maxsize=8)
+def _lap(key: int, size: int, width: int) -> NDArray[np.int64]:
+    """Return which of `size` slots is read when: a permutation that keeps every slot in its column of `width`."""
+    drawn = _mix(np.arange(size, dtype=np.uint64) ^ np.uint64(key % 2**64))
+    grid = np.full(-(-size // width) * width, np.iinfo(np.uint64).max)
+    grid[:size] = drawn
+    rank = np.argsort(grid.reshape(-1, width), axis=0, kind="stable")
+    slots: NDArray[np.int64] = (rank * width + np.arange(width)).reshape(-1)[:size]
+    return slots
 
 
 @functools.lru_cache(maxsize=8)

@@ -38,6 +38,7 @@ class Part:
         number = {name: index for index, name in enumerate(self.classes)}
         self.renamed = torch.tensor([number.get(name, -1) for name in source.classes] + [-1])  # -1 stays -1
         self.labels = self.renamed[source.labels[rows]]
+        self.in_one_pass: bool = getattr(source, "in_one_pass", False)
         text = "\n".join([source.fingerprint, *self.ids, "", *self.classes])
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
 

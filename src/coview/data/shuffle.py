@@ -33,6 +33,7 @@ class ShuffledPairs:
         self.views = source.views
         self.ids, self.labels, self.classes = source.ids, source.labels, source.classes
         self.fingerprint = hashlib.sha256(f"{source.fingerprint} shuffled {seed}".encode()).hexdigest()[:16]
+        self.in_one_pass: bool = getattr(source, "in_one_pass", False)
         self.lacking: dict[str, int] = getattr(source, "lacking", {})
         pictures = [name for name, view in source.views.items() if isinstance(view, VideoView)]
         self._kept = pictures[0] if pictures else next(iter(source.views))

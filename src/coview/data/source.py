@@ -40,7 +40,8 @@ class Source(Protocol):
         """Cut raw views of the recordings `row` (int64 (B,)); where, is drawn from `key` (int64 (B,)).
 
         A recording that cannot be read is replaced by another, drawn from its key, and listed in `Batch.replaced`.
-        The batch does not depend on which samples are read together.
+        The batch does not depend on which samples are read together. A source for which it is less work to read those
+        of one recording together says so by an attribute `in_one_pass` that is True.
         """
         ...
 

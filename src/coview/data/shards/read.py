@@ -51,6 +51,8 @@ class ShardSource(MediaSource):
         UsageError: no prepared copy, an unfinished one, or one that these views cannot be cut from.
     """
 
+    in_one_pass = False  # each frame is stored for itself
+
     def __init__(
         self,
         folder: Path | str,
