@@ -1,0 +1,84 @@
+"""The page docs/add-a-method.md is true: its file and its line make a method that the whole library knows."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import worlds
+from torch.nn.parallel import DistributedDataParallel
+
+from coview import parallel
+from coview.cli.main import main
+from coview.methods import METHODS, build, load_method
+from coview.methods.contract import Facts
+
+PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"
+FACTS = Facts(rows=40)
+
+
+def install(folder: str) -> None:
+    """Make the page's module importable and its line known, as the page says."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    METHODS["barlow-av"] = "barlow_av:BarlowAV"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory):
+    text = PAGE.read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert code
+    assert '"barlow-av": "coview.methods.barlow_av:BarlowAV",' in text
+    place = tmp_path_factory.mktemp("package")
+    (place / "barlow_av.py").write_text(code[1], encoding="utf-8")
+    install(str(place))
+    yield str(place)
+    sys.path.remove(str(place))
+    del METHODS["barlow-av"]
+
+
+def on_a_rank(folder: str):
+    install(folder)
+    torch.manual_seed(0)
+    method = build("barlow-av", load_method("barlow-av").Settings.tiny(), FACTS).double()
+    batch = method.example_batch(8, 0)
+    batch.views = {name: view.double() for name, view in batch.views.items()}
+    world, inner = parallel.world_size(), method
+    if world > 1:
+        method = DistributedDataParallel(parallel.synchronise_batchnorm(method), broadcast_buffers=False)
+        share = len(batch) // world
+        batch = batch.select(slice(parallel.rank() * share, (parallel.rank() + 1) * share))
+    step = method(batch)
+    step.loss.backward()
+    return step.loss.detach(), {name: parameter.grad for name, parameter in inner.named_parameters()}
+
+
+def test_two_and_four_processes_are_one(folder):
+    expected = on_a_rank(folder)
+    for world in (2, 4):
+        for result in worlds.run(world, on_a_rank, folder):
+            torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_the_objective_of_views_that_agree(folder):
+    from barlow_av import barlow_twins
+
+    x = torch.linalg.qr(torch.randn(64, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
+    x = torch.linalg.qr(x - x.mean(0))[0]  # centred and uncorrelated: the correlations are the identity
+    assert barlow_twins(x, x, 0.1) == pytest.approx(0, abs=1e-6)
+    assert barlow_twins(x, -x, 0.1) == pytest.approx(4 * 8, rel=1e-6)
+    assert barlow_twins(3 * x + 1, x, 0.1) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_it_trains_and_is_measured_from_the_command_line(folder, tmp_path, capsys):
+    words = ["--collection", "digits-av:A", "--tiny", "--train.steps", "4", "--train.batch-size", "16"]
+    assert main(["pretrain", "barlow-av", *words, "-o", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "knn", "--model", str(tmp_path / "run"), "--collection", "digits-av:A", "--json"]) == 0
+    assert "video_knn/barlow-av" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["pretrain", "barlow-av", "--help"])
+    assert "redundancy" in capsys.readouterr().out
