@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from coview.errors import UsageError
+from coview.errors import MediaError, UsageError
 from coview.media.container import Media, open_media
 from coview.media.cuts import AudioCut, Clip, Sound, VideoCut
 from coview.media.pictures import read_frames_of
@@ -89,6 +89,8 @@ def read_samples(path: Path | str, samples: Sequence[Cuts]) -> list[Read]:
         MediaError: naming the file, with a reason word; also where only one of the samples cannot be read.
     """
     if is_still(head_of(path)):
+        if any(audio for cuts in samples for _, audio in cuts):
+            raise MediaError(str(path), "no-audio", "sound was asked for, and the file is a still picture")
         return [[(read_still(path, video) if video else None, None) for video, _ in cuts] for cuts in samples]
     with open_media(path) as media:
         asked = [video for cuts in samples for video, _ in cuts if video]

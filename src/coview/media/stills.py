@@ -104,7 +104,7 @@ def read_whole_still(path: Path | str, size: int) -> NDArray[np.uint8]:
 
 def read_still(path: Path | str, cut: VideoCut) -> Tensor:
     """Read the frames of a cut, all the same picture: uint8 (3, count, size, size); errors as of `look_at_still`."""
-    picture = np.ascontiguousarray(square(read_whole_still(path, cut.size), cut.size, cut.window))
+    picture = np.array(square(read_whole_still(path, cut.size), cut.size, cut.window))  # Pillow's own cannot be written
     return torch.from_numpy(picture).permute(2, 0, 1)[:, None].repeat(1, cut.count, 1, 1)
 
 
