@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
 
 import pytest
 import worlds
@@ -42,6 +44,51 @@ def test_an_error_of_the_family_comes_back_as_it_is(executor):
 def test_a_lost_process_is_explained():
     with pytest.raises(CoviewError, match="goes on from here"):
         list(Processes(1).run(die, [1, 2]))
+
+
+def linger(folder):
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def until(condition):
+    for _ in range(1200):
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_work_in_progress_ends_with_its_caller(tmp_path):
+    script = "import sys; from test_executors import *; list(Processes(2).run(linger, [sys.argv[1]] * 4))"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    paths = [str(Path(__file__).parent), *sys.path]
+    caller = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    assert until(lambda: len(list(tmp_path.iterdir())) == 2)
+    caller.kill()
+    caller.wait()
+    assert until(lambda: all(gone(int(path.name)) for path in tmp_path.iterdir()))
+
+
+def linger_or_fail(task):
+    if task == "fail":
+        raise MediaError("film.mp4", "truncated", "it ends early")
+    linger(task)
+
+
+def test_an_error_does_not_wait_for_the_others(tmp_path):
+    started = time.monotonic()
+    with pytest.raises(MediaError):
+        list(Processes(2).run(linger_or_fail, [str(tmp_path), "fail"]))
+    assert time.monotonic() - started < 300
 
 
 def shares(count):

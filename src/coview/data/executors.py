@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any, Literal, Protocol, TypeVar
 
 import torch
@@ -58,7 +60,9 @@ class Processes:
         count = min(self.workers or len(os.sched_getaffinity(0)), len(tasks))
         if count == 0:
             return
-        pool = ProcessPoolExecutor(count, mp_context=fresh_processes(), initializer=_start_worker)
+        context = fresh_processes()
+        here, there = context.Pipe()  # never written to: its end tells the workers that nobody waits for them
+        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(there,))
         waiting, running = iter(tasks), set[Future[Result]]()
         try:
             while True:
@@ -76,7 +80,9 @@ class Processes:
                 "the same command goes on from here; fewer --workers need less memory"
             ) from error
         finally:
-            pool.shutdown(wait=not running, cancel_futures=True)
+            if running:  # interrupted, or an error: what is begun may take long, and can be done again
+                here.close()
+            pool.shutdown(cancel_futures=True)
 
 
 class Ranks:
@@ -142,6 +148,13 @@ def choose_executor(name: Name, workers: int | None = None) -> Executor:
     return Serial() if name == "serial" or workers == 0 else Processes(workers)
 
 
-def _start_worker() -> None:
+def _start_worker(caller: Connection) -> None:
+    threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent
     torch.set_num_threads(1)
+
+
+def _end_with(caller: Connection) -> None:
+    """End this process as soon as the one that gave the work is gone or has lost interest."""
+    caller.poll(None)
+    os._exit(1)
