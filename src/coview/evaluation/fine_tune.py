@@ -26,6 +26,7 @@ from coview.errors import UsageError
 from coview.evaluation.bench import Progress, Result, describe, filled, score, why_not_classify
 from coview.evaluation.features import extract, fingerprint
 from coview.evaluation.linear_probe import majority
+from coview.evaluation.ten_crop import extract_ten_crops
 from coview.methods import build
 from coview.methods.classifier import ClassifierSettings
 from coview.methods.contract import Facts
@@ -51,6 +52,7 @@ class FineTune:
     dropout: float = 0.5
     frozen: bool = False
     windows: int = 10  # evenly spaced clips of each test recording
+    ten_crop: bool = False  # test on ten crops of each clip as well
     changes: dict[str, Any] = field(default_factory=dict)  # of the view, such as {"frames": 32, "size": 224}
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     precision: Literal["float32", "bf16"] = "float32"
@@ -96,7 +98,7 @@ def fine_tune(
     """Train a classifier from a model's encoder and test it; continues where an earlier call was stopped.
 
     Figures: "<view>_finetune/<name>" (with a frozen encoder "<view>_linear/<name>"), and as in `bench.score` the top
-    5 and the single clips.
+    5 and the single clips; with `ten_crop` also "<view>_finetune_10crop/<name>".
 
     Args:
         model: where the encoder starts; not changed.
@@ -122,14 +124,9 @@ def fine_tune(
         train_run(settings, out / folder, resume=True, init_from=begin, source=train, quiet=quiet)
     device = next(model.method.parameters()).device
     tuned = Model.from_run(out / "run").to(device)
-    found = extract(
-        tuned,
-        test,
-        windows=how.windows,
-        space="projected",
-        batch_size=how.batch_size,
-        progress=lambda done, total: progress("testing", done, total),
-    )
+    asked: dict[str, Any] = {"windows": how.windows, "space": "projected", "batch_size": how.batch_size}
+    asked["progress"] = lambda done, total: progress("testing", done, total)
+    found = extract(tuned, test, **asked)
     what = what or f"{how.view}_{'linear' if how.frozen else 'finetune'}"
     tested = found.present[how.view] & (found.labels >= 0)
     truth, classes = found.labels[tested], len(test.classes)
@@ -144,9 +141,13 @@ def fine_tune(
         "majority_share": majority(known, truth, classes),
         "start": fingerprint(model),
     }
+    figures = score(what, name, probability, truth, classes, how.seed)
+    if how.ten_crop:
+        crops = filled(extract_ten_crops(tuned, test, **asked), how.view)[tested].double().softmax(-1)
+        figures += score(f"{what}_10crop", name, crops, truth, classes, how.seed, clips=False)
     return Result(
         ["linear-by-gradient" if how.frozen else "fine-tune"],
-        score(what, name, probability, truth, classes, how.seed),
+        figures,
         {"train": describe(train), "test": describe(test), what: choices},
     )
 

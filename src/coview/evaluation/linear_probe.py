@@ -9,7 +9,8 @@ of the figure's name. A probe by gradient with augmentation is `fine_tune` with 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,28 +21,33 @@ from coview.evaluation.controls import drift
 from coview.evaluation.features import Features
 from coview.evaluation.probe import Probe, fit_probe
 from coview.evaluation.stages import stages_of
+from coview.evaluation.ten_crop import extract_ten_crops
 from coview.model import Model
 
 
-def linear_probe(bench: Bench, *, stages: Sequence[str] = (), as_released: bool = False) -> None:
+def linear_probe(
+    bench: Bench, *, stages: Sequence[str] = (), as_released: bool = False, ten_crop: bool = False
+) -> None:
     """Add the probe's accuracy on every view, and on every stage asked for, to the bench's result.
 
     Figures: "<view>_probe/<name>" (see `bench.score`), "<view>_probe@<stage>/<name>"; with `as_released`,
-    "<view>_probe_bn-adapt/<name>" as well.
+    "<view>_probe_bn-adapt/<name>" as well; with `ten_crop`, "<view>_probe_10crop/<name>" of views of pictures.
 
     Args:
         stages: as in `stages.stages_of`; all are read in one pass, each has a classifier of its own.
         as_released: also measure a copy whose batch normalisation has drifted over one epoch of the training part.
+        ten_crop: also test the probes on ten crops of every test clip, their class probabilities averaged.
 
     Raises:
-        UsageError: no view has a stage asked for.
+        UsageError: no view has a stage asked for, or no picture has room for crops.
     """
     if not bench.classifies("linear-probe"):
         return
     fit, held = bench.features("train"), bench.features("test")
     views = bench.model.distinct_views()
-    for view in views:
-        probe_view(bench, fit, held, view, f"{view}_probe")
+    probes = {view: probe_view(bench, fit, held, view, f"{view}_probe") for view in views}
+    if ten_crop:
+        on_ten_crops(bench, probes)
     asked = {view: found for view in views if (found := stages_of(bench.model, view, stages))}
     if stages and not asked:
         known = "; ".join(f"{v}: {', '.join(getattr(bench.model.method.encoders[v], 'stages', ()))}" for v in views)
@@ -73,6 +79,23 @@ def probe_view(
     probability = probe.logits(filled(held, view)[tested]).softmax(-1)
     bench.result.results += score(what, bench.name, probability, truth, classes, bench.seed)
     return probe
+
+
+def on_ten_crops(bench: Bench, probes: Mapping[str, Probe | None]) -> None:
+    """Test probes of views of pictures on ten crops of every clip."""
+    progress = partial(bench.progress, "embedding ten crops")
+    held = extract_ten_crops(
+        bench.model, bench.test, windows=bench.windows, space="backbone", batch_size=bench.batch_size, progress=progress
+    )
+    for view in held.clips:
+        probe, tested = probes[view], held.present[view] & (held.labels >= 0)
+        if probe is not None:
+            probability = probe.logits(filled(held, view)[tested]).softmax(-1)
+            truth, what = held.labels[tested], f"{view}_probe_10crop"
+            bench.result.results += score(
+                what, bench.name, probability, truth, len(held.classes), bench.seed, clips=False
+            )
+            bench.result.choices[what] = {"crops": "corners and middle, plain and mirrored where a recording may be"}
 
 
 def majority(labels: Tensor, truth: Tensor, classes: int) -> float:

@@ -57,6 +57,8 @@ class Arguments(Models):
     """Only the linear layer learns, all the time."""
     windows: int = 10
     """Evenly spaced clips of each test recording; their class probabilities are averaged."""
+    ten_crop: bool = False
+    """Also test on ten crops of every clip: corners and middle, plain and mirrored; probabilities are averaged."""
     frames: int | None = None
     """Another number of frames than in pretraining."""
     size: int | None = None
@@ -93,6 +95,7 @@ def _measure(case: Case) -> Result:
     changes = {name: value for name in ("frames", "size") if (value := getattr(asked, name)) is not None}
     same = ("view", "epochs", "warm_up_epochs", "lr", "milestones", "gamma", "weight_decay", "dropout", "frozen")
     free = {"workers": "auto" if asked.workers < 0 else asked.workers, "precision": asked.precision}
+    free |= {"ten_crop": asked.ten_crop}
     try:
         how = FineTune(
             **{name: getattr(asked, name) for name in same},

@@ -33,6 +33,8 @@ class Arguments(Models):
     as_released: bool = False
     """Also measure "bn-adapt": a copy whose normalisation statistics drift over the training part, as in the released
     codes of AVID and AV-SSRL."""
+    ten_crop: bool = False
+    """Also test on ten crops of every clip: corners and middle, plain and mirrored; probabilities are averaged."""
 
 
 def main(argv: list[str]) -> int:
@@ -43,7 +45,7 @@ def main(argv: list[str]) -> int:
         from coview.evaluation.linear_probe import linear_probe
 
         with case.bench() as bench:
-            linear_probe(bench, stages=arguments.stages, as_released=arguments.as_released)
+            linear_probe(bench, stages=arguments.stages, as_released=arguments.as_released, ten_crop=arguments.ten_crop)
         return bench.result
 
     return run_models(arguments, "linear-probe", measure)
