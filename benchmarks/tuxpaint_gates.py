@@ -37,6 +37,7 @@ from coview.data.index import index_source
 from coview.data.loader import Loader
 from coview.data.media_source import MediaSource
 from coview.data.memmap import MemmapSource, fill
+from coview.data.part import Part
 from coview.data.shuffle import ShuffledPairs
 from coview.data.source import Source
 from coview.data.views import AudioView, Batch, VideoView
@@ -66,32 +67,6 @@ class Recipe:
 
 R5 = Recipe(steps=300, batch=128, rate=3e-3, decay=0.0)
 R2 = Recipe(steps=250, batch=64, rate=2e-3, decay=0.05)
-
-
-class Part:
-    """Some rows of a source; implements `Source`."""
-
-    def __init__(self, source: Source, rows: list[int]) -> None:
-        self.source, self.rows = source, torch.tensor(rows)
-        self.name, self.views, self.classes = source.name, source.views, source.classes
-        self.ids = [source.ids[row] for row in rows]
-        self.labels = source.labels[self.rows]
-        self.fingerprint = f"{source.fingerprint}/{len(rows)}"
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, row: Tensor, key: Tensor) -> Batch:
-        """See `Source.read`."""
-        return dataclasses.replace(self.source.read(self.rows[row], key), row=row)
-
-    def windows(self, count: int) -> int:
-        """See `Source.windows`."""
-        return self.source.windows(count)
-
-    def read_window(self, row: Tensor, window: int, count: int) -> Batch:
-        """See `Source.read_window`."""
-        return dataclasses.replace(self.source.read_window(self.rows[row], window, count), row=row)
 
 
 def prepare(folder: Path) -> None:
@@ -185,7 +160,7 @@ def gate_r2(folder: Path, seeds: list[int], validate: bool) -> list[Measurement]
             means, last = [], []
             for k in range(1, LANGUAGE_FOLDS) if validate else range(LANGUAGE_FOLDS):
                 rows, queries, gallery = fold_rows(source, k, validate)
-                part: Source = Part(source, rows)
+                part: Source = Part(source, torch.tensor(rows))
                 method = spoken_digits.build(len(part), seed)
                 losses = fit(method, look, ShuffledPairs(part, seed) if name == "shuffled" else part, R2, seed)
                 last += losses[-20:]
