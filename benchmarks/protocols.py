@@ -82,28 +82,29 @@ def measure(folder: Path, name: str, compare: Path) -> None:
     """Run every protocol on each method with three finished runs; random weights stand beside xID."""
     (folder / name).mkdir(parents=True, exist_ok=True)
     sets = parts_of(compare)
+    runs = {method: [run_of(compare, method, seed) for seed in SEEDS] for method in METHODS}
+    for method in METHODS:
+        if not all((run.parent / "compare.json").is_file() for run in runs[method]):
+            print(f"{name}, {method}: not three finished runs in {compare}; left out", file=sys.stderr)
+            del runs[method]
     protocols: dict[str, list[Any]] = {
-        "linear-probe": [],
         "knn": [],
-        "few-shot": ["--shots", 1, 5, 20],
         "concepts": ["--seen", *SEEN[name]],
-        "audio-probe": ["--stages", "all", "--clips", 1],
+        "few-shot": ["--shots", 1, 5, 20],
         "retrieval": ["--spaces", "projected", "backbone"],
+        "linear-probe": [],
+        "audio-probe": ["--stages", "all", "--clips", 1],
         "fine-tune": [
             "--shots", 20, "--epochs", 12, "--warm-up-epochs", 3, "--clips", 1, "--lr", 0.001,
             "--preset", "digits", "--workers", 0, "--windows", 1,
         ],
     }  # fmt: skip
-    for method in METHODS:
-        runs = [run_of(compare, method, seed) for seed in SEEDS]
-        if not all((run.parent / "compare.json").is_file() for run in runs):
-            print(f"{name}, {method}: not three finished runs in {compare}; left out", file=sys.stderr)
-            continue
-        fixed = ["--model", *runs, "--collection", sets["train"], "--test-collection", sets["test"], "--name", method]
-        fixed += ["--controls"] if method == "xid" else []
-        for protocol, words in protocols.items():
+    for protocol, words in protocols.items():
+        for method, models in runs.items():
             if method == "supervised-av" and protocol in ("retrieval", "fine-tune"):
                 continue  # it has no common space, and has learnt from the labels already
+            fixed = ["--model", *models, "--collection", sets["train"], "--test-collection", sets["test"]]
+            fixed += ["--name", method, *(["--controls"] if method == "xid" else [])]
             command(folder / name / f"log-{method}-{protocol}.json", protocol, *fixed, *words)
 
 
