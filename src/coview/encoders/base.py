@@ -30,6 +30,14 @@ class Encoder(nn.Module, ABC):
         """Return features (B, dim) of a view (B, channels, ...)."""
         return self.pool(self.feature_maps(x)[self.stages[-1]])
 
+    def through_stages(self, x: Tensor) -> dict[str, Tensor]:
+        """Return what each of the submodules called as the stages yields, one run on the output of the other."""
+        maps = {}
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+            maps[name] = x
+        return maps
+
     def blocks(self) -> list[nn.Module]:
         """Return the parts that can be recomputed or divided over processes one by one, from the input upward."""
         return [module for name, module in self.named_children() if name in self.stages]

@@ -34,12 +34,7 @@ class Conv2D(Encoder):
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return the five stages' maps (B, C, H', W')."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        maps = {}
-        for name in self.stages:
-            x = self.get_submodule(name)(x)
-            maps[name] = x
-        return maps
+        return self.through_stages(x.contiguous(memory_format=torch.channels_last))
 
     def pool(self, maps: Tensor) -> Tensor:
         """Take the global maximum."""

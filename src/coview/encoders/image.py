@@ -31,11 +31,7 @@ class ResNet(Encoder):
         """Return the four stages' maps (B, C, H', W')."""
         x = self.bn1(self.conv1(x.contiguous(memory_format=torch.channels_last))).relu()
         x = nn.functional.max_pool2d(x, 3, 2, 1)
-        maps = {}
-        for name in self.stages:
-            x = self.get_submodule(name)(x)
-            maps[name] = x
-        return maps
+        return self.through_stages(x)
 
     def pool(self, maps: Tensor) -> Tensor:
         """Take the mean."""

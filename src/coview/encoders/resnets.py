@@ -33,11 +33,7 @@ class WideR2Plus1D(Encoder):
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return the five stages' maps (B, C, T', H', W')."""
-        maps = {}
-        for name in self.stages:
-            x = self.get_submodule(name)(x)
-            maps[name] = x
-        return maps
+        return self.through_stages(x)
 
     def pool(self, maps: Tensor) -> Tensor:
         """Take the mean."""
@@ -63,12 +59,7 @@ class AudioResNet(Encoder):
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return the four stages' maps (B, C, H', W')."""
-        x = nn.functional.max_pool2d(self.bn1(self.conv1(x)).relu(), 3, 2, 1)
-        maps = {}
-        for name in self.stages:
-            x = self.get_submodule(name)(x)
-            maps[name] = x
-        return maps
+        return self.through_stages(nn.functional.max_pool2d(self.bn1(self.conv1(x)).relu(), 3, 2, 1))
 
     def pool(self, maps: Tensor) -> Tensor:
         """Take the mean."""
