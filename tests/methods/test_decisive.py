@@ -22,6 +22,7 @@ from coview.data.views import Batch
 from coview.methods import build, load_method
 from coview.methods.contract import Facts
 from coview.methods.samples import unit
+from coview.training.watchers import collapse, look, plateau
 
 RECORDINGS, BATCH, NOISE = 64, 32, 0.3
 
@@ -44,7 +45,7 @@ def views_of(method, row, seed):
     return {"video": video, "video_later": clips(row, seed + 1)[0]}
 
 
-def train(slug, seed=0, steps=200, misaligned=False, remember=True, **changes):
+def train(slug, seed=0, steps=200, misaligned=False, remember=True, log=None, **changes):
     """Train on the toy; returns R@1 of new clips in both directions, and the last step's embeddings."""
     torch.manual_seed(seed)
     settings = dataclasses.replace(load_method(slug).Settings.tiny(), **changes)
@@ -71,6 +72,9 @@ def train(slug, seed=0, steps=200, misaligned=False, remember=True, **changes):
         schedule.step()
         if remember:
             method.after_step()
+        if log is not None:
+            values = {"loss": step.loss.item()} | {name: part.item() for name, part in step.parts.items()}
+            log.append(values | (look(step) if number == steps - 1 else {}))
     return *recall(method.eval(), seed), step.embeddings
 
 
@@ -108,6 +112,31 @@ def test_vicreg_retrieves_and_keeps_its_spread():
 def test_vicreg_without_its_variance_part_collapses():
     _, _, embeddings = train("av-vicreg", steps=100, variance=0.0)
     assert all(value.std(0).mean() < 0.1 for value in embeddings.values())
+
+
+def test_what_does_not_spread_is_named_after_200_steps():
+    well, flat = [], []
+    train("av-vicreg", log=well)
+    assert collapse(well, "statistics", None) is None
+    train("av-vicreg", variance=0.0, log=flat)
+    sentence = collapse(flat, "statistics", None)
+    assert "variance part is 0.9" in sentence
+    assert "raise the weight of the variance part" in sentence
+
+
+def test_shuffled_pairs_are_named_after_200_steps(monkeypatch):
+    well, shuffled = [], []
+    train("infonce", log=well)
+    assert plateau(well, BATCH - 1) is None
+    original = clips
+
+    def unpaired(row, seed):
+        video, audio = original(row, seed)
+        return video, audio[torch.randperm(len(row), generator=torch.Generator().manual_seed(seed))]
+
+    monkeypatch.setattr(f"{__name__}.clips", unpaired)
+    train("infonce", log=shuffled)
+    assert "look at samples/ to see that picture and sound belong together" in plateau(shuffled, BATCH - 1)
 
 
 @pytest.mark.slow

@@ -232,6 +232,11 @@ def test_without_balance_one_prototype_takes_everything(monkeypatch):
     assert "of the prototypes are used" in found["named"]
 
 
+def test_codes_that_are_too_smooth_are_named():
+    found = toy(seed=0, freeze=11, epochs=20, epsilon=2.0)
+    assert "lower method.epsilon" in found["named"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("changes", [{"freeze": 110}, {"freeze": 11}])

@@ -56,6 +56,9 @@ def test_a_collapse_is_named_with_its_cure():
     assert "method.epsilon" in (collapse(entries([chance * 1.01] * 20), "assignment", chance) or "")
     assert collapse(entries([chance] * 19), "assignment", chance) is None  # too short to say
     assert "2.0% of the prototypes" in (collapse([{"loss": 0.0, "used": 0.02}] * 20, "assignment", chance) or "")
+    low = [{"loss": 20.0, "variance": 0.96}] * 20
+    assert "variance part is 0.96" in (collapse(low, "statistics", None) or "")
+    assert collapse(low, "negatives", None) is None  # a part of another meaning
     flat = [*well[:-1], {"loss": 2.5, "rank/image": 1.0, "std/image": 1e-6}]
     sentence = collapse(flat, "statistics", None) or ""
     assert "effective rank of image" in sentence and "deviation of image" in sentence and "variance" in sentence

@@ -41,7 +41,7 @@ from coview.training.settings import RunSettings, choose_device
 from coview.training.setup import Parts, prepare
 from coview.training.sharding import optimiser_for_file
 from coview.training.together import on_main, stop_signals
-from coview.training.watchers import COLLAPSE_STEP, COLLAPSE_WINDOW, collapse, knn, look, plateau, unwell
+from coview.training.watchers import COLLAPSE_STEP, LOOKED_BACK, collapse, knn, look, plateau, unwell
 
 
 def train(
@@ -101,7 +101,7 @@ def _steps(parts: Parts, first: int, stop: list[int], after_epoch: Callable[[int
     stream = _prepared(parts, first)
     if first == 0:
         method.fit_targets(islice(_prepared(parts, 0), per_epoch))
-    started, waited, recent = time.perf_counter(), 0.0, deque[dict[str, Any]](maxlen=COLLAPSE_WINDOW)
+    started, waited, recent = time.perf_counter(), 0.0, deque[dict[str, Any]](maxlen=LOOKED_BACK)
     batch = next(stream) if first < total else None
     for step in range(first, total):
         assert batch is not None
@@ -141,8 +141,9 @@ def _steps(parts: Parts, first: int, stop: list[int], after_epoch: Callable[[int
         metrics.write(done, line)
         board(done, line)
         recent.append(line)
-        if done == COLLAPSE_STEP and (sentence := collapse(list(recent), method.coupling, _chance(parts))):
-            parts.display.say(f"step {done}: {sentence}")
+        if done == COLLAPSE_STEP:
+            for sentence in _signs(parts, list(recent)):
+                parts.display.say(f"step {done}: {sentence}")
         elapsed = time.perf_counter() - started
         speed, wait = (done - first) * train.batch_size / elapsed, waited / elapsed
         if watched:
@@ -235,6 +236,14 @@ def _chance(parts: Parts) -> float | None:
     """Return what equal embeddings would cost, for the samples that a loss sees together."""
     train = parts.settings.train
     return parts.method.chance_loss(train.batch_size // train.accumulate)
+
+
+def _signs(parts: Parts, log: list[dict[str, Any]]) -> list[str]:
+    """Return what the end of a log shows of a plateau or a collapse, with what usually helps."""
+    train = parts.settings.train
+    negatives = parts.method.negatives(train.batch_size // train.accumulate)
+    found = (plateau(log, negatives), collapse(log, parts.method.coupling, _chance(parts)))
+    return [sentence for sentence in found if sentence]
 
 
 def _note(loss: float, speed: float, wait: float) -> Callable[[], str]:

@@ -24,6 +24,8 @@ COLLAPSE_STEP = 200  # where a young run is looked at
 COLLAPSE_WINDOW = 20  # steps whose mean is looked at
 LEAST_RANK, LEAST_STD = 1.5, 1e-3  # below these, embeddings are all the same
 LEAST_USED = 0.05  # share of the prototypes
+MOST_VARIANCE = 0.9  # of a variance part, which is 1 where the embeddings do not spread and 0 where they do
+LOOKED_BACK = 4 * PLATEAU_STEPS  # steps of the log that `plateau` and `collapse` need
 
 # What usually cures a collapse, by how the loss ties samples together.
 CURES = {
@@ -93,8 +95,9 @@ def plateau(log: Sequence[Mapping[str, Any]], negatives: int | None) -> str | No
 def collapse(log: Sequence[Mapping[str, Any]], coupling: str, chance: float | None) -> str | None:
     """Return a sentence if the end of a log shows a collapse, with the setting that usually cures it; else None.
 
-    Signs: embeddings of rank below 1.5 or deviation below .001; fewer than 5 % of the prototypes used; for methods that
-    assign clusters, a loss within 2 % of `chance`, such as ln K, which equal embeddings cost.
+    Signs: embeddings of rank below 1.5 or deviation below .001; fewer than 5 % of the prototypes used; a "variance"
+    part above .9, for methods that have VICReg's; for those that assign clusters, a loss within 2 % of `chance`, such
+    as ln K, which equal embeddings cost.
     """
     tail = log[-COLLAPSE_WINDOW:]
     signs = []
@@ -107,11 +110,13 @@ def collapse(log: Sequence[Mapping[str, Any]], coupling: str, chance: float | No
     if len(tail) == COLLAPSE_WINDOW:
         means = {
             name: sum(entry[name] for entry in tail) / len(tail)
-            for name in ("loss", "used")
+            for name in ("loss", "used", "variance")
             if all(entry.get(name) is not None for entry in tail)
         }
         if means.get("used", 1.0) < LEAST_USED:
             signs.append(f"{means['used']:.1%} of the prototypes are used")
+        if coupling == "statistics" and means.get("variance", 0.0) > MOST_VARIANCE:
+            signs.append(f"the variance part is {means['variance']:.2f}, and 1 is what equal embeddings cost")
         at_chance = chance is not None and abs(means.get("loss", math.inf) - chance) < PLATEAU_SHARE * chance
         if coupling == "assignment" and at_chance:
             signs.append(f"the loss is {means['loss']:.3f}, and {chance:.3f} is what equal embeddings cost")
