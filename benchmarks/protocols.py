@@ -126,11 +126,11 @@ def command(log: Path, *words: Any) -> None:
 WHY: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "xID": ("xid", {}, {}),
     "xID, temperature 0.5": ("xid", {}, {"temperature": 0.5}),
-    "xID, batch 16": ("xid", {"batch_size": 16}, {}),
+    "xID, 5000 recordings": ("xid", {"recordings": 5000}, {}),
     "VICReg": ("av-vicreg", {}, {}),
     "VICReg, batch 16": ("av-vicreg", {"batch_size": 16}, {}),
     "VICReg, width 2048": ("av-vicreg", {}, {"embedding": 2048}),
-    "VICReg, width 2048, batch 16": ("av-vicreg", {"batch_size": 16}, {"embedding": 2048}),
+    "VICReg, 5000 recordings": ("av-vicreg", {"recordings": 5000}, {}),
     "VICReg, invariance 5": ("av-vicreg", {}, {"invariance": 5.0}),
 }
 _STEPS = 450  # of 64
@@ -144,10 +144,12 @@ def why(folder: Path, compare: Path, only: Sequence[str], seeds: Sequence[int]) 
         method: yaml.safe_load((run_of(compare, method, 0) / "settings.yaml").read_text()) for method in METHODS[:2]
     }
     base = {method: run_from_dict(each) for method, each in fields.items()}
-    validation = place / "validation"
+    views = {name: getattr(base["xid"].method_settings, name) for name in ("video", "audio")}
+    validation, more = place / "validation", place / "more"
     if not validation.exists():
-        views = {name: getattr(base["xid"].method_settings, name) for name in ("video", "audio")}
         fill(parse_world("digits-av:A", "validation", 1000, 0, views), validation)
+    if not more.exists():
+        fill(parse_world("digits-av:A", "train", 5000, 0, views), more, placing="random")
     for label, (method, of_run, of_method) in WHY.items():
         slug = label.lower().replace(",", "").replace(" ", "-")
         for seed in seeds if not only or slug in only else ():
@@ -155,6 +157,7 @@ def why(folder: Path, compare: Path, only: Sequence[str], seeds: Sequence[int]) 
             wanted = replace(
                 base[method],
                 seed=seed,
+                collection=str(more) if "recordings" in of_run else base[method].collection,
                 method_settings=replace(base[method].method_settings, **of_method),
                 train=replace(base[method].train, steps=_STEPS * 64 // batch, batch_size=batch, knn_every=0, workers=0),
             )
