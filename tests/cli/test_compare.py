@@ -50,6 +50,7 @@ def test_an_order_holds_where_the_interval_of_the_difference_leaves_zero_out() -
     assert gains[0].high - gains[0].value == pytest.approx(
         ((12.706 * 0.01) ** 2 + 2 * 0.1**2) ** 0.5
     )  # Student, 2 seeds
+    assert gains[2].low < 0  # a difference is not cut to the range of a proportion
     lines = orders_to_markdown(gains).splitlines()
     assert [line.split()[-2] for line in lines[2:]] == ["holds", "reversed", "open"]
     assert lines[0] == "| expected | video probe |"

@@ -124,7 +124,7 @@ def orders(outcomes: Iterable[Outcome], pairs: Sequence[tuple[str, str]]) -> lis
             both = [(runs[upper, seed].get(figure), runs[lower, seed].get(figure)) for seed in seeds]
             gains = [_gain(f"{figure}/{upper} > {lower}", a, b) for a, b in both if a and b]
             if gains:
-                found.append(over_seeds(gains))
+                found.append(over_seeds(gains, signed=True))
     return found
 
 
@@ -177,16 +177,23 @@ def draw(lines: Sequence[Line], outcomes: Sequence[Outcome], path: Path) -> None
                     axes.axvline(value.chance, color="0.8", linewidth=0.8, zorder=0)
         axes.set(title=COLUMNS[name], xlim=(0, 1.02), ylim=(len(lines) - 0.5, -0.5))
         axes.set_yticks(range(len(lines)), names if place == 0 else [""] * len(lines))
+    known: dict[str, Any] = {}
     for place, view in enumerate(views[: len(shown)]):
         axes = figure.add_subplot(grid[1, place])
         for outcome in outcomes:
             points = [(point["samples"], point[view]) for point in outcome.curve if view in point]
             if points and "," not in outcome.row:  # controls would hide what is compared
                 label = outcome.row if outcome.seed == 0 else None
-                axes.plot(*zip(*points, strict=True), color=_colour(outcome.row, names), linewidth=1, label=label)
-        axes.set(title=f"{view} on training recordings", xlabel="samples seen", ylim=(0, 1.02))
-        if place == 0:
-            axes.legend(fontsize=6, ncols=2)
+                axes.plot(
+                    *zip(*((seen / 1000, value) for seen, value in points), strict=True),
+                    color=_colour(outcome.row, names),
+                    linewidth=1,
+                    label=label,
+                )
+        axes.set(title=f"{view} on training recordings", xlabel="thousand samples seen", ylim=(0, 1.02))
+        known |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    if known:
+        figure.legend(known.values(), known.keys(), loc="lower right", bbox_to_anchor=(0.95, 0.1), fontsize=9, ncols=3)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 

@@ -91,13 +91,13 @@ def bootstrap(per_item: Tensor, seed: int, statistic: Literal["mean", "median"] 
     return low, high
 
 
-def over_seeds(measurements: Sequence[Measurement]) -> Measurement:
+def over_seeds(measurements: Sequence[Measurement], signed: bool = False) -> Measurement:
     """Return the mean of one figure over independent seeds.
 
     The interval covers both the seed and the test items: the half-width is the root of the sum of two squares, that of
     Student's interval for the mean over seeds and the mean half-width over items (the seeds share their test items, so
     the second does not shrink). Proportions may reach past 0 or 1 there and are cut to that range only when all
-    single intervals lie inside it.
+    single intervals lie inside it; `signed` figures, such as differences, are never cut.
 
     Raises:
         UsageError: when the list is empty or mixes figures.
@@ -119,7 +119,7 @@ def over_seeds(measurements: Sequence[Measurement]) -> Measurement:
     item_half = sum(high - low for low, high in bounds) / (2 * count)
     half = math.hypot(seed_half, item_half)
     low, high = mean - half, mean + half
-    if all(a >= 0 and b <= 1 for a, b in bounds):
+    if not signed and all(a >= 0 and b <= 1 for a, b in bounds):
         low, high = max(0.0, low), min(1.0, high)
     return dataclasses.replace(merged, low=low, high=high)
 
