@@ -60,7 +60,7 @@ class FlacDecoder:
         self._context: Any = None
 
     def __call__(self, frames: Sequence[bytes], name: str) -> Samples:
-        """Return the int16 samples of consecutive frames of one file.
+        """Return the int16 samples of consecutive frames of one file, in pieces of one or more.
 
         Raises:
             MediaError: "undecodable", with `name`.
@@ -69,7 +69,9 @@ class FlacDecoder:
             self._context = av.CodecContext.create("flac", "r")
             self._context.thread_count = 1
         try:
-            found = [frame.to_ndarray()[0] for data in frames for frame in self._context.decode(av.Packet(data))]
+            # One packet may hold many frames, and a plane is read without the copy that an array of all planes makes.
+            packet = av.Packet(b"".join(frames))
+            found = [np.frombuffer(f.planes[0], np.int16, f.samples) for f in self._context.decode(packet)]
         except av.error.FFmpegError as error:
             self._context = None
             raise MediaError(name, "undecodable", f"the stored sound is damaged ({error})") from error

@@ -21,7 +21,7 @@ def encode(picture: Picture, quality: int) -> bytes:
 
 
 def decode(data: bytes, width: int, height: int, name: str) -> Picture:
-    """Decode a picture of a known size: uint8 (height, width, 3), RGB.
+    """Decode a picture of a known size: uint8 (height, width, 3), RGB, read-only.
 
     Straight into Pillow's decoder: opening it as a file costs a quarter of the time more.
 
@@ -29,6 +29,7 @@ def decode(data: bytes, width: int, height: int, name: str) -> Picture:
         MediaError: "undecodable", with `name`; also where it has another size.
     """
     try:
-        return np.asarray(Image.frombytes("RGB", (width, height), data, "jpeg", "RGB", ""))
+        whole = Image.frombytes("RGB", (width, height), data, "jpeg", "RGB", "").tobytes()
     except (ValueError, OSError) as error:
         raise MediaError(name, "undecodable", f"a stored picture is damaged ({error})") from error
+    return np.frombuffer(whole, np.uint8).reshape(height, width, 3)

@@ -94,15 +94,6 @@ def padded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def member_offsets(sizes: list[int], first: int) -> list[int]:
-    """Return where the contents of consecutive members begin, the first of whose headers lies at `first`."""
-    offsets = []
-    for size in sizes:
-        offsets.append(first + BLOCK)
-        first += BLOCK + padded(size)
-    return offsets
-
-
 def describe(recording: Recording, clip: int, span: tuple[float, float]) -> dict[str, Any]:
     """Return the part of KEY.json that other tools want."""
     words = {name: getattr(recording, name) for name in ("id", "label", "caption", "split", "group")}

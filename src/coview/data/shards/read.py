@@ -17,7 +17,7 @@ from torch import Tensor
 from coview.data.collection import Collection, Split
 from coview.data.media_source import MediaSource, Sample
 from coview.data.memmap import to_float
-from coview.data.shards.layout import BLOCK, CARD, CLIPS, FORMAT, RECORDINGS, member_offsets, padded
+from coview.data.shards.layout import BLOCK, CARD, CLIPS, FORMAT, RECORDINGS
 from coview.data.shards.tars import Clips, Members, Tars
 from coview.data.timeline import Timeline
 from coview.data.views import AudioView, VideoView, ViewSpec
@@ -109,21 +109,16 @@ class ShardSource(MediaSource):
         sizes, begin, rate = about["frame_bytes"], about["picture_start"], about["fps"]
         shown = [math.floor((time - begin + SAME_INSTANT) * rate) for time in cut.times]
         wanted = [min(max(index, 0), len(sizes) - 1) for index in shown]
-        low, high = wanted[0], wanted[-1] + 1
-        sound = BLOCK + padded(about["flac_header"] + sum(about["flac_frames"])) if "samples" in about else 0
-        before = sum(BLOCK + padded(size) for size in sizes[:low])
-        offsets = member_offsets(sizes[low:high], 0)
-        data = self._tars.read(members.shard, members.offset + sound + before, offsets[-1] + sizes[high - 1])
-        out, name = np.empty((cut.count, cut.size, cut.size, 3), np.uint8), self._tars.name(members.shard)
-        done: dict[int, int] = {}
+        first, end = members.pictures[wanted[0]], members.pictures[wanted[-1]] + BLOCK + sizes[wanted[-1]]
+        data, name = self._tars.read(members.shard, first, end - first), self._tars.name(members.shard)
+        out = np.empty((cut.count, cut.size, cut.size, 3), np.uint8)
         for k, index in enumerate(wanted):
-            if index in done:
-                out[k] = out[done[index]]
+            if k and index == wanted[k - 1]:
+                out[k] = out[k - 1]
                 continue
-            at = offsets[index - low]
+            at = members.pictures[index] + BLOCK - first
             picture = jpeg.decode(data[at : at + sizes[index]], about["width"], about["height"], name)
             out[k] = square(picture, cut.size, cut.window)
-            done[index] = k
         return torch.from_numpy(out).permute(3, 0, 1, 2)
 
     def _sound(self, members: Members, cut: AudioCut) -> Sound | None:
@@ -132,17 +127,15 @@ class ShardSource(MediaSource):
         if "samples" not in about:
             return None
         out = torch.zeros(cut.samples)
-        sizes, block = about["flac_frames"], about["flac_block"]
+        block, ends = about["flac_block"], members.sounds
         begin = round(cut.start * cut.sample_rate) - about["first_sample"]
         low, high = max(begin, 0), min(begin + cut.samples, about["samples"])
         if low >= high:
             return Sound(out, 0)
         first, last = low // block, (high - 1) // block + 1
-        ends = np.cumsum([0, *sizes[:last]])
-        offset = members.offset + BLOCK + about["flac_header"] + int(ends[first])
-        data = self._tars.read(members.shard, offset, int(ends[last] - ends[first]))
-        frames = [data[ends[k] - ends[first] : ends[k + 1] - ends[first]] for k in range(first, last)]
-        samples = self._decode_sound(frames, self._tars.name(members.shard))
+        offset = members.offset + BLOCK + about["flac_header"] + ends[first]
+        data = self._tars.read(members.shard, offset, ends[last] - ends[first])
+        samples = self._decode_sound([data], self._tars.name(members.shard))
         samples = samples[low - first * block : high - first * block]
         if len(samples) < high - low:
             raise self._tars.damaged(members.shard, f"the sound at {offset} is shorter than its table says")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from coview.data.shards.layout import BLOCK, padded, shard_name
 from coview.errors import MediaError
 
 _MOST_OPEN = 64  # tars that are open at once in a process
+_MOST_KNOWN = 256  # clips of which a process keeps what KEY.json says: about 5 MB, and several of a window's laps
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,18 @@ class Members:
     offset: int
     about: dict[str, Any]
 
+    @functools.cached_property
+    def pictures(self) -> list[int]:
+        """Where the header of every picture lies, and at last where that of one more would."""
+        sound = BLOCK + padded(self.about["flac_header"] + self.sounds[-1]) if "samples" in self.about else 0
+        sizes = (BLOCK + padded(size) for size in self.about["frame_bytes"])
+        return list(itertools.accumulate(sizes, initial=self.offset + sound))
+
+    @functools.cached_property
+    def sounds(self) -> list[int]:
+        """Where every FLAC frame begins behind the FLAC header, and at last where the sound ends."""
+        return list(itertools.accumulate(self.about["flac_frames"], initial=0))
+
 
 @dataclass
 class Tars:
@@ -61,6 +76,7 @@ class Tars:
 
     folder: Path
     _open: dict[int, BinaryIO] = field(default_factory=dict)
+    _known: dict[int, Members] = field(default_factory=dict)
 
     def name(self, shard: int) -> str:
         """Return the path of a tar, for messages."""
@@ -72,12 +88,17 @@ class Tars:
         Raises:
             MediaError: "missing" or "truncated".
         """
+        if clip in self._known:
+            return self._known[clip]
         shard, first, size = int(clips.shard[clip]), int(clips.offset[clip]) + BLOCK, int(clips.json_bytes[clip])
         try:
             about = json.loads(self.read(shard, first, size))
         except ValueError as error:
             raise self.damaged(shard, f"no JSON at {first}") from error
-        return Members(shard, first + padded(size), about)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.pop(next(iter(self._known)))
+        self._known[clip] = Members(shard, first + padded(size), about)
+        return self._known[clip]
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Return `size` bytes at `offset`.
@@ -102,4 +123,4 @@ class Tars:
         return MediaError(self.name(shard), "truncated", f"{message}; remove it and its .parquet, and prepare again")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "_open": {}}
+        return {"folder": self.folder, "_open": {}, "_known": {}}
