@@ -78,11 +78,14 @@ class Loader:
 
     def stream(self, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of step `first_step`, the next, and so on without end; `epoch` of each is filled in."""
-        for batches in self._reader(first_step):
-            for fields in batches:
+        share = self._steps.share
+        for read in self._reader(first_step):
+            for fields in read:
                 if isinstance(fields, CoviewError):
                     raise fields
-                yield Batch(**fields)
+                whole = Batch(**fields)
+                for first in range(0, len(whole), share):
+                    yield whole if len(whole) == share else whole.select(slice(first, first + share))
 
     def _reader(self, first_step: int) -> Iterator[Any]:
         pin = torch.cuda.is_available()
@@ -91,7 +94,7 @@ class Loader:
         context = fresh_processes() if self.workers else None
         loader: DataLoader[Any] = DataLoader(
             self._steps,
-            batch_size=None,  # an item of the data set is a list of whole batches
+            batch_size=None,  # an item of the data set is whole batches already
             sampler=_From(self._steps, first_step),
             num_workers=self.workers,
             pin_memory=pin,
@@ -103,7 +106,7 @@ class Loader:
 
 
 class _Steps(Dataset[Any]):
-    """Item `steps` is a list of the parts of these batches that belong to this rank, as dicts of `Batch`'s fields."""
+    """Item `steps` is what this rank reads in these steps: dicts of `Batch`'s fields, of one or more steps each."""
 
     def __init__(
         self, source: Source, order: Order, seed: int, rank: int, world: int, steps_per_epoch: int, most: int
@@ -138,8 +141,7 @@ class _Steps(Dataset[Any]):
         if batch is None or (batch.replaced and len(steps) > 1):  # each batch names its own problems
             return [one for step in steps for one in self[range(step, step + 1)]]
         batch.epoch = epoch
-        parts = [batch.select(slice(k * self.share, (k + 1) * self.share)) for k in range(len(steps))]
-        return [dict(vars(part)) for part in parts]  # plain mappings can be pinned
+        return [dict(vars(batch))]  # plain mappings can be pinned
 
 
 class _From(Sampler[range]):
