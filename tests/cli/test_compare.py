@@ -69,8 +69,12 @@ def test_changes_reach_the_methods_that_have_the_setting(tmp_path: Path) -> None
     settings = base_settings(comparison(tmp_path, changes=changes), "xid")
     assert (settings.method_settings.video.frames, settings.method_settings.variant) == (4, "in-batch")
     assert settings.train.steps == 640 // settings.train.batch_size
+    apart = comparison(tmp_path, shared={"optimiser": {"lr": 0.1}}, changes=("xid.optimiser.lr=0.2",))
+    assert [base_settings(apart, name).optimiser.lr for name in ("xid", "av-vicreg")] == [0.2, 0.1]
+    with pytest.raises(UsageError, match="lrr"):
+        base_settings(comparison(tmp_path, changes=("xid.optimiser.lrr=1",)), "xid")
     with pytest.raises(UsageError, match=r"METHOD\.SETTING=VALUE"):
-        apply("variant", "xid", {})
+        apply("variant", "xid", {}, {})
     with pytest.raises(UsageError, match="varient"):
         base_settings(comparison(tmp_path, changes=("xid.varient=bank",)), "xid")
     with pytest.raises(UsageError, match="seeds"):

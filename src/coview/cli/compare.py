@@ -62,7 +62,8 @@ class Arguments:
     tiny: bool = False
     """Use the methods' smallest settings, on the views of the world."""
     set: tuple[str, ...] = ()
-    """METHOD.SETTING=VALUE changes a method's own settings; * stands for every method that has the setting."""
+    """METHOD.SETTING=VALUE changes a method's own settings, or its optimiser and schedule (cma.optimiser.lr=3e-4); *
+    stands for every method that has the setting."""
     after: tuple[str, ...] = ("cma=avid",)
     """METHOD=START: it starts from the run of the same seed of START, where that takes part too."""
     orders: tuple[str, ...] = ()

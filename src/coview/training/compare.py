@@ -36,6 +36,7 @@ from coview.training.settings import RunSettings, run_from_dict, run_to_dict
 from coview.training.setup import build_method
 
 OUTCOME = "compare.json"  # of a finished run, in its folder
+RECIPE = ("optimiser", "schedule")  # shared settings that a method can have changed for itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,18 +144,22 @@ def base_settings(comparison: Comparison, method: str) -> RunSettings:
         own |= {name: to_dict(view) for name, view in open_source(comparison.data, None).views.items() if name in own}
     if method == "supervised-av":
         own["fusion"] = "per-view"
+    recipe = {name: dict(comparison.shared.get(name, {})) for name in RECIPE}
     for change in comparison.changes:
-        apply(change, method, own)
+        apply(change, method, own, recipe)
     from_dict(kind, own)  # all its mistakes at once, before anything is trained
-    run = run_from_dict({"collection": comparison.data, **comparison.shared, "method": {"name": short, **own}})
+    method_settings = {"name": short, **own}
+    run = run_from_dict({"collection": comparison.data, **comparison.shared, **recipe, "method": method_settings})
     steps = max(1, comparison.samples // run.train.batch_size)
     train = dataclasses.replace(run.train, steps=steps, knn_every=max(run.train.knn_every, 1))
     augment = run.augment if "augment" in comparison.shared else PRESETS[comparison.preset]
     return dataclasses.replace(run, train=train, augment=augment)
 
 
-def apply(change: str, method: str, own: dict[str, Any]) -> None:
+def apply(change: str, method: str, own: dict[str, Any], recipe: dict[str, dict[str, Any]]) -> None:
     """Change a method's plain settings as METHOD.SETTING=VALUE says; nested settings are separated by dots.
+
+    METHOD.optimiser.NAME and METHOD.schedule.NAME change its recipe instead.
 
     Raises:
         UsageError: the change has another form.
@@ -165,7 +170,7 @@ def apply(change: str, method: str, own: dict[str, Any]) -> None:
         raise UsageError(f"--set {change}: expected METHOD.SETTING=VALUE, such as xid.variant=in-batch")
     if who not in ("*", method, method.partition("@")[0]) or (who == "*" and path[0] not in own):
         return
-    place = own
+    place: dict[str, Any] = recipe if path[0] in recipe else own
     for step in path[:-1]:
         place = place.setdefault(step, {})
     place[path[-1]] = yaml.safe_load(value)
