@@ -52,6 +52,13 @@ def test_whole_numbers_are_accepted_as_floats() -> None:
     assert settings.from_dict(Outer, {"name": "x", "inner": {"rate": 2}}).inner.rate == 2.0
 
 
+def test_exponents_without_a_point_are_numbers_as_people_mean_them(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("name: x\ninner: {rate: 3e-4}\n")
+    assert settings.load_yaml(Outer, tmp_path / "s.yaml").inner.rate == 0.0003
+    with pytest.raises(SettingsError, match="expected float, found 'fast'"):
+        settings.from_dict(Outer, {"name": "x", "inner": {"rate": "fast"}})
+
+
 def test_diff_names_every_changed_leaf() -> None:
     lines = settings.diff(Outer(name="x"), Outer(name="y", inner=Inner(rate=0.2)))
     assert lines == ["name: x -> y", "inner.rate: 0.1 -> 0.2"]

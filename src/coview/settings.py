@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ import yaml
 from coview.errors import SettingsError
 
 T = TypeVar("T")
+
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 def to_dict(settings: Any) -> Any:
@@ -122,6 +125,8 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return {str(k): _convert(arguments[1], v, f"{where}.{k}", problems) for k, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)  # YAML 1.1 takes 3e-4, without a point, for a word
     if hint is Path and isinstance(value, str):
         return Path(value)
     plain = origin or hint
