@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The comparisons of docs/results.md: bash benchmarks/results.sh digits|objects|tuxpaint FOLDER [JOBS [SEEDS]]
+# A stopped call goes on where it was. tuxpaint needs FOLDER/tuxpaint, which this makes first:
+#   python benchmarks/tuxpaint_gates.py prepare FOLDER/stamps && python benchmarks/protocols.py prepare FOLDER tuxpaint
+set -euo pipefail
+what=$1 folder=$2 jobs=${3:-1} seeds=${4:-3}
+recipe="$(dirname "$0")/compare/$what.yaml"
+methods=(xid av-vicreg supervised-av avid xdc sdc mdc cdc swav mcn stica cmac l3 cma)
+# Chosen on validation clips of digits-av: how often clusters are made, their number, and CMA's positives and rate.
+settings=(xid.variant=in-batch xid.temperature=0.1 xid.q=0 swav.view.stream=video swav.encoder=video-tiny)
+for kind in xdc sdc mdc cdc; do settings+=("$kind.every=6" "$kind.clusters=20"); done
+after=(cma=avid)
+orders=('xid>av-vicreg' 'xdc>sdc' 'cma>avid' 'supervised-av>xid')
+case $what in
+digits)
+  methods+=(avid@self avid@longer cma@wide avid@slow)
+  settings+=('*.video.frames=4' '*.video.fps=8.0' swav.view.frames=4 swav.view.fps=8.0)
+  settings+=(stica.time.large_size=2 stica.time.small_size=1 avid@self.cross=0 avid@self.within=1)
+  settings+=(cma@wide.positives=96 cma@wide.optimiser.lr=3.0e-4 avid@slow.optimiser.lr=3.0e-4)
+  after+=(avid@longer=avid cma@wide=avid avid@slow=avid)
+  orders+=('avid>avid@self' 'cma>avid@longer' 'cma@wide>avid@slow' 'cma@wide>avid@longer' 'xid>avid' 'xdc>mdc' 'xdc>cdc')
+  data=(--data digits-av:A --recordings 1250 --samples 60000) ;;
+objects)
+  settings+=('*.video.frames=4' '*.video.fps=4.0' '*.video.size=32' swav.view.frames=4 swav.view.fps=4.0)
+  settings+=(stica.time.large_size=2 stica.time.small_size=1)
+  data=(--data objects-av --recordings 2000 --samples 57600) ;;
+tuxpaint)
+  settings+=('*.video.frames=2' '*.video.fps=4.0' '*.audio.hop=320' swav.view.frames=2 swav.view.fps=4.0)
+  settings+=('*.views.video.frames=2' '*.views.video.fps=4.0' '*.views.audio.hop=320')
+  settings+=(stica.time.large_size=1 stica.time.small_size=1)
+  data=(--data "$folder/tuxpaint/train" --test-data "$folder/tuxpaint/test" --samples 32000) ;;
+*) echo "expected digits, objects or tuxpaint, found $what" >&2; exit 2 ;;
+esac
+coview compare "${methods[@]}" "${data[@]}" --tiny --preset digits --settings "$recipe" --set "${settings[@]}" \
+  --after "${after[@]}" --orders "${orders[@]}" --seeds "$seeds" --shuffled-seeds 0 --jobs "$jobs" -o "$folder/compare-$what"
