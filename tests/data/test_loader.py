@@ -148,7 +148,6 @@ def test_an_interrupt_ends_the_workers_in_silence(bad_collection, tmp_path):
             from coview.data.collection import Collection
             from coview.data.loader import Loader
             from coview.data.media_source import MediaSource
-from coview.data.source import sample_keys
             from coview.data.views import AudioView, VideoView
 
             if __name__ == "__main__":
