@@ -26,6 +26,11 @@ def write_aside(path: Path, text: str) -> None:
     aside.replace(path)
 
 
+def is_leftover(path: Path) -> bool:
+    """Tell whether a file is what `write_aside` or `write_tensors` left when their process was killed in the middle."""
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors, aside and renamed; one with several names (an encoder of two views) only once.
 

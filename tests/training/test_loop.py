@@ -108,6 +108,13 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_a_run_that_was_killed_at_its_very_first_file_goes_on(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".environment.json.4711.partial").write_text('{"vers')
+    run(tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
 def test_a_full_folder_is_refused(tmp_path, whole):
     with pytest.raises(UsageError, match="--resume continues"):
         run(whole)

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from coview.errors import CoviewError, UsageError
-from coview.files import write_aside
+from coview.files import is_leftover, write_aside
 from coview.settings import diff
 from coview.training.settings import RunSettings, load_run, run_to_dict
 
@@ -34,7 +34,7 @@ def enter(out: Path, settings: RunSettings, *, resume: bool, overwrite: bool) ->
             would be overwritten; or the settings differ from those of the run to be resumed (the message lists how).
     """
     stored = out / "settings.yaml"
-    filled = out.is_dir() and any(out.iterdir())
+    filled = out.is_dir() and not all(is_leftover(path) for path in out.iterdir())
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file stands where the run's folder should be; choose another name")
     if filled and not resume and not overwrite:
