@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import yaml
@@ -47,9 +49,17 @@ def test_all_problems_at_once_with_the_nearest_names():
         run_from_dict({"method": "tiney", "collection": "here"})
 
 
-def test_auto_is_resolved():
+def test_auto_is_resolved(tmp_path):
     resolved = resolve(tiny.settings(workers="auto", epochs=3), device="cpu", rows=41, world=1).train
     assert (resolved.device, resolved.workers, resolved.steps, resolved.epochs) == ("cpu", 0, 15, 3)
+    readers = {}
+    for kind, card in (("media", "collection.json"), ("shards", "shards.json"), ("arrays", "memmap.json")):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / card).touch()
+        wanted = replace(tiny.settings(workers="auto"), collection=str(tmp_path / kind))
+        readers[kind] = resolve(wanted, device="cpu", rows=41, world=1).train.workers
+    assert readers["media"] == readers["shards"] >= 1
+    assert readers["arrays"] == 0  # reading them is a copy, and sending it to another process two more
     by_steps = resolve(tiny.settings(steps=16), device="cpu", rows=41, world=1).train
     assert (by_steps.steps, by_steps.epochs) == (16, 4)
     assert choose_device("auto") in ("cpu", "cuda")

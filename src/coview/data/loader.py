@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from coview.data.order import Order
-from coview.data.processes import fresh_processes
+from coview.data.processes import fresh_processes, give_memory_back
 from coview.data.source import Source, sample_keys
 from coview.data.views import AudioView, Batch, VideoView, ViewSpec, raw_views
 from coview.errors import CoviewError, UsageError
@@ -166,3 +166,4 @@ def _raw_bytes(views: Mapping[str, ViewSpec]) -> int:
 def _start_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent, which ends its workers
     torch.set_num_threads(1)
+    give_memory_back()

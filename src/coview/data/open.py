@@ -48,9 +48,14 @@ def open_source(
     return ShuffledPairs(source, seed) if shuffled else source
 
 
+def is_decoded(name: str) -> bool:
+    """Return whether reading a source means decoding media, which other processes can do ahead."""
+    return any((Path(name) / card).is_file() for card in ("collection.json", CARD))
+
+
 def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, fold: int | None, seed: int) -> Source:
     folder = Path(name)
-    if fold is not None and not any((folder / card).is_file() for card in ("collection.json", CARD)):
+    if fold is not None and not is_decoded(name):
         raise UsageError(f"{name}: official folds belong to a collection or its prepared copy, and this is none")
     if (folder / "memmap.json").is_file():
         return MemmapSource(folder, views)

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from coview.data.augment import AugmentSettings
+from coview.data.open import is_decoded
 from coview.errors import SettingsError
 from coview.methods import load_method
 from coview.settings import from_dict, to_dict
@@ -69,7 +70,7 @@ class TrainSettings:
     accumulate: int = 1  # parts that each process's share is cut into; adds no negatives
     precision: Literal["float32", "bf16"] = "float32"
     device: str = "auto"  # "cpu", "cuda", or auto: a GPU where there is one
-    workers: int | Literal["auto"] = "auto"  # readers per process; auto: one per CPU for files, none for a world
+    workers: int | Literal["auto"] = "auto"  # readers per process; auto: one per CPU to decode media, else none
     sync_batchnorm: bool = True  # statistics of the global batch
     compile: bool = False  # compile each encoder
     recompute: bool = (
@@ -197,7 +198,7 @@ def resolve(settings: RunSettings, *, device: str, rows: int, world: int, local_
         raise SettingsError(problems)
     workers = train.workers
     if workers == "auto":
-        workers = max(1, len(os.sched_getaffinity(0)) // local_world) if Path(settings.collection).exists() else 0
+        workers = max(1, len(os.sched_getaffinity(0)) // local_world) if is_decoded(settings.collection) else 0
     per_epoch = positions // train.batch_size
     steps = train.steps if train.steps is not None else train.epochs * per_epoch
     resolved = dataclasses.replace(

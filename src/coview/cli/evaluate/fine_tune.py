@@ -68,7 +68,7 @@ class Arguments(Models):
     precision: Literal["float32", "bf16"] = "float32"
     """Of the networks in training."""
     workers: int = -1
-    """Readers per process; -1: as many as there are cores for files, none for a world."""
+    """Readers per process; -1: as many as there are cores where media are decoded, else none."""
     ratio: float | None = None
     """Use this share of each class's training recordings alone, drawn as by few-shot."""
     shots: int | None = None

@@ -59,7 +59,7 @@ class Arguments(Places):
     windows: int = 10
     """Evenly spaced clips of each test recording."""
     workers: int = -1
-    """Readers per process; -1: as many as there are cores for files, none for a world."""
+    """Readers per process; -1: as many as there are cores where media are decoded, else none."""
 
 
 def main(argv: list[str]) -> int:
