@@ -46,7 +46,7 @@ def test_the_training_part_as_gallery() -> None:
     result = evaluate("retrieval", PassThrough(), train, test, name="x", galleries=("train",))
     names = {m.name for m in result.results}
     directions = ("v2a", "a2v", "v2v", "a2a")
-    assert {f"train_class_{k}_{d}/x" for k in ("p1", "r5", "r10") for d in directions} <= names
+    assert {f"train_class_{k}_{d}/x" for k in ("p1", "r5", "r10", "r20", "r50") for d in directions} <= names
     assert all(name.startswith("train_class") for name in names)
     figure = next(m for m in result.results if m.name == "train_class_p1_v2v/x")
     assert figure.n == int((test.labels >= 0).sum())
