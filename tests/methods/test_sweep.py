@@ -24,6 +24,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "supervised-av per-view": ("supervised-av", {"fusion": "per-view"}),
     "infonce sound and caption": ("infonce", {"views": ("audio", "text"), "positives": "label"}),
     "infonce two clips": ("infonce", {"views": ("video", "video_later")}),
+    "infonce still and caption": ("infonce", {"views": ("image", "text")}),
     "vicreg picture and caption": ("vicreg", {"views": ("video", "text")}),
     "xid in-batch": ("xid", {"variant": "in-batch"}),
     "xid labels": ("xid", {"variant": "in-batch", "positives": "label"}),

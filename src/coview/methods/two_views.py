@@ -1,6 +1,6 @@
 """What the methods over any two named views share: which views, with which networks.
 
-Picture and sound, picture and caption, sound and caption, or two clips of one recording, without any new code.
+Film and sound, film or still and caption, sound and caption, or two clips of one recording, without any new code.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from typing import Literal, Self
 
 from torch import nn
 
-from coview.data.views import AudioView, TextView, VideoView, ViewSpec
-from coview.encoders import Encoder, build_audio, build_text, build_video, mlp
+from coview.data.views import AudioView, ImageView, TextView, VideoView, ViewSpec
+from coview.encoders import Encoder, build_audio, build_image, build_text, build_video, mlp
+from coview.methods.crops import TINY_IMAGE
 from coview.methods.samples import TINY_AUDIO, TINY_VIDEO
 
-ViewName = Literal["video", "video_later", "audio", "text"]
+ViewName = Literal["video", "video_later", "image", "audio", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,11 @@ class TwoViewSettings:
     views: tuple[ViewName, ViewName] = ("video", "audio")
     video: VideoView = field(default_factory=VideoView)
     later: tuple[float, float] = (2.0, 8.0)  # s from "video" to "video_later", which has the same encoder and head
+    image: ImageView = field(default_factory=ImageView)  # a still, or one frame of a film
     audio: AudioView = field(default_factory=AudioView)
     text: TextView = field(default_factory=TextView)
     video_encoder: str = "r2plus1d-18"
+    image_encoder: str = "resnet-50"
     audio_encoder: str = "conv2d"
     text_encoder: str = "text-characters"
     hidden: tuple[int, ...] = (512,)  # hidden layers of each head
@@ -44,9 +47,11 @@ class TwoViewSettings:
         """Return settings for tests, dry runs and small computers: small networks on the views of the digits world."""
         return cls(
             video=TINY_VIDEO,
+            image=TINY_IMAGE,
             audio=TINY_AUDIO,
             text=TextView(length=40),
             video_encoder="video-tiny",
+            image_encoder="image-tiny",
             audio_encoder="audio-tiny",
             hidden=(256,),
         )
@@ -56,6 +61,7 @@ class TwoViewSettings:
         known: dict[str, ViewSpec] = {
             "video": self.video,
             "video_later": replace(self.video, after=self.later),
+            "image": self.image,
             "audio": self.audio,
             "text": self.text,
         }
@@ -78,4 +84,6 @@ def build_networks(settings: TwoViewSettings) -> tuple[nn.ModuleDict, nn.ModuleD
 def _build(name: ViewName, settings: TwoViewSettings) -> Encoder:
     if name == "audio":
         return build_audio(settings.audio_encoder)
-    return build_text(settings.text_encoder) if name == "text" else build_video(settings.video_encoder)
+    if name == "text":
+        return build_text(settings.text_encoder)
+    return build_image(settings.image_encoder) if name == "image" else build_video(settings.video_encoder)

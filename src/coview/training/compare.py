@@ -31,7 +31,7 @@ from coview.methods.contract import Facts
 from coview.model import Model
 from coview.settings import from_dict, to_dict
 from coview.training.loop import train
-from coview.training.run import read_lines
+from coview.training.run import changes, read_lines
 from coview.training.settings import RunSettings, run_from_dict, run_to_dict
 from coview.training.setup import build_method
 
@@ -223,8 +223,12 @@ def stored(task: Task) -> Outcome | None:
     folder = Path(task.folder)
     if not (folder / OUTCOME).is_file():
         return None
-    if json.loads((folder / OUTCOME).read_text(encoding="utf-8"))["settings"] != task.settings:
-        raise UsageError(f"{folder}: finished with other settings; choose another folder with -o")
+    found = json.loads((folder / OUTCOME).read_text(encoding="utf-8"))["settings"]
+    if changed := changes(found, task.settings):
+        listed = "\n".join(f"  - {line}" for line in changed)
+        raise UsageError(
+            f"{folder}: finished with other settings (stored -> asked):\n{listed}\nChoose another folder with -o"
+        )
     return stored_at(folder)
 
 

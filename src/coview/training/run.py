@@ -44,9 +44,9 @@ def enter(out: Path, settings: RunSettings, *, resume: bool, overwrite: bool) ->
     if filled and overwrite:
         shutil.rmtree(out)
     elif stored.exists():
-        changes = [line for line in diff(run_to_dict(load_run(stored)), run_to_dict(settings)) if not _free(line)]
-        if changes:
-            listed = "\n".join(f"  - {line}" for line in changes)
+        changed = changes(run_to_dict(load_run(stored)), run_to_dict(settings))
+        if changed:
+            listed = "\n".join(f"  - {line}" for line in changed)
             raise UsageError(
                 f"{out}: the run was started with other settings (stored -> asked):\n{listed}\n"
                 f"Ask for the stored ones to continue it, or start a new run with --init-from {out}"
@@ -57,8 +57,9 @@ def enter(out: Path, settings: RunSettings, *, resume: bool, overwrite: bool) ->
     write_aside(stored, yaml.safe_dump(run_to_dict(settings), sort_keys=False, allow_unicode=True))
 
 
-def _free(line: str) -> bool:
-    return line.partition(":")[0] in FREE
+def changes(stored: Any, asked: Any) -> list[str]:
+    """Return one line for each setting of a run (as in settings.yaml) that differs and changes what it computes."""
+    return [line for line in diff(stored, asked) if line.partition(":")[0] not in FREE]
 
 
 def environment() -> dict[str, Any]:
