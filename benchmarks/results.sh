@@ -23,11 +23,11 @@ digits)
 objects)
   settings+=('*.video.frames=4' '*.video.fps=4.0' '*.video.size=32' swav.view.frames=4 swav.view.fps=4.0)
   settings+=(stica.time.large_size=2 stica.time.small_size=1)
-  data=(--data objects-av --recordings 2000 --samples 57600) ;;
+  data=(--data objects-av --recordings 2000 --samples 115200) ;;
 tuxpaint)
   settings+=('*.video.frames=2' '*.video.fps=4.0' '*.audio.hop=320' swav.view.frames=2 swav.view.fps=4.0)
   settings+=('*.views.video.frames=2' '*.views.video.fps=4.0' '*.views.audio.hop=320')
-  settings+=(stica.time.large_size=1 stica.time.small_size=1)
+  settings+=(stica.time.large_size=1 stica.time.small_size=1 stica.elsewhere=false)  # the arrays hold one clip
   data=(--data "$folder/tuxpaint/train" --test-data "$folder/tuxpaint/test" --samples 32000) ;;
 *) echo "expected digits, objects or tuxpaint, found $what" >&2; exit 2 ;;
 esac

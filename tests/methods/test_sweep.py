@@ -26,6 +26,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "infonce two clips": ("infonce", {"views": ("video", "video_later")}),
     "infonce still and caption": ("infonce", {"views": ("image", "text")}),
     "vicreg picture and caption": ("vicreg", {"views": ("video", "text")}),
+    "stica one clip": ("stica", {"elsewhere": False}),
     "xid in-batch": ("xid", {"variant": "in-batch"}),
     "xid labels": ("xid", {"variant": "in-batch", "positives": "label"}),
     "l3 distance": ("l3", {"head": "distance"}),

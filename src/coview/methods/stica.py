@@ -21,7 +21,7 @@ epochs. The mel bands of the sound are ours.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,7 @@ class STiCASettings:
 
     video: VideoView = field(default_factory=_clip)
     audio: AudioView = field(default_factory=_sound)
+    elsewhere: bool = True  # the second clip lies anywhere in the recording; False: it is the first, augmented anew
     video_encoder: str = "r2plus1d-18-wide"
     audio_encoder: str = "resnet-9"
     space: Crops = field(default_factory=Crops)  # of the 7 x 7 positions
@@ -122,7 +123,8 @@ class STiCA(Method):
     def __init__(self, settings: STiCASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         self.settings, self.facts = settings, facts
-        self.views = {"video": settings.video, "video_again": settings.video, "audio": settings.audio}
+        second = settings.video if settings.elsewhere else replace(settings.video, of="video")
+        self.views = {"video": settings.video, "video_again": second, "audio": settings.audio}
         trunk = build_video(settings.video_encoder)
         self.pooled = AttentionPooled(trunk, settings.attention, settings.heads, settings.feed_forward)
         audio = build_audio(settings.audio_encoder)
