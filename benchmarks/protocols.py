@@ -2,14 +2,13 @@
 
     coview compare xid av-vicreg --data digits-av:A ... -o COMPARISON    # trains; docs/protocols.md has the commands
     python benchmarks/protocols.py measure FOLDER digits --compare COMPARISON
-    python benchmarks/protocols.py train FOLDER                          # the runs on tuxpaint, laid out as COMPARISON
-    python benchmarks/protocols.py measure FOLDER tuxpaint --compare FOLDER/tuxpaint
+    python benchmarks/protocols.py prepare FOLDER                        # tuxpaint's parts, for benchmarks/results.sh
     python benchmarks/protocols.py why FOLDER --compare COMPARISON       # what decides between the two, on VALIDATION
     python benchmarks/protocols.py table FOLDER                          # the tables of docs/protocols.md
 
 `measure` runs every protocol by `coview evaluate` on runs that a comparison has trained, so that nothing is trained
 twice, prints each command, and keeps its JSON in FOLDER/SET; what is there already is not run again, and methods whose
-runs are not finished are left out. `train` needs `python benchmarks/tuxpaint_gates.py prepare FOLDER/stamps` before.
+runs are not finished are left out. `prepare` needs `python benchmarks/tuxpaint_gates.py prepare FOLDER/stamps` before.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ import yaml
 
 from coview.cli.main import main as coview
 from coview.data.adapters.tuxpaint_digits import language_folds
-from coview.data.augment import PRESETS
 from coview.data.collection import Collection
 from coview.data.memmap import MemmapSource, fill
 from coview.data.part import Part
@@ -37,16 +35,8 @@ from coview.data.source import Source
 from coview.data.synthetic import parse_world
 from coview.data.views import AudioView, VideoView
 from coview.evaluation.statistics import Measurement, over_seeds
-from coview.methods.av_vicreg import AVVICRegSettings
-from coview.methods.xid import XIDSettings
 from coview.training.loop import train
-from coview.training.settings import (
-    OptimiserSettings,
-    RunSettings,
-    ScheduleSettings,
-    TrainSettings,
-    run_from_dict,
-)
+from coview.training.settings import RunSettings, run_from_dict
 
 SEEDS = (0, 1, 2)
 METHODS = ("xid", "av-vicreg", "supervised-av")
@@ -56,10 +46,6 @@ SEEN = {
     "objects": ["disc", "triangle", "square"],
     "tuxpaint": [str(digit) for digit in range(5)],
 }
-STAMPS = replace(
-    PRESETS["none"], shift=3, noise=0.05, tilt=0.3, sound_shift=8, sound_noise=0.1,
-    time_masked=(0.1, 0.2), time_mask=5, band_masked=(0.1, 0.2), band_mask=4,
-)  # fmt: skip
 STAMP_VIEWS: dict[str, Any] = {
     "video": VideoView(frames=2, fps=4.0, size=32, margin=1.0, normalise="clip"),
     "audio": AudioView(seconds=1.0, mels=40, n_fft=512, window=400, hop=320, normalise="clip"),
@@ -176,46 +162,13 @@ def run(wanted: RunSettings, out: Path) -> Path:
     return out
 
 
-def learn(folder: Path) -> None:
-    """Train on tuxpaint, whose parts are not those of a collection: FOLDER/tuxpaint, laid out as a comparison."""
+def prepare(folder: Path) -> None:
+    """Store the parts of tuxpaint, which are not those of a collection, as FOLDER/tuxpaint/train, validation, test."""
     place = folder / "tuxpaint"
+    place.mkdir(parents=True, exist_ok=True)
     for part, source in spoken_parts(folder).items():
         if not (place / part).exists():
-            place.mkdir(parents=True, exist_ok=True)
             fill(source, place / part, placing="random" if part == "train" else "even")
-    for seed in SEEDS:
-        xid = replace(XIDSettings.tiny(), **STAMP_VIEWS, variant="in-batch", temperature=0.1, q=0.0)
-        for method, own in (("xid", xid), ("av-vicreg", replace(AVVICRegSettings.tiny(), **STAMP_VIEWS))):
-            finish(run(stamps_run(place, method, own, seed), run_of(place, method, seed)))
-        ceiling = run_of(place, "supervised-av", seed)
-        ceiling.parent.mkdir(parents=True, exist_ok=True)
-        command(
-            ceiling.parent / "log.json",
-            *("supervised", "--collection", place / "train", "--validation-collection", place / "validation"),
-            *("--test-collection", place / "test", "--like", run_of(place, "xid", 0), "--fusion", "per-view"),
-            *("--preset", "digits", "--epochs", 8, "--patience", 2, "--lr", 0.002, "--train-batch", 64),
-            *("--workers", 0, "--windows", 1, "--seed", seed, "--out", ceiling),
-        )
-        finish(ceiling)
-
-
-def finish(run: Path) -> None:
-    """Say as a comparison does that a run is finished."""
-    (run.parent / "compare.json").touch()
-
-
-def stamps_run(place: Path, method: str, own: Any, seed: int) -> RunSettings:
-    """Return a pretraining run on tuxpaint."""
-    return RunSettings(
-        method=method,
-        method_settings=own,
-        collection=str(place / "train"),
-        seed=seed,
-        augment=STAMPS,
-        train=TrainSettings(steps=500, batch_size=64, device="cpu", workers=0, checkpoint_every=10_000),
-        optimiser=OptimiserSettings(kind="adamw", lr=3e-3, weight_decay=0.02),
-        schedule=ScheduleSettings(kind="cosine", warm_up=0.15, hold=0.5),
-    )
 
 
 def spoken_parts(folder: Path) -> dict[str, Source]:
@@ -268,7 +221,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "measure", "why", "table"])
+    parser.add_argument("what", choices=["prepare", "measure", "why", "table"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("set", nargs="?", choices=list(SEEN), default="digits")
     parser.add_argument("--compare", type=Path, help="folder of a finished comparison")
@@ -278,8 +231,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if arguments.what in ("measure", "why") and arguments.compare is None:
         parser.error(f"{arguments.what} needs --compare")
-    if arguments.what == "train":
-        learn(arguments.folder)
+    if arguments.what == "prepare":
+        prepare(arguments.folder)
     elif arguments.what == "measure":
         measure(arguments.folder, arguments.set, arguments.compare)
     elif arguments.what == "why":

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The comparisons of docs/results.md: bash benchmarks/results.sh digits|objects|tuxpaint FOLDER [JOBS [SEEDS]]
 # A stopped call goes on where it was. tuxpaint needs FOLDER/tuxpaint, which this makes first:
-#   python benchmarks/tuxpaint_gates.py prepare FOLDER/stamps && python benchmarks/protocols.py prepare FOLDER tuxpaint
+#   python benchmarks/tuxpaint_gates.py prepare FOLDER/stamps && python benchmarks/protocols.py prepare FOLDER
 set -euo pipefail
 what=$1 folder=$2 jobs=${3:-1} seeds=${4:-3}
 recipe="$(dirname "$0")/compare/$what.yaml"
