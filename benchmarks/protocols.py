@@ -168,7 +168,8 @@ def prepare(folder: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for part, source in spoken_parts(folder).items():
         if not (place / part).exists():
-            fill(source, place / part, placing="random" if part == "train" else "even")
+            training = part == "train"
+            fill(source, place / part, cuts=2 if training else 1, placing="random" if training else "even")
 
 
 def spoken_parts(folder: Path) -> dict[str, Source]:
