@@ -30,7 +30,8 @@ def test_every_place_is_equally_likely_and_neighbours_are_independent():
 
 
 def order(rows, clips, batch, batches=1):
-    return Order(rows=rows, clips_per_recording=clips, batch_size=batch, window=batch * batches)
+    laps = max(laps for laps in range(1, 6) if clips % laps == 0)
+    return Order(rows=rows, clips_per_recording=clips, batch_size=batch, laps=laps, window=batch * batches)
 
 
 def rows_of(order, seed=0, epoch=2):
@@ -55,7 +56,23 @@ def test_without_laps_the_epoch_is_one_permutation(clips):
 
 @pytest.mark.parametrize(("clips", "laps"), [(1, 1), (2, 2), (4, 4), (5, 5), (6, 3), (7, 1), (8, 4), (10, 5), (50, 5)])
 def test_laps_divide_the_clips(clips, laps):
-    assert order(100, clips, 8).laps == laps
+    assert Order.within(10**6, 1000, clips, 8).laps == laps
+
+
+@pytest.mark.parametrize(
+    ("reads", "rows", "clips", "laps", "window"),
+    [
+        (10**6, 1000, 5, 5, 32 * 8),  # never more than 32 batches
+        (200, 1000, 5, 5, 5 * 8),
+        (159, 1000, 5, 1, 8),  # no room for four batches of recordings: five steps on one would teach less
+        (159, 1000, 4, 4, 4 * 8),
+        (127, 1000, 4, 2, 7 * 8),
+        (40, 8, 5, 5, 8),  # there is but one
+        (39, 8, 5, 1, 8),
+    ],
+)
+def test_a_window_has_several_batches_of_recordings_or_none_is_made(reads, rows, clips, laps, window):
+    assert Order.within(reads, rows, clips, 8) == Order(rows, clips, 8, laps, window)
 
 
 @pytest.mark.parametrize(("rows", "windows"), [(61, [16, 16, 16, 13]), (52, [16, 16, 20]), (12, [12])])

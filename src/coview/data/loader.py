@@ -7,7 +7,6 @@ read the same recordings are read together where that saves work; what is in the
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import signal
 from collections.abc import Iterator, Mapping
@@ -22,8 +21,7 @@ from coview.data.source import Source, sample_keys
 from coview.data.views import AudioView, Batch, VideoView, ViewSpec, raw_views
 from coview.errors import CoviewError, UsageError
 
-_TOGETHER_BYTES = 64 * 2**20  # of raw views that are read together, and most of a window
-_MOST_BATCHES = 32  # of one lap of a window
+_TOGETHER_BYTES = 80 * 2**20  # of the raw views of a window, which are read together
 
 
 class Loader:
@@ -35,8 +33,8 @@ class Loader:
     Args:
         batch_size: samples of all processes together.
         rank, world: this process reads the `rank`-th contiguous part of `world` parts of every batch.
-        clips_per_recording: cuts of each recording in an epoch; they lie in batches near each other, so that files are
-            decoded once for several of them.
+        clips_per_recording: cuts of each recording in an epoch. Where batches and views are small, the cuts lie in
+            batches near each other, so that files are decoded once for several of them.
         workers: reading processes; 0 reads in this process, which is fastest for cheap sources (procedural worlds,
             memory-mapped sets) with small batches, because nothing has to travel between processes.
 
@@ -67,14 +65,10 @@ class Loader:
         self.batch_size = batch_size
         self.workers = workers
         self.steps_per_epoch = positions // batch_size
-        size = _raw_bytes(source.views)
-        order = Order(
-            rows=len(source), clips_per_recording=clips_per_recording, batch_size=batch_size, window=batch_size
-        )
-        batches = _TOGETHER_BYTES // (batch_size * order.laps * size)  # not of this rank's share: all need one order
-        order = dataclasses.replace(order, window=batch_size * min(max(batches, 1), _MOST_BATCHES))
-        most = max(1, _TOGETHER_BYTES // (batch_size // world * size)) if getattr(source, "in_one_pass", False) else 1
-        self._steps = _Steps(source, order, seed, rank, world, self.steps_per_epoch, most)
+        # Not of this rank's share: all processes, however many, need one order.
+        reads = _TOGETHER_BYTES // _raw_bytes(source.views)
+        order = Order.within(reads, len(source), clips_per_recording, batch_size)
+        self._steps = _Steps(source, order, seed, rank, world, self.steps_per_epoch)
 
     def stream(self, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of step `first_step`, the next, and so on without end; `epoch` of each is filled in."""
@@ -108,21 +102,17 @@ class Loader:
 class _Steps(Dataset[Any]):
     """Item `steps` is what this rank reads in these steps: dicts of `Batch`'s fields, of one or more steps each."""
 
-    def __init__(
-        self, source: Source, order: Order, seed: int, rank: int, world: int, steps_per_epoch: int, most: int
-    ) -> None:
+    def __init__(self, source: Source, order: Order, seed: int, rank: int, world: int, steps_per_epoch: int) -> None:
         self.source, self.order, self.seed = source, order, seed
         self.rank, self.share = rank, order.batch_size // world
-        self.steps_per_epoch, self.most = steps_per_epoch, most
+        self.steps_per_epoch, self.in_one_pass = steps_per_epoch, getattr(source, "in_one_pass", False)
 
     def together(self, first_step: int) -> Iterator[range]:
-        """Yield the steps from `first_step` on, without end, cut where they are best read together."""
+        """Yield the steps from `first_step` on, without end: windows, where files are cut in one pass."""
         while True:
             index = first_step % self.steps_per_epoch
             window = self.order.steps_together(index, self.steps_per_epoch)
-            parts = -(-len(window) // self.most)
-            length = -(-len(window) // parts)  # parts of about one length, the same wherever a run begins
-            end = min(window.start + (index - window.start) // length * length + length, window.stop)
+            end = window.stop if self.in_one_pass else index + 1
             yield range(first_step, first_step + end - index)
             first_step += end - index
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from coview.data.collection import Collection
 from coview.data.text import encode_text
@@ -329,11 +330,13 @@ class MediaSource:
 
 def _empty(count: int, view: ViewSpec) -> Tensor:
     """Return room for raw views; pictures lie in memory as they are decoded, channels last."""
-    dtype = _DTYPES[view.stream]
-    if not isinstance(view, VideoView):
-        return torch.empty(count, *view.raw_shape, dtype=dtype)
-    channels, *shape = view.raw_shape
-    return torch.empty(count, *shape, channels, dtype=dtype).permute(0, 4, 1, 2, 3)
+    shape = tuple(view.raw_shape)
+    if isinstance(view, VideoView):
+        shape = (*shape[1:], shape[0])
+    room = torch.empty(count, *shape, dtype=_DTYPES[view.stream])
+    if get_worker_info() is not None:  # goes to the training process as it is: a copy would double a window's memory
+        room.share_memory_()  # type: ignore[no-untyped-call]
+    return room.permute(0, 4, 1, 2, 3) if isinstance(view, VideoView) else room
 
 
 def _has(recording: Timeline, view: ViewSpec) -> bool:

@@ -21,6 +21,7 @@ from coview.randomness import make_key
 _ROUNDS = 8  # four are provably enough for large halves; small epochs have halves of a few bits
 _BLOCK = 1024  # positions computed at once
 _MOST_LAPS = 5  # a pass over a file for five clips decodes a third of what five passes do; more would gain little
+_LEAST_BATCHES, _MOST_BATCHES = 4, 32  # of a lap; five steps on one batch of recordings teach far less (performance.md)
 _ORDER, _LAP = 0x6F72646572, 0x6C6170  # keep the order's keys apart from the samples' own
 
 Words = NDArray[np.uint64]
@@ -40,12 +41,12 @@ def permute(position: Tensor, count: int, seed: int, epoch: int) -> Tensor:
     return torch.from_numpy(moved.astype(np.int64)).to(position.device)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Order:
     """The order of an epoch in which each of `rows` recordings is read `clips_per_recording` times.
 
-    Where a recording is read several times, the reads lie near each other, so that one pass over its file serves them
-    all: `laps` of them in a window of `window` reads of different recordings. A window is read `laps` times from its
+    With several laps the reads of a recording lie near each other, so that one pass over its file serves them all:
+    `laps` of them in a window of `window` reads of different recordings. A window is read `laps` times from its
     beginning to its end, each lap in another order, before the next one begins. In every lap a recording keeps its
     place in the batch (its position modulo `batch_size`), so that the same process reads it again, however many there
     are; only the end of an epoch whose recordings do not fill the last window is an exception.
@@ -53,18 +54,29 @@ class Order:
     With one lap, as with one clip of each recording, the epoch is one permutation of all reads.
 
     Attributes:
+        laps: a divisor of `clips_per_recording`.
         window: a multiple of `batch_size`.
     """
 
     rows: int
     clips_per_recording: int
     batch_size: int
+    laps: int
     window: int
 
-    @property
-    def laps(self) -> int:
-        """Reads of a recording in one window: the largest divisor of `clips_per_recording` up to 5."""
-        return max(laps for laps in range(1, _MOST_LAPS + 1) if self.clips_per_recording % laps == 0)
+    @classmethod
+    def within(cls, reads: int, rows: int, clips_per_recording: int, batch_size: int) -> Order:
+        """Return the order with the most laps, up to 5, whose windows hold at most `reads` reads.
+
+        A window has at least four batches of recordings, or all there are; where `reads` has no room for two laps of
+        such a one, the epoch has one lap.
+        """
+        for laps in range(min(_MOST_LAPS, clips_per_recording), 1, -1):
+            there = rows * (clips_per_recording // laps) // batch_size
+            batches = min(reads // (batch_size * laps), _MOST_BATCHES)
+            if clips_per_recording % laps == 0 and batches >= max(1, min(_LEAST_BATCHES, there)):
+                return cls(rows, clips_per_recording, batch_size, laps, batch_size * batches)
+        return cls(rows, clips_per_recording, batch_size, 1, batch_size)
 
     def rows_of(self, position: Tensor, seed: int, epoch: int) -> Tensor:
         """Return the recordings read at `position` (int64, values in [0, rows x clips_per_recording)) of an epoch."""
