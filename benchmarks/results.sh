@@ -10,7 +10,7 @@ methods=(xid av-vicreg supervised-av avid xdc sdc mdc cdc swav mcn stica cmac l3
 settings=(xid.variant=in-batch xid.temperature=0.1 xid.q=0 swav.view.stream=video swav.encoder=video-tiny)
 for kind in xdc sdc mdc cdc; do settings+=("$kind.every=6" "$kind.clusters=20"); done
 after=(cma=avid)
-orders=('xid>av-vicreg' 'xdc>sdc' 'cma>avid' 'supervised-av>xid')
+orders=('xid>av-vicreg' 'xid>avid' 'cma>avid' 'xdc>sdc' 'xdc>mdc' 'xdc>cdc' 'supervised-av>xid')
 case $what in
 digits)
   methods+=(avid@self avid@longer cma@wide avid@slow)
@@ -18,7 +18,7 @@ digits)
   settings+=(stica.time.large_size=2 stica.time.small_size=1 avid@self.cross=0 avid@self.within=1)
   settings+=(cma@wide.positives=96 cma@wide.optimiser.lr=3.0e-4 avid@slow.optimiser.lr=3.0e-4)
   after+=(avid@longer=avid cma@wide=avid avid@slow=avid)
-  orders+=('avid>avid@self' 'cma>avid@longer' 'cma@wide>avid@slow' 'cma@wide>avid@longer' 'xid>avid' 'xdc>mdc' 'xdc>cdc')
+  orders+=('avid>avid@self' 'cma>avid@longer' 'cma@wide>avid@slow' 'cma@wide>avid@longer' 'cmac>xid')
   data=(--data digits-av:A --recordings 1250 --samples 60000) ;;
 objects)
   settings+=('*.video.frames=4' '*.video.fps=4.0' '*.video.size=32' swav.view.frames=4 swav.view.fps=4.0)
