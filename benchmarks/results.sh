@@ -11,14 +11,20 @@ settings=(xid.variant=in-batch xid.temperature=0.1 xid.q=0 swav.view.stream=vide
 for kind in xdc sdc mdc cdc; do settings+=("$kind.every=6" "$kind.clusters=20"); done
 after=(cma=avid)
 orders=('xid>av-vicreg' 'xid>avid' 'cma>avid' 'xdc>sdc' 'xdc>mdc' 'xdc>cdc' 'supervised-av>xid')
+if [ "$what" != objects ]; then
+  methods+=(avid@self cma@wide avid@slow)
+  settings+=(avid@self.cross=0 avid@self.within=1 cma@wide.positives=96)
+  settings+=(cma@wide.optimiser.lr=3.0e-4 avid@slow.optimiser.lr=3.0e-4)
+  after+=(cma@wide=avid avid@slow=avid)
+  orders+=('avid>avid@self' 'cma@wide>avid@slow')
+fi
 case $what in
 digits)
-  methods+=(avid@self avid@longer cma@wide avid@slow)
+  methods+=(avid@longer)
   settings+=('*.video.frames=4' '*.video.fps=8.0' swav.view.frames=4 swav.view.fps=8.0)
-  settings+=(stica.time.large_size=2 stica.time.small_size=1 avid@self.cross=0 avid@self.within=1)
-  settings+=(cma@wide.positives=96 cma@wide.optimiser.lr=3.0e-4 avid@slow.optimiser.lr=3.0e-4)
-  after+=(avid@longer=avid cma@wide=avid avid@slow=avid)
-  orders+=('avid>avid@self' 'cma>avid@longer' 'cma@wide>avid@slow' 'cma@wide>avid@longer' 'cmac>xid')
+  settings+=(stica.time.large_size=2 stica.time.small_size=1)
+  after+=(avid@longer=avid)
+  orders+=('cma>avid@longer' 'cma@wide>avid@longer' 'cmac>xid')
   data=(--data digits-av:A --recordings 1250 --samples 60000) ;;
 objects)
   settings+=('*.video.frames=4' '*.video.fps=4.0' '*.video.size=32' swav.view.frames=4 swav.view.fps=4.0)
