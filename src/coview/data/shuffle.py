@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from coview.data.order import permute
 from coview.data.source import Source
-from coview.data.views import Batch, VideoView
+from coview.data.views import Batch, VideoView, ViewSpec
 from coview.errors import UsageError
 
 
 class ShuffledPairs:
-    """A source whose samples take their picture from one recording and every other view from another.
+    """A source whose samples take every kind of view from a recording of its own.
 
-    The other recording is fixed by the seed: the recordings are put on one circle in a random order, and each takes
-    the next one's sound, so that none keeps its own and none is used twice. Row, label, key and the windows follow the
-    picture (the first video view, or the first view where there is none).
+    Views of one kind (pictures of any sort; sounds; captions; each view of stored features) stay together, so that a
+    second clip of the picture is no true pair with the sound; where there is but one kind, each view is one. The other
+    recordings are fixed by the seed: the recordings are put on one circle in a random order, and the second kind comes
+    from the next one, the third from the one after, so that none keeps its own and none is used twice. Row, label, key
+    and the windows follow the picture (or the first view, where there is none).
+
+    Attributes:
+        partner: int64 (recordings,), whose views of the second kind each takes.
 
     Raises:
-        UsageError: fewer than two recordings or views.
+        UsageError: fewer than two views, or fewer recordings than kinds.
     """
 
     def __init__(self, source: Source, seed: int) -> None:
-        if len(source) < 2 or len(source.views) < 2:
-            raise UsageError(f"{source.name}: shuffled pairs need at least two recordings and two views")
+        if len(source.views) < 2:
+            raise UsageError(f"{source.name}: shuffled pairs need at least two views")
+        self._place = _kinds(source.views)
+        self._count = max(self._place.values()) + 1
+        if len(source) < self._count:
+            raise UsageError(f"{source.name}: shuffled pairs need at least {self._count} recordings")
         self.source = source
         self.name = f"{source.name} (shuffled)"
         self.views = source.views
@@ -35,8 +45,6 @@ class ShuffledPairs:
         self.fingerprint = hashlib.sha256(f"{source.fingerprint} shuffled {seed}".encode()).hexdigest()[:16]
         self.in_one_pass: bool = getattr(source, "in_one_pass", False)
         self.lacking: dict[str, int] = getattr(source, "lacking", {})
-        pictures = [name for name, view in source.views.items() if isinstance(view, VideoView)]
-        self._kept = pictures[0] if pictures else next(iter(source.views))
         circle = permute(torch.arange(len(source)), len(source), seed, 0)
         self.partner = torch.empty_like(circle)
         self.partner[circle] = circle.roll(-1)
@@ -45,9 +53,11 @@ class ShuffledPairs:
         return len(self.source)
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
-        """See `Source.read`; the partner is that of the recording really read."""
-        batch = self.source.read(row, key)
-        return self._join(batch, self.source.read(self.partner.to(batch.row.device)[batch.row], key))
+        """See `Source.read`; the partners are those of the recording really read."""
+        batches = [self.source.read(row, key)]
+        for other in self._others(batches[0].row):
+            batches.append(self.source.read(other, key))
+        return self._join(batches)
 
     def windows(self, count: int) -> int:
         """See `Source.windows`."""
@@ -55,19 +65,36 @@ class ShuffledPairs:
 
     def read_window(self, row: Tensor, window: int, count: int) -> Batch:
         """See `Source.read_window`."""
-        batch = self.source.read_window(row, window, count)
-        other = self.partner.to(row.device)[row]
-        return self._join(batch, self.source.read_window(other, window, count))
+        return self._join([self.source.read_window(one, window, count) for one in (row, *self._others(row))])
 
-    def _join(self, batch: Batch, other: Batch) -> Batch:
+    def _others(self, row: Tensor) -> list[Tensor]:
+        """Return the recordings of the second kind, the third, ..."""
+        others, partner = [row], self.partner.to(row.device)
+        for _ in range(self._count - 1):
+            others.append(partner[others[-1]])
+        return others[1:]
+
+    def _join(self, batches: list[Batch]) -> Batch:
         def pick(name: str) -> Batch:
-            return batch if name == self._kept else other
+            return batches[self._place[name]]
 
+        first = batches[0]
         return dataclasses.replace(
-            batch,
-            views={name: pick(name).views[name] for name in batch.views},
-            start={name: pick(name).start[name] for name in batch.start},
-            present={name: pick(name).present[name] for name in batch.present},
-            mirrorable=batch.mirrorable & other.mirrorable,  # the other may lend a second picture
-            replaced=[*batch.replaced, *other.replaced],
+            first,
+            views={name: pick(name).views[name] for name in first.views},
+            start={name: pick(name).start[name] for name in first.start},
+            present={name: pick(name).present[name] for name in first.present},
+            mirrorable=torch.stack([one.mirrorable for one in batches]).all(0),  # another may lend a picture
+            replaced=[problem for one in batches for problem in one.replaced],
         )
+
+
+def _kinds(views: Mapping[str, ViewSpec]) -> dict[str, int]:
+    """Return the number of every view's kind; pictures are 0, or else the first view."""
+    own = {name: name if view.stream == "features" else view.stream for name, view in views.items()}
+    kind = {name: "picture" if isinstance(view, VideoView) else own[name] for name, view in views.items()}
+    if len(set(kind.values())) == 1:
+        kind = {name: name for name in views}
+    order = sorted(kind, key=lambda name: not isinstance(views[name], VideoView))
+    number = {one: k for k, one in enumerate(dict.fromkeys(kind[name] for name in order))}
+    return {name: number[kind[name]] for name in views}
