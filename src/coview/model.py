@@ -151,7 +151,7 @@ class Model:
         """Return the model views of the raw ones that have an encoder, on the model's device."""
         known = {name: value for name, value in batch.views.items() if name in self.method.encoders}
         batch = dataclasses.replace(batch, views=known).to(next(self.method.parameters()).device)
-        prepared: Batch = self._preprocess_for(list(known))(batch, train=augmented)
+        prepared: Batch = self.preprocess_for(list(known))(batch, train=augmented)
         return prepared.views
 
     def embed(
@@ -269,7 +269,7 @@ class Model:
             'embeddings = model.embed(["clip.mp4"])\n```\n'
         )
 
-    def _preprocess_for(self, views: list[str]) -> Preprocess:
+    def preprocess_for(self, views: list[str]) -> Preprocess:
         """Return the preprocessing of some of the views alone."""
         if set(views) == set(self.views):
             return self.preprocess

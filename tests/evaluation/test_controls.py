@@ -2,9 +2,14 @@ import torch
 from measured import tiny_model
 from torch import nn
 
+from coview.data.augment import AugmentSettings
+from coview.data.augment.preprocess import Preprocess
 from coview.data.synthetic.digits import DigitsWorld
 from coview.evaluation.controls import random_weights
 from coview.evaluation.features import extract, fingerprint
+from coview.methods.contract import Facts
+from coview.methods.stica import STiCA, STiCASettings
+from coview.model import Model
 
 
 def test_random_weights_are_other_weights_of_the_same_shape_with_calibrated_statistics() -> None:
@@ -23,3 +28,13 @@ def test_random_weights_are_other_weights_of_the_same_shape_with_calibrated_stat
     features = extract(twin, source)
     assert torch.isfinite(features.values["video"]).all()
     assert float(features.values["video"].std(0).mean()) > 1e-3
+
+
+def test_a_method_with_a_second_clip_has_random_weights_too() -> None:
+    method = STiCA(STiCASettings.tiny(), Facts(rows=96))
+    source = DigitsWorld("A", "train", 96, views={name: method.views[name] for name in ("video", "audio")})
+    model = Model.of(method, Preprocess(method.views, AugmentSettings()), source)
+    assert model.distinct_views() == ["video", "audio"] != list(method.views)
+    twin = random_weights(model, source, seed=1, batch_size=32)
+    layers = [layer for layer in twin.method.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    assert layers and any(int(layer.num_batches_tracked) == 3 for layer in layers)

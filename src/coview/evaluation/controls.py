@@ -71,11 +71,13 @@ def _run(model: Model, source: Source, seed: int, batch_size: int, count: int) -
     method.train()
     # In random order: neighbours in a collection are often alike, and a batch should not be.
     chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 3), stable=True)[:count]
+    views = model.distinct_views()
+    preprocess = model.preprocess_for(views)
     for raw in read_windows(source, chosen, 1, batch_size):
         known = raw.to(device)
-        known.views = {name: known.views[name] for name in model.distinct_views()}
-        batch = model.preprocess(known, train=False)
-        for name in model.distinct_views():
+        known.views = {name: known.views[name] for name in views}
+        batch = preprocess(known, train=False)
+        for name in views:
             present = batch.present[name]
             if int(present.sum()) < 2:
                 continue
