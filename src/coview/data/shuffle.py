@@ -54,10 +54,8 @@ class ShuffledPairs:
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """See `Source.read`; the partners are those of the recording really read."""
-        batches = [self.source.read(row, key)]
-        for other in self._others(batches[0].row):
-            batches.append(self.source.read(other, key))
-        return self._join(batches)
+        first = self.source.read(row, key)
+        return self._join([first, *(self.source.read(other, key) for other in self._others(first.row))])
 
     def windows(self, count: int) -> int:
         """See `Source.windows`."""
@@ -91,10 +89,10 @@ class ShuffledPairs:
 
 def _kinds(views: Mapping[str, ViewSpec]) -> dict[str, int]:
     """Return the number of every view's kind; pictures are 0, or else the first view."""
-    own = {name: name if view.stream == "features" else view.stream for name, view in views.items()}
-    kind = {name: "picture" if isinstance(view, VideoView) else own[name] for name, view in views.items()}
+    pictures = [name for name, view in views.items() if isinstance(view, VideoView)]
+    others = {name: name if view.stream == "features" else view.stream for name, view in views.items()}
+    kind = dict.fromkeys(pictures, "picture") | {name: others[name] for name in views if name not in pictures}
     if len(set(kind.values())) == 1:
         kind = {name: name for name in views}
-    order = sorted(kind, key=lambda name: not isinstance(views[name], VideoView))
-    number = {one: k for k, one in enumerate(dict.fromkeys(kind[name] for name in order))}
+    number = {one: k for k, one in enumerate(dict.fromkeys(kind.values()))}
     return {name: number[kind[name]] for name in views}
