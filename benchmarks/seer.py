@@ -26,7 +26,7 @@ import torch
 from coview import parallel
 from coview.data.augment import PRESETS
 from coview.data.views import ImageView
-from coview.methods.crops import SmallCrops
+from coview.methods.parts.crops import SmallCrops
 from coview.methods.seer import SEERSettings
 from coview.training import checkpoint
 from coview.training.dry_run import describe

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from coview.data.views import Batch
 from coview.methods.contract import Facts
-from coview.methods.samples import unit
+from coview.methods.parts.batch import unit
 from coview.methods.xid import XID, XIDSettings
 from coview.objectives.rince import rince
 

@@ -8,7 +8,7 @@ from coview.data.augment import PRESETS, AugmentSettings, Preprocess, audio, vid
 from coview.data.source import sample_keys
 from coview.data.views import AudioView, Batch, VideoView
 from coview.errors import SettingsError
-from coview.methods.samples import complete
+from coview.methods.parts.batch import complete
 from coview.randomness import make_key, uniform
 from coview.settings import from_dict, to_dict
 

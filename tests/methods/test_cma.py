@@ -14,7 +14,7 @@ from coview.errors import SettingsError, UsageError
 from coview.methods.avid import AVID, AVIDSettings
 from coview.methods.cma import CMA, CMASettings
 from coview.methods.contract import Facts
-from coview.methods.samples import unit
+from coview.methods.parts.batch import unit
 from coview.objectives.agreement import mine_positives
 from coview.settings import from_dict
 

@@ -19,7 +19,7 @@ from coview.errors import SettingsError, UsageError
 from coview.evaluation.ranking import rank_by_cosine
 from coview.methods import build, load_method
 from coview.methods.contract import Facts
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO
 from coview.settings import from_dict, to_dict
 
 VIEWS = {"left": FeaturesView(dim=10), "right": FeaturesView(dim=8)}

@@ -21,7 +21,7 @@ from coview.data.source import sample_keys
 from coview.data.views import Batch
 from coview.methods import build, load_method
 from coview.methods.contract import Facts
-from coview.methods.samples import unit
+from coview.methods.parts.batch import unit
 from coview.training.watchers import collapse, look, plateau
 
 RECORDINGS, BATCH, NOISE = 64, 32, 0.3

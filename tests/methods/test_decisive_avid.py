@@ -15,7 +15,7 @@ import pytest
 import test_decisive
 import torch
 
-from coview.methods.samples import unit
+from coview.methods.parts.batch import unit
 
 
 @torch.no_grad()

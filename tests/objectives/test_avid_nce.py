@@ -10,7 +10,7 @@ import torch
 from coview.data.views import Batch
 from coview.methods.avid import AVID, AVIDSettings
 from coview.methods.contract import Facts
-from coview.methods.samples import unit
+from coview.methods.parts.batch import unit
 from coview.objectives.nce import estimate_z, nce
 
 GOLDEN = {

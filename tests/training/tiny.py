@@ -12,7 +12,7 @@ from coview import methods
 from coview.data.augment import AugmentSettings
 from coview.data.views import Batch, VideoView
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import example
+from coview.methods.parts.batch import example
 from coview.parallel import gather
 from coview.randomness import integers
 from coview.training.settings import OptimiserSettings, RunSettings, ScheduleSettings, TrainSettings

@@ -21,7 +21,7 @@ from torch import nn
 from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video, mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
 from coview.objectives.vicreg import vicreg
 
 

@@ -29,7 +29,7 @@ from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video, mlp
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
 from coview.objectives.infonce import log_total
 from coview.objectives.memory_bank import MemoryBank
 from coview.objectives.nce import estimate_z, nce

@@ -30,8 +30,8 @@ from coview.data.views import Batch, FeaturesView
 from coview.encoders.features import FittedMap, NystroemFeatures, Unchanged
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.fusion import detached, enough_for, pairs
-from coview.methods.samples import complete, example, idle_loss
+from coview.methods.parts.batch import complete, example, idle_loss
+from coview.methods.parts.correlation import detached, enough_for, pairs
 from coview.objectives.total_correlation import total_correlation
 from coview.parallel import gather
 from coview.randomness import make_key, uniform

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from coview.data.views import Batch
 from coview.errors import SettingsError, UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough, example, idle_loss
 from coview.objectives.precision import in_float32
 from coview.parallel import mean_over_world
 from coview.randomness import uniform

@@ -34,7 +34,7 @@ from coview.data.views import Batch
 from coview.errors import UsageError
 from coview.methods.avid import AVID, NEGATIVES, AVIDSettings, Term
 from coview.methods.contract import About, Facts
-from coview.methods.samples import unit
+from coview.methods.parts.batch import unit
 from coview.objectives.agreement import Criterion, mine_positives, outside
 from coview.randomness import integers, make_key
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import Encoder, build_audio, build_video, mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
 from coview.objectives.attention_maps import Distance, map_distance, pointed_map, relative_entropy, softmax_map
 from coview.objectives.infonce import infonce
 from coview.objectives.joint_negatives import joint_scores

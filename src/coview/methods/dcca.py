@@ -22,8 +22,8 @@ import torch
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.fusion import FusionSettings, detached, encoders_and_maps, enough_for, fit_maps, pairs
-from coview.methods.samples import complete, example, idle_loss
+from coview.methods.parts.batch import complete, example, idle_loss
+from coview.methods.parts.correlation import FusionSettings, detached, encoders_and_maps, enough_for, fit_maps, pairs
 from coview.objectives.total_correlation import total_correlation
 
 

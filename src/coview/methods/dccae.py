@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.fusion import (
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.correlation import (
     FusionSettings,
     build_decoder,
     detached,
@@ -33,7 +34,6 @@ from coview.methods.fusion import (
     fit_maps,
     pairs,
 )
-from coview.methods.samples import complete, enough, example, idle_loss
 from coview.objectives.paired import paired_correlation, relative_distance, squared_error
 from coview.objectives.total_correlation import total_correlation
 from coview.parallel import mean_over_world

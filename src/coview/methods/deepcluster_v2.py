@@ -27,8 +27,8 @@ from coview.data.views import Batch, ImageView, VideoView, ViewSpec
 from coview.encoders import mlp
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.crops import TINY_IMAGE, SmallCrops, build_eye, crop_views, embed_crops
-from coview.methods.samples import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.crops import TINY_IMAGE, SmallCrops, build_eye, crop_views, embed_crops
 from coview.objectives.kmeans import kmeans
 from coview.objectives.memory_bank import MemoryBank
 from coview.objectives.swav import cluster_prediction

@@ -20,8 +20,8 @@ from torch import nn
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import complete, enough, example, idle_loss, unit
-from coview.methods.two_views import TwoViewSettings, build_networks
+from coview.methods.parts.batch import complete, enough, example, idle_loss, unit
+from coview.methods.parts.towers import TwoViewSettings, build_networks
 from coview.objectives.infonce import in_batch_scores, infonce
 from coview.parallel import mean_over_world
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video, mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
 from coview.objectives.correspondence import correspondence, draw_mismatched
 from coview.parallel import gather, gather_with_grad, mean_over_world
 from coview.randomness import make_key

@@ -34,7 +34,7 @@ from coview.encoders import build_audio, build_text, build_video
 from coview.encoders.davenet import GatedUnit, WordPool
 from coview.encoders.features import Unchanged
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
 from coview.objectives.cosine_clusters import cluster_loss, cosine_lloyd, nearest_by_cosine
 from coview.objectives.margin_softmax import margin_softmax
 from coview.parallel import gather, mean_over_world, rank, row_counts

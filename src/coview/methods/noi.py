@@ -23,8 +23,8 @@ from torch import Tensor
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.fusion import FusionSettings, detached, encoders_and_maps, fit_maps
-from coview.methods.samples import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.correlation import FusionSettings, detached, encoders_and_maps, fit_maps
 from coview.objectives.orthogonal_iterations import update_scatter, whitened_targets
 from coview.parallel import mean_over_world, reduced_moments
 

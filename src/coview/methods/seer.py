@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from coview.data.views import ImageView, VideoView
 from coview.methods.contract import About
-from coview.methods.crops import TINY_IMAGE, SmallCrops
+from coview.methods.parts.crops import TINY_IMAGE, SmallCrops
 from coview.methods.swav import SwAV, SwAVSettings
 
 

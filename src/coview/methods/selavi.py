@@ -26,7 +26,7 @@ from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
 from coview.objectives.precision import in_float32
 from coview.objectives.selavi import agreed_labels, gaussian_marginal
 from coview.parallel import gather, mean_over_world, rank, sum_with_grad, world_size

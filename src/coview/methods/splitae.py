@@ -14,8 +14,8 @@ from torch import nn
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.fusion import FusionSettings, build_decoder, build_encoder
-from coview.methods.samples import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.correlation import FusionSettings, build_decoder, build_encoder
 from coview.objectives.paired import squared_error
 from coview.parallel import mean_over_world
 

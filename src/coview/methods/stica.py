@@ -31,7 +31,7 @@ from coview.encoders import build_audio, build_video
 from coview.encoders.attention_pool import AttentionPooled
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
 from coview.objectives.feature_crops import crop_space, crop_time, draw_start
 from coview.objectives.one_sided import crop_contrast, mean_of_terms, one_sided
 from coview.parallel import gather, mean_over_world, rank, row_counts

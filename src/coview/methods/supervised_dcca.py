@@ -27,8 +27,8 @@ from coview.data.views import Batch
 from coview.encoders.features import FittedMap
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.fusion import FusionSettings, detached, encoders_and_maps, enough_for
-from coview.methods.samples import complete, example, idle_loss
+from coview.methods.parts.batch import complete, example, idle_loss
+from coview.methods.parts.correlation import FusionSettings, detached, encoders_and_maps, enough_for
 from coview.objectives.total_correlation import canonical_sum, class_covariance, covariances
 
 

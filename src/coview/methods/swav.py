@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from coview.data.views import Batch, ImageView, VideoView, ViewSpec
 from coview.encoders import mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.crops import TINY_IMAGE, Prototypes, SmallCrops, build_eye, crop_views, embed_crops
-from coview.methods.samples import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.crops import TINY_IMAGE, Prototypes, SmallCrops, build_eye, crop_views, embed_crops
 from coview.objectives.sinkhorn import sinkhorn
 from coview.objectives.swav import CodeQueue, swapped_prediction
 from coview.parallel import mean_over_world, sum_with_grad

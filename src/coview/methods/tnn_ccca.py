@@ -26,8 +26,8 @@ from coview.data.views import Batch
 from coview.encoders.features import FittedMap, perceptron
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.fusion import FusionSettings, detached
-from coview.methods.samples import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.correlation import FusionSettings, detached
 from coview.objectives.triplet import hardest_triplets
 from coview.parallel import gather, mean_over_world
 

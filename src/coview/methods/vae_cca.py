@@ -35,8 +35,8 @@ from coview.data.views import Batch
 from coview.encoders.features import FeatureDecoder
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.fusion import FusionSettings, build_encoder, enough_for
-from coview.methods.samples import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.correlation import FusionSettings, build_encoder, enough_for
 from coview.objectives.paired import squared_error
 from coview.objectives.total_correlation import canonical_sum, class_covariance, covariances
 from coview.objectives.vae_cca import centre_distance, label_distance, length, pairwise_likelihood

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from coview.data.views import Batch, ViewSpec
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.fusion import FusionSettings, build_decoder, build_encoder
-from coview.methods.samples import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.correlation import FusionSettings, build_decoder, build_encoder
 from coview.objectives.paired import squared_error
 from coview.objectives.variational import LOG_VARIANCE, draw, gaussian_kl
 from coview.parallel import mean_over_world

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import complete, enough, example, idle_loss
-from coview.methods.two_views import TwoViewSettings, build_networks
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.towers import TwoViewSettings, build_networks
 from coview.objectives.vicreg import vicreg
 
 

@@ -34,7 +34,7 @@ from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
 from coview.objectives.contingency import nmi
 from coview.objectives.kmeans import kmeans
 from coview.objectives.precision import in_float32

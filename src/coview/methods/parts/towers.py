@@ -12,8 +12,8 @@ from torch import nn
 
 from coview.data.views import AudioView, ImageView, TextView, VideoView, ViewSpec
 from coview.encoders import Encoder, build_audio, build_image, build_text, build_video, mlp
-from coview.methods.crops import TINY_IMAGE
-from coview.methods.samples import TINY_AUDIO, TINY_VIDEO
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO
+from coview.methods.parts.crops import TINY_IMAGE
 
 ViewName = Literal["video", "video_later", "image", "audio", "text"]
 
