@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -16,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from coview.errors import CoviewError, UsageError
 
 
 def joined() -> bool:
@@ -88,6 +91,27 @@ def row_counts(x: Tensor) -> list[int]:
 def gather(x: Tensor) -> Tensor:
     """Concatenate x (N_r, ...) of all processes in order of rank, without gradient; N_r may differ and may be 0."""
     return _all_gather(x.detach(), row_counts(x)) if joined() else x.detach()
+
+
+def on_main(action: Callable[[], Any]) -> None:
+    """Let process 0 act; where that fails, every process raises, so that none is left waiting."""
+    problem: CoviewError | None = None
+    if is_main():
+        try:
+            action()
+        except CoviewError as error:
+            problem = error
+    failed = gather(torch.tensor([problem is not None], dtype=torch.uint8, device=collective_device()))
+    if problem is not None:
+        raise problem
+    if bool(failed.any()):
+        raise UsageError("process 0 stopped with an error; its message says why")
+
+
+def collective_device() -> str:
+    """Return where a collective's tensors must be: nccl carries nothing from the CPU."""
+    nccl = joined() and dist.get_backend() == "nccl"
+    return "cuda" if nccl else "cpu"
 
 
 def gather_with_grad(x: Tensor) -> Tensor:

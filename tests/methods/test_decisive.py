@@ -22,7 +22,8 @@ from coview.data.views import Batch
 from coview.methods import build, load_method
 from coview.methods.contract import Facts
 from coview.methods.parts.batch import unit
-from coview.training.watchers import collapse, look, plateau
+from coview.training.look import look
+from coview.training.signals import collapse, plateau
 
 RECORDINGS, BATCH, NOISE = 64, 32, 0.3
 

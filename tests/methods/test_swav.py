@@ -35,7 +35,8 @@ from coview.objectives.contingency import nmi
 from coview.objectives.sinkhorn import sinkhorn
 from coview.objectives.swav import CodeQueue, swapped_prediction
 from coview.settings import from_dict, to_dict
-from coview.training.watchers import COLLAPSE_STEP, COLLAPSE_WINDOW, collapse, look
+from coview.training.look import look
+from coview.training.signals import COLLAPSE_STEP, COLLAPSE_WINDOW, collapse
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "swav.npz")
 FACTS = Facts(rows=40)

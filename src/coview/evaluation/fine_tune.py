@@ -183,7 +183,7 @@ def run_settings(model: Model, train: Source, how: FineTune, *, warm_up: bool) -
 def _write_start(model: Model, train: Source, folder: Path, how: FineTune) -> Path:
     """Write the model that training starts from: the encoder's weights behind a new linear layer."""
     from coview.model import Model
-    from coview.training.together import on_main
+    from coview.parallel import on_main
 
     with torch.random.fork_rng():
         torch.manual_seed(how.seed)

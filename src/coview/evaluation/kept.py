@@ -20,7 +20,7 @@ from coview import parallel
 from coview.errors import UsageError
 from coview.evaluation.statistics import Measurement
 from coview.files import read_tensors, write_aside, write_tensors
-from coview.training.together import collective_device
+from coview.parallel import collective_device
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from coview.evaluation.features import Features, extract
 from coview.files import read_tensors, write_aside, write_tensors
 from coview.methods.supervised_av import SupervisedAV, SupervisedAVSettings
 from coview.model import Model
+from coview.parallel import on_main
 from coview.settings import to_dict
 from coview.training.loop import train as train_run
 from coview.training.settings import OptimiserSettings, RunSettings, ScheduleSettings, TrainSettings
-from coview.training.together import on_main
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""The loop, what a run keeps, and the watchers that look at it."""
+"""The loop, what a run keeps, and what is seen in it while it runs."""

@@ -34,14 +34,16 @@ from coview.model import Model, Space
 from coview.randomness import make_key
 from coview.training import checkpoint
 from coview.training.checkpoint import Checkpoint
+from coview.training.first_batch import write_samples
+from coview.training.interruption import stop_signals
+from coview.training.look import knn, look
 from coview.training.run import Lines, open_board, read_lines
-from coview.training.samples import write_samples
 from coview.training.schedules import rate_factor
 from coview.training.settings import RunSettings, choose_device
 from coview.training.setup import Parts, prepare
 from coview.training.sharding import optimiser_for_file
-from coview.training.together import on_main, stop_signals
-from coview.training.watchers import COLLAPSE_STEP, LOOKED_BACK, collapse, knn, look, plateau, unwell
+from coview.training.signals import COLLAPSE_STEP, LOOKED_BACK, collapse, plateau
+from coview.training.unwell import unwell
 
 
 def train(
@@ -275,7 +277,7 @@ def _save(parts: Parts, done: int) -> None:
                 f"{parts.out / 'model'}: cannot be written ({error}); make room, then --resume"
             ) from error
 
-    on_main(write)
+    parallel.on_main(write)
 
 
 def _stop(parts: Parts, signum: int, done: int) -> None:

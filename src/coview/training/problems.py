@@ -13,7 +13,6 @@ from coview import parallel
 from coview.data.source import Source
 from coview.data.views import Batch
 from coview.errors import DataProblemsError
-from coview.training.together import collective_device
 
 PROBLEM_SHARE = 0.01  # more replaced samples than this stop the run
 PROBLEM_FLOOR = 100  # samples that must have been read before the share means anything
@@ -43,7 +42,7 @@ class Problems:
         """Return the counts of the whole run, the same on every process, which must all call it."""
         lines = "".join(json.dumps([*problem, times]) + "\n" for problem, times in self._replaced.items())
         letters = torch.frombuffer(bytearray(lines.encode()), dtype=torch.uint8) if lines else torch.empty(0)
-        device = collective_device()
+        device = parallel.collective_device()
         everyone = bytes(parallel.gather(letters.to(device, torch.uint8)).tolist()).decode()
         replaced = Counter(self._listed)
         for name, reason, times in map(json.loads, everyone.splitlines()):

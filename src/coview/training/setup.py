@@ -33,7 +33,6 @@ from coview.training.problems import Problems
 from coview.training.run import enter
 from coview.training.settings import RunSettings, resolve
 from coview.training.sharding import blocks, load_optimiser, load_state, shard, state_for_file, whole_state
-from coview.training.together import on_main
 
 
 @dataclass(kw_only=True)
@@ -130,7 +129,7 @@ def prepare(
     )
     train = settings.train
     assert train.steps is not None and isinstance(train.workers, int)  # resolved
-    on_main(lambda: enter(out, settings, resume=resume, overwrite=overwrite))
+    parallel.on_main(lambda: enter(out, settings, resume=resume, overwrite=overwrite))
     loader = Loader(
         source,
         batch_size=train.batch_size,

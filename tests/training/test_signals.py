@@ -1,4 +1,4 @@
-"""Watchers: ranks with known answers, the plateau's sentence, the guard's names."""
+"""Signs in a log, looks at embeddings: ranks with known answers, the plateau's sentence, the guard's names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import torch
 
 from coview.data.views import Batch
 from coview.methods.contract import Step
-from coview.training.watchers import collapse, effective_rank, knn, look, plateau, unwell
+from coview.training.look import effective_rank, knn, look
+from coview.training.signals import collapse, plateau
+from coview.training.unwell import unwell
 
 
 def test_effective_rank_of_what_is_known():
