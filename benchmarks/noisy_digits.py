@@ -30,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 
 from coview.data.synthetic.noisy_digits import VIEWS, NoisyDigits
 from coview.data.views import FeaturesView
-from coview.evaluation.features import extract
+from coview.embedding.extract import extract
 from coview.evaluation.statistics import accuracy, over_seeds
 from coview.methods import load_method
 from coview.model import Model

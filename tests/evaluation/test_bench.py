@@ -8,9 +8,9 @@ from measured import tiny_model
 from measuring import NumberSource, SmallModel
 
 from coview.data.synthetic.digits import DigitsWorld
+from coview.embedding.extract import fingerprint
 from coview.evaluation.bench import Bench, hits, score
 from coview.evaluation.controls import drift
-from coview.evaluation.features import fingerprint
 from coview.evaluation.linear_probe import linear_probe
 from coview.evaluation.protocols import PROTOCOLS, evaluate
 

@@ -5,8 +5,8 @@ from torch import nn
 from coview.data.augment import AugmentSettings
 from coview.data.augment.preprocess import Preprocess
 from coview.data.synthetic.digits import DigitsWorld
+from coview.embedding.extract import extract, fingerprint
 from coview.evaluation.controls import random_weights
-from coview.evaluation.features import extract, fingerprint
 from coview.methods.contract import Facts
 from coview.methods.stica import STiCA, STiCASettings
 from coview.model import Model

@@ -15,9 +15,9 @@ from measured import tiny_model
 from coview.data.augment import PRESETS, AugmentSettings, Preprocess
 from coview.data.part import Part
 from coview.data.synthetic.digits import DigitsWorld
+from coview.embedding.extract import fingerprint
 from coview.errors import UsageError
 from coview.evaluation.bench import Result
-from coview.evaluation.features import fingerprint
 from coview.evaluation.few_shot import Budget, draw
 from coview.evaluation.fine_tune import FineTune, fine_tune, views_of
 from coview.files import read_tensors

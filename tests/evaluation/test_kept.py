@@ -15,10 +15,10 @@ from measured import tiny_model
 from coview import parallel
 from coview.data.memmap import MemmapSource, fill
 from coview.data.synthetic.digits import DigitsWorld
+from coview.embedding.extract import extract
 from coview.errors import UsageError
 from coview.evaluation import kept_features
 from coview.evaluation.bench import Bench
-from coview.evaluation.features import extract
 from coview.evaluation.kept import Piece, keep, keep_figures
 from coview.evaluation.statistics import Measurement
 

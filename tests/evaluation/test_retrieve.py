@@ -12,7 +12,7 @@ from coview.data.index import index_source
 from coview.data.media_source import MediaSource
 from coview.data.synthetic.digits import DigitsWorld
 from coview.data.views import AudioView, VideoView
-from coview.evaluation.features import extract
+from coview.embedding.extract import extract
 from coview.evaluation.grid import write_grids
 from coview.evaluation.protocols import evaluate
 from coview.media.encode import write_clip

@@ -6,9 +6,9 @@ import torch
 
 from coview.data.augment import AugmentSettings, Preprocess
 from coview.data.synthetic.digits import DigitsWorld
+from coview.embedding.extract import extract
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench
-from coview.evaluation.features import extract
 from coview.evaluation.fine_tune import FineTune, fine_tune, views_of
 from coview.evaluation.linear_probe import linear_probe
 from coview.evaluation.ten_crop import extract_ten_crops, ten_crops

@@ -223,9 +223,9 @@ def search_files(out: Path, model: Model) -> tuple[list[dict[str, Any]], list[Me
 
     from coview.data.collection import Collection
     from coview.data.media_source import MediaSource
+    from coview.embedding.stored import build_store
     from coview.evaluation.statistics import accuracy
     from coview.search.query import search
-    from coview.search.store import build_store
 
     collection = Collection.open(out / "collection")
     source = MediaSource(collection, model.views)

@@ -15,7 +15,7 @@ from coview.cli.output import Output
 if TYPE_CHECKING:
     import torch
 
-    from coview.search.store import Store
+    from coview.embedding.stored import Store
 
 DESCRIPTION = """Write the embeddings of a collection or of files into a folder: float32 vectors of length 1 as .npy,
 the id, file and seconds of each as Parquet, and card.json, which says what made them. Any tool can read them.
@@ -90,9 +90,9 @@ def main(argv: list[str]) -> int:
 
 def embed(arguments: Arguments, collection: str, device: torch.device, out: Output) -> Store | None:
     """Embed a collection as the arguments say."""
+    from coview.embedding.stored import build_store
     from coview.model import Model
     from coview.search.places import open_with_paths
-    from coview.search.store import build_store
 
     model = Model.from_run(arguments.model).to(device)
     source, paths = open_with_paths(collection, model)

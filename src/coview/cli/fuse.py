@@ -147,7 +147,7 @@ def measure(model: Model, source: Source) -> dict[str, Any]:
     """Return rows, the mean and the first canonical correlations of the model's space on a source."""
     import torch
 
-    from coview.evaluation.features import extract
+    from coview.embedding.extract import extract
 
     features = extract(model, source, space="projected", batch_size=1024)
     together = torch.stack(list(features.present.values())).all(0)

@@ -14,9 +14,9 @@ from coview.cli.output import Output
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from coview.embedding.stored import Store
     from coview.model import Model
     from coview.search.query import Hit
-    from coview.search.store import Store
 
 DESCRIPTION = """Find the recordings nearest to a file, which need not be in the collection: its sound or its picture
 is embedded and compared with the sound or picture of every recording, exactly. The collection is embedded first where
@@ -165,9 +165,9 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
 
 def open_store(arguments: Arguments, model: Model, out: Output) -> Store:
     """Open the embeddings that were named, or those kept beside the model, made first where they are incomplete."""
+    from coview.embedding.stored import Store, build_store
     from coview.errors import CoviewError
     from coview.search.places import open_with_paths, store_folder
-    from coview.search.store import Store, build_store
 
     if arguments.embeddings is not None:
         store = Store(arguments.embeddings)

@@ -23,9 +23,9 @@ from torch import Tensor
 from coview.data.augment import AugmentSettings, Preprocess
 from coview.data.source import Source, sample_keys
 from coview.data.views import Batch, ViewSpec
+from coview.embedding.extract import Features, extract
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench, filled, score
-from coview.evaluation.features import Features, extract
 from coview.evaluation.probe import held_out_fifth
 from coview.evaluation.stages import Stage, stage_features, stages_of
 from coview.model import Model

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from coview.data.source import Source
+from coview.embedding.extract import Features, Space, extract, fingerprint
 from coview.errors import CoviewError, UsageError
-from coview.evaluation.features import Features, Space, extract, fingerprint
 from coview.evaluation.kept_features import extract_once
 from coview.evaluation.stages import Stage, stage_features
 from coview.evaluation.statistics import Measurement, accuracy, bootstrap

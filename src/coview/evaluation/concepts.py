@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coview.embedding.extract import Features, fingerprint
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench, describe, filled, score
-from coview.evaluation.features import Features, fingerprint
 from coview.evaluation.few_shot import PENALTY, Budget, draw, manifest, penalty
 from coview.evaluation.kept import Piece, digest, keep
 from coview.evaluation.probe import fit_probe

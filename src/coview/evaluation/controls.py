@@ -8,7 +8,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from coview.data.source import Source
-from coview.evaluation.features import read_windows
+from coview.embedding.extract import read_windows
 from coview.methods import build
 from coview.methods.contract import Facts
 from coview.randomness import make_key, uniform

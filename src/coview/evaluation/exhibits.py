@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate, normalize
 
 from coview.data.source import Source
 from coview.data.views import AudioView, VideoView
-from coview.evaluation.features import Features, extract_locally
+from coview.embedding.extract import Features, extract_locally
 from coview.media.encode import write_clip
 from coview.randomness import make_key, uniform
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from coview.data.source import Source
+from coview.embedding.extract import Features, extract_locally
 from coview.errors import UsageError
 from coview.evaluation.exhibits import Clips, Tile, tile
-from coview.evaluation.features import Features, extract_locally
 from coview.evaluation.pointing import picture_and_sound, pointing, sound_maps
 from coview.evaluation.report import render
 from coview.evaluation.statistics import Measurement, bootstrap

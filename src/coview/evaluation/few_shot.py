@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from coview.data.source import Source
+from coview.embedding.extract import fingerprint
 from coview.evaluation.bench import Bench, describe, filled, score
-from coview.evaluation.features import fingerprint
 from coview.evaluation.kept import keep_figures
 from coview.evaluation.probe import fit_probe
 from coview.evaluation.statistics import Measurement, over_seeds

@@ -22,9 +22,9 @@ from coview import parallel
 from coview.data.augment import AugmentSettings
 from coview.data.source import Source
 from coview.data.views import ViewSpec
+from coview.embedding.extract import extract, fingerprint
 from coview.errors import UsageError
 from coview.evaluation.bench import Progress, Result, describe, filled, score, why_not_classify
-from coview.evaluation.features import extract, fingerprint
 from coview.evaluation.linear_probe import majority
 from coview.evaluation.ten_crop import extract_ten_crops
 from coview.methods import build

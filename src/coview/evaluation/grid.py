@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, normalize, pad
 
 from coview.data.source import Source
 from coview.data.views import AudioView, Batch, VideoView
-from coview.evaluation.features import Features, Space, extract_locally
+from coview.embedding.extract import Features, Space, extract_locally
 from coview.media.logmel import log_mel
 from coview.randomness import make_key, uniform
 

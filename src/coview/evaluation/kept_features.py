@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from coview.data.source import Source
-from coview.evaluation.features import Features, Space, extract, fingerprint
+from coview.embedding.extract import Features, Space, extract, fingerprint
 from coview.evaluation.kept import Piece, digest, keep
 from coview.settings import to_dict
 

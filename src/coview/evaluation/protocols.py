@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from coview.data.source import Source
+from coview.embedding.extract import Space
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench, Progress, Result
-from coview.evaluation.features import Space
 from coview.evaluation.knn import knn
 from coview.evaluation.linear_probe import linear_probe
 from coview.evaluation.retrieve import Gallery, retrieve

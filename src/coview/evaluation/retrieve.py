@@ -23,8 +23,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from coview.embedding.extract import Features, Space
 from coview.evaluation.bench import Bench
-from coview.evaluation.features import Features, Space
 from coview.evaluation.ranking import rank_by_cosine
 from coview.evaluation.retrieval import Ranking, rank_classes, rank_pairs
 from coview.evaluation.statistics import Measurement, accuracy, bootstrap

@@ -17,9 +17,9 @@ from torch import Tensor
 from coview import parallel
 from coview.data.augment import AugmentSettings
 from coview.data.source import Source
+from coview.embedding.extract import Features, extract
 from coview.errors import UsageError
 from coview.evaluation.bench import Progress, Result, describe, filled, score, why_not_classify
-from coview.evaluation.features import Features, extract
 from coview.files import read_tensors, write_aside, write_tensors
 from coview.methods.supervised_av import SupervisedAV, SupervisedAVSettings
 from coview.model import Model

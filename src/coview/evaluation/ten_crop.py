@@ -15,8 +15,8 @@ from torch import Tensor
 
 from coview.data.source import Source
 from coview.data.views import Batch, VideoView
+from coview.embedding.extract import Features, Space, extract
 from coview.errors import UsageError
-from coview.evaluation.features import Features, Space, extract
 
 if TYPE_CHECKING:
     from coview.model import Model

@@ -119,7 +119,7 @@ class Method(nn.Module, ABC):
     def finish(self, embed: Any) -> None:
         """Fit, once after the last step, what the trained networks are read through, such as a linear map.
 
-        `embed(space)` yields the `evaluation.features.Features` of the whole source, the same on every process.
+        `embed(space)` yields the `embedding.extract.Features` of the whole source, the same on every process.
         """
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from coview.data.collection import Collection
 from coview.data.open import open_source
 from coview.data.source import Source
-from coview.evaluation.features import fingerprint
+from coview.embedding.extract import fingerprint
 
 if TYPE_CHECKING:
     from coview.model import Model

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from coview.embedding.stored import Store
 from coview.errors import UsageError
-from coview.search.store import Store
 
 _BLOCK = 65536  # vectors at a time: 128 MB at 512 dimensions
 

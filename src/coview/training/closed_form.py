@@ -12,8 +12,8 @@ import torch
 from coview.data.augment import AugmentSettings, Preprocess
 from coview.data.source import Source
 from coview.data.views import Batch
+from coview.embedding.extract import extract
 from coview.errors import UsageError
-from coview.evaluation.features import extract
 from coview.model import Model
 from coview.training.settings import RunSettings, choose_device
 from coview.training.setup import build_method

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from coview.data.source import Source
+from coview.embedding.extract import extract
+from coview.embedding.neighbours import knn_predict
 from coview.methods.contract import Step
 from coview.parallel import gather
 from coview.randomness import mix
@@ -54,9 +56,6 @@ def knn(model: Model, source: Source, batch_size: int, limit: int = 1000) -> dic
     Of at most `limit` recordings, drawn once and for all, one half asks and the other votes. It watches; a protocol's
     figure comes from `coview evaluate`. Nothing is returned without labels.
     """
-    from coview.evaluation.features import extract
-    from coview.evaluation.knn import knn_predict
-
     labelled = torch.nonzero(source.labels >= 0).flatten()
     if labelled.numel() < 4 or not source.classes:
         return {}

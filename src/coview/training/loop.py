@@ -27,6 +27,8 @@ from torch.nn.parallel import DistributedDataParallel
 from coview import parallel
 from coview.data.source import Source
 from coview.data.views import Batch
+from coview.embedding.bank import write_bank
+from coview.embedding.extract import extract
 from coview.errors import CoviewError, UsageError
 from coview.files import write_aside
 from coview.methods.contract import Step
@@ -220,9 +222,6 @@ def _agree(result: Step, stop: list[int]) -> tuple[dict[str, float], int]:
 
 def _embedder(parts: Parts) -> Callable[..., Any]:
     """Return what `refresh` gets: a function from a space's name to the features of the whole source, in row order."""
-    from coview.evaluation.bank import write_bank
-    from coview.evaluation.features import extract
-
     train = parts.settings.train
 
     def embed(space: Space = "projected") -> Any:

@@ -24,8 +24,8 @@ from torch.nn.functional import normalize
 
 from coview import parallel
 from coview.data.source import Source
+from coview.embedding.extract import Features, Space, extract_locally, fingerprint
 from coview.errors import UsageError
-from coview.evaluation.features import Features, Space, extract_locally, fingerprint
 from coview.files import write_aside
 from coview.settings import diff, to_dict
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from coview import parallel
 from coview.data.source import Source
+from coview.embedding.extract import Space, extract_locally
 from coview.errors import CoviewError
-from coview.evaluation.features import Space, extract_locally
 from coview.files import write_aside
 
 if TYPE_CHECKING:

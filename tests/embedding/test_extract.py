@@ -3,8 +3,8 @@ import torch
 import worlds
 from measuring import NumberSource, SmallModel
 
+from coview.embedding.extract import extract, fingerprint
 from coview.errors import UsageError
-from coview.evaluation.features import extract, fingerprint
 
 
 def test_features_are_those_of_each_recording_in_order(source: NumberSource) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from coview.evaluation.knn import knn_predict
+from coview.embedding.neighbours import knn_predict
 
 
 def test_equals_votes_counted_by_hand() -> None:

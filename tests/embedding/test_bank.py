@@ -10,10 +10,10 @@ import worlds
 
 from coview.data.augment import PRESETS, Preprocess
 from coview.data.synthetic import parse_world
+from coview.embedding import bank
+from coview.embedding.bank import FeatureBank, write_bank
+from coview.embedding.extract import extract
 from coview.errors import CoviewError
-from coview.evaluation import bank
-from coview.evaluation.bank import FeatureBank, write_bank
-from coview.evaluation.features import extract
 from coview.methods import build
 from coview.methods.contract import Facts
 from coview.methods.xdc import XDCSettings

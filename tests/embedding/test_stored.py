@@ -8,11 +8,11 @@ import torch
 import worlds
 from measuring import NumberSource, SmallModel
 
+from coview.embedding import stored as stores
+from coview.embedding.extract import extract
+from coview.embedding.stored import Store, build_store
 from coview.errors import UsageError
-from coview.evaluation.features import extract
-from coview.search import store as stores
 from coview.search.query import search
-from coview.search.store import Store, build_store
 
 
 @pytest.fixture(autouse=True)
