@@ -26,11 +26,11 @@ from typing import Any
 import av
 import torch
 
-from coview.data.augment.preprocess import Preprocess
 from coview.data.augment.settings import PRESETS
 from coview.data.index import index_source
 from coview.data.loader import Loader
 from coview.data.media_source import MediaSource
+from coview.data.preprocess import Preprocess
 from coview.data.views import AudioView, VideoView
 from coview.media.cuts import AudioCut, VideoCut
 from coview.media.decode import read_clip

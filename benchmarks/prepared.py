@@ -35,7 +35,6 @@ import numpy as np
 import torch
 from loader import BATCH, VIEWS, cpu_seconds, make_files
 
-from coview.data.augment.preprocess import Preprocess
 from coview.data.augment.settings import PRESETS
 from coview.data.collection import Collection
 from coview.data.executors import Serial
@@ -44,6 +43,7 @@ from coview.data.loader import Loader
 from coview.data.media_source import MediaSource
 from coview.data.memmap import fill
 from coview.data.open import open_source
+from coview.data.preprocess import Preprocess
 from coview.data.shards.layout import PrepareSettings
 from coview.data.shards.write import prepare
 

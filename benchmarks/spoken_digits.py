@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
 
 from coview.data.adapters.tuxpaint_clips import active_part
-from coview.data.augment.preprocess import Preprocess
 from coview.data.augment.settings import PRESETS
+from coview.data.preprocess import Preprocess
 from coview.data.source import Source
 from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders.small import SmallVideo

@@ -30,7 +30,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from coview.data.adapters.tuxpaint_digits import LANGUAGE_FOLDS, TRAIN_IMAGES, language_folds
-from coview.data.augment.preprocess import Preprocess
 from coview.data.augment.settings import PRESETS
 from coview.data.collection import Collection
 from coview.data.index import index_source
@@ -38,6 +37,7 @@ from coview.data.loader import Loader
 from coview.data.media_source import MediaSource
 from coview.data.memmap import MemmapSource, fill
 from coview.data.part import Part
+from coview.data.preprocess import Preprocess
 from coview.data.shuffle import ShuffledPairs
 from coview.data.source import Source
 from coview.data.views import AudioView, Batch, VideoView

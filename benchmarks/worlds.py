@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from coview.data.augment import PRESETS, Preprocess
+from coview.data.augment import PRESETS
+from coview.data.preprocess import Preprocess
 from coview.data.source import sample_keys
 from coview.data.synthetic import COUNTS, parse_world
 from coview.data.synthetic.digits import LEVELS, DigitsWorld

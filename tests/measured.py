@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from coview.data.adapters import Options
-from coview.data.augment import AugmentSettings, Preprocess
+from coview.data.augment import AugmentSettings
 from coview.data.index import index_source
+from coview.data.preprocess import Preprocess
 from coview.data.synthetic.digits import DigitsWorld
 from coview.methods import build
 from coview.methods.contract import Facts

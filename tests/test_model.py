@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import coview
-from coview.data.augment import AugmentSettings, Preprocess
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.views import Batch
 from coview.errors import MediaError, UsageError
 from coview.media.encode import write_clip

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from coview.data.augment import PRESETS, AugmentSettings, Preprocess, audio, video
+from coview.data.augment import PRESETS, AugmentSettings, audio, video
+from coview.data.preprocess import Preprocess
 from coview.data.source import sample_keys
 from coview.data.views import AudioView, Batch, VideoView
 from coview.errors import SettingsError

@@ -6,10 +6,11 @@ import pytest
 import torch
 from bad_media import write
 
-from coview.data.augment import PRESETS, Preprocess
+from coview.data.augment import PRESETS
 from coview.data.index import index_source
 from coview.data.media_source import MediaSource
 from coview.data.memmap import MemmapSource, fill
+from coview.data.preprocess import Preprocess
 from coview.data.source import sample_keys
 from coview.data.text import decode_characters
 from coview.data.views import AudioView, FeaturesView, TextView, VideoView, read_view

@@ -7,8 +7,9 @@ import pytest
 import torch
 from numbers_source import VIEWS, Numbers
 
-from coview.data.augment import PRESETS, AugmentSettings, Preprocess
+from coview.data.augment import PRESETS, AugmentSettings
 from coview.data.augment.audio import levelled, spectrogram
+from coview.data.preprocess import Preprocess
 from coview.data.source import sample_keys
 from coview.data.statistics import Moments, fit_statistics, read_statistics, save_statistics
 from coview.data.views import AudioView, VideoView

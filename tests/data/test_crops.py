@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from coview.data.augment import PRESETS, Preprocess, video
+from coview.data.augment import PRESETS, video
 from coview.data.open import open_source
+from coview.data.preprocess import Preprocess
 from coview.data.source import sample_keys
 from coview.data.views import ImageView, VideoView, raw_views, read_view
 from coview.settings import to_dict

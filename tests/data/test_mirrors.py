@@ -6,11 +6,12 @@ import json
 import pytest
 import torch
 
-from coview.data.augment import PRESETS, AugmentSettings, Preprocess
+from coview.data.augment import PRESETS, AugmentSettings
 from coview.data.index import index_source
 from coview.data.loader import Loader
 from coview.data.media_source import MediaSource
 from coview.data.memmap import MemmapSource, fill
+from coview.data.preprocess import Preprocess
 from coview.data.shuffle import ShuffledPairs
 from coview.data.views import AudioView, VideoView
 from coview.media.encode import write_clip

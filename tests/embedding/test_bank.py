@@ -8,7 +8,8 @@ import pytest
 import torch
 import worlds
 
-from coview.data.augment import PRESETS, Preprocess
+from coview.data.augment import PRESETS
+from coview.data.preprocess import Preprocess
 from coview.data.synthetic import parse_world
 from coview.embedding import bank
 from coview.embedding.bank import FeatureBank, write_bank

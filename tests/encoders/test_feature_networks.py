@@ -6,7 +6,8 @@ from torch.testing import assert_close
 
 from coview.correlation.kernel import kernel_matrix
 from coview.correlation.linalg import whitener
-from coview.data.augment import AugmentSettings, Preprocess
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.synthetic.noisy_digits import NoisyDigits
 from coview.data.views import FeaturesView
 from coview.encoders.features import FeatureDecoder, FeatureEncoder, FittedMap, NystroemFeatures

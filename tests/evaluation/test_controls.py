@@ -3,7 +3,7 @@ from measured import tiny_model
 from torch import nn
 
 from coview.data.augment import AugmentSettings
-from coview.data.augment.preprocess import Preprocess
+from coview.data.preprocess import Preprocess
 from coview.data.synthetic.digits import DigitsWorld
 from coview.embedding.extract import extract, fingerprint
 from coview.evaluation.controls import random_weights

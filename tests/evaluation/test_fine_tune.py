@@ -12,8 +12,9 @@ import torch
 import worlds
 from measured import tiny_model
 
-from coview.data.augment import PRESETS, AugmentSettings, Preprocess
+from coview.data.augment import PRESETS, AugmentSettings
 from coview.data.part import Part
+from coview.data.preprocess import Preprocess
 from coview.data.synthetic.digits import DigitsWorld
 from coview.embedding.extract import fingerprint
 from coview.errors import UsageError

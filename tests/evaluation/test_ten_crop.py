@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from coview.data.augment import AugmentSettings, Preprocess
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.synthetic.digits import DigitsWorld
 from coview.embedding.extract import extract
 from coview.errors import UsageError

@@ -20,7 +20,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from coview.data.augment import AugmentSettings, Preprocess
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.source import Source, sample_keys
 from coview.data.views import Batch, ViewSpec
 from coview.embedding.extract import Features, extract

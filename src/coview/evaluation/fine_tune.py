@@ -197,7 +197,7 @@ def _write_start(model: Model, train: Source, folder: Path, how: FineTune) -> Pa
 
 def _preprocess(model: Model, views: Mapping[str, ViewSpec]) -> Any:
     """Return the preprocessing of a view with the statistics that the model has for it."""
-    from coview.data.augment import Preprocess
+    from coview.data.preprocess import Preprocess
 
     own = Preprocess(views, AugmentSettings())
     state = model.preprocess.state_dict()

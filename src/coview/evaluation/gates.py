@@ -16,7 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from coview.data.augment import PRESETS, Preprocess
+from coview.data.augment import PRESETS
+from coview.data.preprocess import Preprocess
 from coview.data.synthetic import parse_world
 from coview.data.synthetic.world import World
 from coview.data.views import Batch

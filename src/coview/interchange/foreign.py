@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coview.data.augment import AugmentSettings, Preprocess
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.errors import UsageError
 from coview.methods import build
 from coview.methods.avid import AVIDSettings

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from coview.data.augment import AugmentSettings, Preprocess
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.source import Source
 from coview.data.views import Batch
 from coview.embedding.extract import extract

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from coview import parallel
-from coview.data.augment import Preprocess
 from coview.data.loader import Loader
 from coview.data.open import open_source
+from coview.data.preprocess import Preprocess
 from coview.data.source import Source
 from coview.data.statistics import read_statistics
 from coview.data.views import ViewSpec

@@ -1,6 +1,5 @@
-"""Augmentation and the last step of the data path, on the training device."""
+"""Augmentation: random changes of pictures and sounds, as functions of batches on the training device."""
 
-from coview.data.augment.preprocess import Preprocess
 from coview.data.augment.settings import PRESETS, AugmentSettings
 
-__all__ = ["PRESETS", "AugmentSettings", "Preprocess"]
+__all__ = ["PRESETS", "AugmentSettings"]
