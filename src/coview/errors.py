@@ -5,6 +5,28 @@ Every message says what was seen, where, what was expected and what to do about 
 
 from __future__ import annotations
 
+import re
+
+# Control characters (C0, DEL, C1), halves of surrogate pairs, line separators, and what turns the writing direction.
+UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]")
+_BUT_LINES = re.compile(UNSHOWN.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+
+
+def shown(text: object, *, lines: bool = False) -> str:
+    """Return text, such as the name of a file, so that a terminal only shows it and never obeys it.
+
+    Control characters and escape sequences become `\\x1b`, bytes that were no UTF-8 the same; with `lines`, tabs and
+    ends of lines stay.
+    """
+    return (_BUT_LINES if lines else UNSHOWN).sub(_escaped, str(text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that the file system's encoding could not read
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
 
 class CoviewError(Exception):
     """Something failed that the user can act on; the message says how. Exit code 1."""
@@ -44,7 +66,7 @@ class MediaError(CoviewError):
         super().__init__(path, reason, message)  # all arguments, so that it survives a worker's pickle
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}: {self.message}"
+        return f"{shown(self.path)}: {self.reason}: {self.message}"
 
 
 class DataProblemsError(CoviewError):

@@ -5,12 +5,19 @@ Nothing heavy is imported before the verb is known, so that `coview --help` answ
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import io
 import keyword
+import os
 import signal
 import sys
+from importlib import metadata
 from types import FrameType
+
+from coview.cli import failures
+from coview.errors import shown
 
 VERBS = {
     "demo": "make a small world of pictures and sounds, learn from it, measure, search: five minutes on a laptop",
@@ -49,40 +56,49 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but data problems were found, 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     words = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot write a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except (SystemExit, GeneratorExit):
+        raise
+    except BrokenPipeError:  # the reader of our output, such as head, has gone; nothing is left to write to it
+        _give_up_stdout()
+        return 1
+    except BaseException as error:  # the last net: whatever it is, one sentence and an exit code
+        code = failures.tell(" ".join(["coview", *words[:1]]), error)
+        _give_up_stdout()
+        return code
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         width = max(map(len, VERBS))
         print(HELP.format(verbs="\n".join(f"  {verb:<{width}}  {text}" for verb, text in VERBS.items())))
         return 0 if words else 2
     verb, rest = words[0], words[1:]
     if verb in ("-V", "--version"):
-        from importlib.metadata import version
-
-        print(f"coview {version('coview')}")
+        print(f"coview {metadata.version('coview')}")
         return 0
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        print(f"coview: unknown verb {verb!r}{hint} (coview --help lists them)", file=sys.stderr)
+        print(f"coview: unknown verb {shown(repr(verb))}{hint} (coview --help lists them)", file=sys.stderr)
         return 2
-    return _run(verb, rest)
-
-
-def _run(verb: str, argv: list[str]) -> int:
-    from coview.errors import CoviewError
-
     signal.signal(signal.SIGTERM, _terminated)
+    return int(importlib.import_module(f"coview.cli.{verb}" + "_" * keyword.iskeyword(verb)).main(rest))
+
+
+def _give_up_stdout() -> None:
+    """Where what is still buffered cannot be written, drop it: the interpreter would complain about it at its end."""
     try:
-        module = importlib.import_module(f"coview.cli.{verb}" + "_" * keyword.iskeyword(verb))
-        return int(module.main(argv))
-    except CoviewError as error:
-        print(f"coview {verb}: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"coview {verb}: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output, such as head, has gone
-        sys.stderr.close()
-        return 1
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:

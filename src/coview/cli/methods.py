@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from coview.cli.output import Output
+from coview.cli.output import Output, cells
 
 DESCRIPTION = """List the methods: paper, family, views, how the loss ties samples across processes, state.
 
@@ -40,7 +40,8 @@ def main(argv: list[str]) -> int:
         table.add_column(heading, no_wrap=heading == "method")
     for row in rows:
         views = ", ".join(row["views"])
-        table.add_row(row["name"], row["title"], row["family"], views, row["coupling"], row["state"], row["paper"])
+        about = (row["title"], row["family"], views, row["coupling"], row["state"], row["paper"])
+        table.add_row(*cells(row["name"], *about))
     Console(file=sys.stdout, highlight=False).print(table)
     return 0
 

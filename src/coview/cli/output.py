@@ -1,18 +1,23 @@
-"""What a command says: talk goes to stderr, results to stdout, as a table or as JSON."""
+"""What a command says: talk goes to stderr, results to stdout, as a table or as JSON; names are shown, never obeyed."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
+from rich.text import Text
 
+from coview.errors import UNSHOWN, shown
 from coview.progress import progress_bar
+
+FIRST = 10  # problems that are printed; JSON has all of them
 
 
 class Output:
@@ -30,7 +35,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """Print a line for people."""
-        self.console.print(text, markup=False)
+        self.console.print(shown(text, lines=True), markup=False)
 
     def progress(self) -> Progress:
         """Return a progress bar that draws on stderr, and only on a terminal."""
@@ -44,7 +49,7 @@ class Output:
 
             def show(what: str, done: int, total: int) -> None:
                 if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=total, note="")
+                    tasks[what] = bars.add_task(shown(what), total=total, note="")
                 bars.update(tasks[what], completed=done, total=total)
 
             yield show
@@ -54,14 +59,51 @@ class Output:
         if self.quiet:
             return
         if self.json:
-            sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+            sys.stdout.write(as_json(result) + "\n")
             return
         console = Console(highlight=False, soft_wrap=True, emoji=False)
         for name, value in result.items():
             if name != "results":
-                console.print(f"{name}: {value}", markup=False)
+                console.print(shown(f"{name}: {value}", lines=True), markup=False)
         if result.get("results"):
             console.print(measurement_table(result["results"]))
+
+    def finish(self, result: dict[str, Any], problems: Sequence[tuple[str, str]]) -> int:
+        """Print the result and what could not be read, and return the exit code: 3 where there are problems, else 0.
+
+        Args:
+            problems: (recording or file, reason) each; the first few are said, all are in the JSON.
+        """
+        listed = [{"recording": name, "reason": reason} for name, reason in problems]
+        self.result({**result, "problems": listed} if self.json else result)
+        if not problems:
+            return 0
+        self.say(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in the data:")
+        for name, reason in problems[:FIRST]:
+            self.say(f"  {shown(name)}: {reason}")
+        if len(problems) > FIRST:
+            self.say(f"  and {len(problems) - FIRST} more" + ("" if self.json else "; --json lists them all"))
+        return 3
+
+
+def as_json(result: Any) -> str:
+    """Return JSON in which numbers that are not finite are null, and no character can steer a terminal."""
+    text = json.dumps(_finite(result), indent=2, ensure_ascii=False, allow_nan=False)
+    # json itself escapes what lies below a space; what is left of UNSHOWN can only stand inside of strings.
+    return UNSHOWN.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def cells(*values: object) -> list[Text]:
+    """Return the cells of a table's row: shown as they are, whatever they contain."""
+    return [Text(shown(value)) for value in values]
 
 
 def measurement_table(results: list[dict[str, Any]]) -> Table:
@@ -71,8 +113,8 @@ def measurement_table(results: list[dict[str, Any]]) -> Table:
         table.add_column(heading, justify="left" if heading == "measurement" else "right", no_wrap=True)
     for row in results:
         interval = f"{_number(row['low'])} to {_number(row['high'])}" if row.get("low") is not None else "-"
-        cells = (_number(row["value"]), interval, _number(row.get("chance")), str(row["n"]), str(row["seeds"]))
-        table.add_row(row["name"], *cells)
+        numbers = (_number(row["value"]), interval, _number(row.get("chance")), row["n"], row["seeds"])
+        table.add_row(*cells(row["name"], *numbers))
     return table
 
 

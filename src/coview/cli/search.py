@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from coview.cli.output import Output
+from coview.cli.output import Output, cells
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -194,5 +194,6 @@ def show(hits: list[Hit], asked: str, wanted: str) -> None:
     for heading in ("", "cosine", "seconds", "recording"):
         table.add_column(heading, no_wrap=True)
     for place, hit in enumerate(hits, 1):
-        table.add_row(str(place), f"{hit.similarity:.3f}", f"{hit.start:.2f} - {hit.end:.2f}", hit.path or hit.id)
+        row = cells(place, f"{hit.similarity:.3f}", f"{hit.start:.2f} - {hit.end:.2f}", hit.path or hit.id)
+        table.add_row(*row)
     Console(highlight=False, soft_wrap=True).print(table)

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from rich.console import Console
 
+from coview.errors import shown
 from coview.progress import progress_bar
 
 LINE_SECONDS = 10.0  # between plain lines
@@ -39,13 +40,13 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a line for people."""
-        self.console.print(text, markup=False, emoji=False, soft_wrap=True)
+        self.console.print(shown(text, lines=True), markup=False, emoji=False, soft_wrap=True)
 
     def step(self, done: int, note: Callable[[], str]) -> None:
         """Show that `done` steps are behind us; the note is only made when it will be seen."""
         now = time.monotonic()
         if self.console.is_terminal:
-            self.bar.update(self.task, completed=done, note=note())
+            self.bar.update(self.task, completed=done, note=shown(note()))
         elif now - self._spoken >= LINE_SECONDS or done == self.total:
             self._spoken = now
             self.say(f"step {done}/{self.total}  {note()}")
