@@ -41,7 +41,7 @@ from coview.data.preprocess import Preprocess
 from coview.data.shuffle import ShuffledPairs
 from coview.data.source import Source
 from coview.data.views import AudioView, Batch, VideoView
-from coview.evaluation.retrieval import rank_pairs
+from coview.evaluation.ranking import rank_pairs
 from coview.evaluation.statistics import Measurement, accuracy, bootstrap, over_seeds
 from coview.methods.contract import Facts
 from coview.methods.xid import XID, XIDSettings

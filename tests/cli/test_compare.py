@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from coview.cli.main import main
+from coview.comparison.plan import Comparison, apply, base_settings, plan
+from coview.comparison.table import Outcome, draw, orders, orders_to_markdown, summarise, to_markdown
 from coview.data.memmap import MemmapSource
 from coview.errors import UsageError
-from coview.evaluation.comparison import Outcome, draw, orders, orders_to_markdown, summarise, to_markdown
-from coview.training.compare import Comparison, apply, base_settings, plan
 
 
 def row(name: str, value: float) -> dict[str, object]:

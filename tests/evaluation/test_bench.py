@@ -9,10 +9,11 @@ from measuring import NumberSource, SmallModel
 
 from coview.data.synthetic.digits import DigitsWorld
 from coview.embedding.extract import fingerprint
-from coview.evaluation.bench import Bench, hits, score
+from coview.evaluation.bench import Bench
 from coview.evaluation.controls import drift
 from coview.evaluation.linear_probe import linear_probe
 from coview.evaluation.protocols import PROTOCOLS, evaluate
+from coview.evaluation.scores import hits, score
 
 
 def test_softmax_before_the_mean_over_clips() -> None:

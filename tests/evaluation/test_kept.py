@@ -19,7 +19,7 @@ from coview.embedding.extract import extract
 from coview.errors import UsageError
 from coview.evaluation import kept_features
 from coview.evaluation.bench import Bench
-from coview.evaluation.kept import Piece, keep, keep_figures
+from coview.evaluation.resume import Piece, keep, keep_figures
 from coview.evaluation.statistics import Measurement
 
 

@@ -1,97 +1,104 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from making import write
+from matplotlib.image import imread
+from measured import tiny_model
+from measuring import NumberSource, PassThrough, SmallModel
 
-from coview.evaluation.retrieval import Ties, best_rank, rank_classes, rank_pairs
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "retrieval-metrics.npz"
-
-
-@pytest.fixture(scope="module")
-def golden() -> dict[str, torch.Tensor]:
-    with np.load(GOLDEN) as stored:
-        return {name: torch.from_numpy(stored[name]) for name in stored.files}
-
-
-@pytest.mark.parametrize(
-    ("ties", "name"),
-    [("stable", "pair_rank"), ("optimistic", "pair_rank_optimistic"), ("pessimistic", "pair_rank_pessimistic")],
-)
-def test_pair_ranks_equal_golden(golden: dict[str, torch.Tensor], ties: Ties, name: str) -> None:
-    similarity = golden["pair_sim"]
-    rank = best_rank(similarity, torch.eye(similarity.shape[0], dtype=torch.bool), ties=ties)
-    assert rank.tolist() == golden[name].tolist()
+from coview.data.collection import Collection
+from coview.data.index import index_source
+from coview.data.media_source import MediaSource
+from coview.data.synthetic.digits import DigitsWorld
+from coview.data.views import AudioView, VideoView
+from coview.embedding.extract import extract
+from coview.evaluation.grid import write_grids
+from coview.evaluation.protocols import evaluate
+from coview.media.encode import write_clip
 
 
-def test_pair_figures_equal_golden(golden: dict[str, torch.Tensor]) -> None:
-    rank = best_rank(golden["pair_sim"], torch.eye(20, dtype=torch.bool), ties="stable").double()
-    assert float(rank.quantile(0.5)) == pytest.approx(float(golden["pair_medr"]), abs=1e-12)
-    assert float(rank.mean()) == pytest.approx(float(golden["pair_meanr"]), abs=1e-12)
-    assert float((1 / rank).mean()) == pytest.approx(float(golden["pair_mrr"]), abs=1e-12)
-    for k in (1, 5, 10):
-        assert float((rank <= k).double().mean()) == pytest.approx(float(golden[f"pair_R{k}"]), abs=1e-12)
+class Unaligned(SmallModel):
+    """Backbones whose spaces have nothing in common, and heads that bring them together."""
+
+    def encode(self, batch, space):
+        shared = {name: view[:, :3] for name, view in batch.views.items()}
+        if space == "projected":
+            return shared
+        return {"video": shared["video"], "audio": -shared["audio"].roll(1, dims=1)}
 
 
-def test_class_hits_equal_golden_under_ties_and_with_an_empty_query(golden: dict[str, torch.Tensor]) -> None:
-    relevant = golden["q_label"][:, None] == golden["g_label"][None]
-    rank = best_rank(golden["sim"], relevant, ties="stable")
-    assert rank[-1] == golden["sim"].shape[1] + 1  # the last query has no relevant item
-    for k in (1, 5, 10):
-        assert float((rank <= k).double().mean()) == pytest.approx(float(golden[f"recall_hit_at_{k}"]), abs=1e-12)
-    reciprocal = torch.where(relevant.any(1), 1 / rank.double(), torch.zeros(()).double())
-    assert torch.allclose(reciprocal, golden["rr_first"], atol=1e-12)
+def test_plain_names_are_the_aligned_space_and_the_other_says_so() -> None:
+    result = evaluate("retrieval", Unaligned(), None, NumberSource(120), name="x", spaces=("projected", "backbone"))
+    figures = {m.name: m.value for m in result.results}
+    assert figures["class_p1_v2a/x"] > 0.8
+    assert figures["class_p1_v2a@backbone/x"] < 0.5
+    assert figures["class_p1_v2v@backbone/x"] == pytest.approx(figures["class_p1_v2v/x"])
+    assert result.choices["retrieval"]["similarity"] == "cosine"
+    scaled = Unaligned()
+    scaled.encode = lambda batch, space: {k: 100 * v for k, v in Unaligned().encode(batch, space).items()}
+    again = evaluate("retrieval", scaled, None, NumberSource(120), name="x")
+    assert all(figures[m.name] == pytest.approx(m.value) for m in again.results)  # length plays no part
 
 
-def test_tie_rules_on_ties_made_by_hand() -> None:
-    similarity = torch.tensor([[0.5, 0.9, 0.5, 0.5]]).double()
-    relevant = torch.tensor([[False, False, True, False]])
-    ranks = {ties: int(best_rank(similarity, relevant, ties=ties)) for ties in ("optimistic", "stable", "pessimistic")}
-    assert ranks == {"optimistic": 2, "stable": 3, "pessimistic": 4}
+def test_the_training_part_as_gallery() -> None:
+    train, test = NumberSource(150), NumberSource(60, seed=1)
+    result = evaluate("retrieval", PassThrough(), train, test, name="x", galleries=("train",))
+    names = {m.name for m in result.results}
+    directions = ("v2a", "a2v", "v2v", "a2a")
+    assert {f"train_class_{k}_{d}/x" for k in ("p1", "r5", "r10", "r20", "r50") for d in directions} <= names
+    assert all(name.startswith("train_class") for name in names)
+    figure = next(m for m in result.results if m.name == "train_class_p1_v2v/x")
+    assert figure.n == int((test.labels >= 0).sum())
+    assert figure.value > 0.6
 
 
-@pytest.mark.parametrize("block", [7, 512])
-def test_ranks_equal_a_plain_numpy_sort(block: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    query, gallery = torch.randn(60, 8, generator=generator), torch.randn(60, 8, generator=generator)
-    labels = torch.arange(60) % 5
-    a, b = query.double().numpy(), gallery.double().numpy()
-    cosine = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
-    order = np.argsort(-cosine, axis=1)
-    pairs = [int(np.where(order[i] == i)[0][0]) + 1 for i in range(60)]
-    assert rank_pairs(query, gallery, block=block).rank.tolist() == pairs
-    others = [[j for j in order[i] if j != i] for i in range(60)]
-    classes = [next(p for p, j in enumerate(row, 1) if labels[j] == labels[i]) for i, row in enumerate(others)]
-    ranking = rank_classes(query, gallery, labels, labels, leave_out_own=True, block=block)
-    assert ranking.rank.tolist() == classes
-    assert set(ranking.relevant.tolist()) == {11}
-    assert set(ranking.gallery.tolist()) == {59}
+def test_spaces_of_different_length_are_not_compared() -> None:
+    model = SmallModel()
+    model.encode = lambda batch, space: {"video": batch.views["video"], "audio": batch.views["audio"]}
+    result = evaluate("retrieval", model, None, NumberSource(60), name="x")
+    assert not any("v2a" in m.name for m in result.results)
+    assert any("different length" in note for note in result.notes)
 
 
-def test_random_embeddings_score_chance() -> None:
-    generator = torch.Generator().manual_seed(1)
-    query, gallery = torch.randn(1000, 32, generator=generator), torch.randn(1000, 32, generator=generator)
-    labels = torch.arange(1000) % 10
-    pairs, classes = rank_pairs(query, gallery), rank_classes(query, gallery, labels, labels)
-    assert pairs.chance(10) == pytest.approx(0.01)
-    assert pairs.chance_median() == 500.5
-    assert float(pairs.hits(10).double().mean()) == pytest.approx(0.01, abs=0.01)
-    assert classes.chance(1) == pytest.approx(0.1)
-    assert float(classes.hits(1).double().mean()) == pytest.approx(0.1, abs=0.03)
-    assert float(classes.hits(5).double().mean()) == pytest.approx(classes.chance(5), abs=0.05)
+def test_dense_clips_of_a_sound_are_different_seconds_of_it(tmp_path: Path) -> None:
+    rising = torch.sin(2 * torch.pi * (200 + 300 * torch.arange(64000) / 16000) * torch.arange(64000) / 16000)
+    (tmp_path / "in").mkdir()
+    write_clip(tmp_path / "in" / "a.mp4", None, None, 0.5 * rising, 16000)
+    index_source(str(tmp_path / "in"), tmp_path / "col", workers=0)
+    source = MediaSource(Collection.open(tmp_path / "col"), {"audio": AudioView(seconds=1.0)})
+    cuts = [source.read_window(torch.tensor([0]), window, 4) for window in range(4)]
+    assert torch.stack([cut.start["audio"][0] for cut in cuts]).tolist() == pytest.approx([0, 1, 2, 3], abs=0.05)
+    turns = [int((w[1:] * w[:-1] < 0).sum()) for w in (cut.views["audio"][0] for cut in cuts)]
+    assert turns == sorted(turns)
+    assert turns[-1] > 3 * turns[0]  # the pitch rises from clip to clip
 
 
-def test_a_collapsed_embedding_never_beats_chance() -> None:
-    point = torch.randn(1, 16, generator=torch.Generator().manual_seed(2)).expand(200, 16)
-    labels = torch.arange(200) % 4
-    assert rank_pairs(point, point).rank.tolist() == [200] * 200
-    assert not rank_classes(point, point, labels, labels).hits(1).any()
+def test_the_picture_at_test_time_is_not_squashed(tmp_path: Path) -> None:
+    picture = torch.zeros(120, 240, 3, dtype=torch.uint8)  # twice as wide as high, a white square in the middle
+    picture[30:90, 90:150] = 255
+    (tmp_path / "in").mkdir()
+    frames = picture[None].repeat(25, 1, 1, 1).numpy()
+    write(tmp_path / "in" / "wide.mp4", picture_times=[k / 25 for k in range(25)], pictures=frames)
+    index_source(str(tmp_path / "in"), tmp_path / "col", workers=0)
+    view = VideoView(frames=2, fps=8.0, size=60, margin=1.0)
+    seen = MediaSource(Collection.open(tmp_path / "col"), {"video": view}).read_window(torch.tensor([0]), 0, 1)
+    white = seen.views["video"][0, 0, 0] > 128
+    high, wide = int(white.any(1).sum()), int(white.any(0).sum())
+    assert abs(high - wide) <= 1  # a square stays one
+    assert abs(high - 30) <= 1  # at half the size: the short side was scaled, the long one cut
 
 
-def test_unlabelled_items_are_relevant_to_nothing() -> None:
-    features = torch.eye(3)
-    labels = torch.tensor([-1, -1, 0])
-    ranking = rank_classes(features, features, labels, labels)
-    assert ranking.relevant.tolist() == [0, 0, 1]
-    assert ranking.rank.tolist() == [4, 4, 1]
+def test_grids_show_what_is_found(tmp_path: Path) -> None:
+    files = write_grids(tiny_model(), DigitsWorld("A", "test", 40), tmp_path, spaces=("projected", "backbone"))
+    views = ("video", "audio")
+    ends = ("", "@backbone")
+    assert {f.name for f in files} == {f"retrieval-{a}-to-{b}{e}.png" for a in views for b in views for e in ends}
+    picture = imread(files[0])
+    assert picture.shape == (5 * 104, 8 * 104 + 8, 3 if picture.shape[2] == 3 else 4)
+    assert picture.std() > 0.05
+
+
+def test_windows_of_evaluation_repeat() -> None:
+    one, two = (extract(tiny_model(), DigitsWorld("A", "test", 9), batch_size=4) for _ in "ab")
+    assert torch.equal(one.clips["video"], two.clips["video"])

@@ -26,7 +26,7 @@ from coview.data.source import sample_keys
 from coview.data.views import Batch, FeaturesView
 from coview.encoders.davenet import DAVEnet, GatedUnit, WordPool
 from coview.errors import SettingsError
-from coview.evaluation.retrieval import best_rank
+from coview.evaluation.ranking import best_rank
 from coview.methods.contract import Facts
 from coview.methods.mcn import MCN, MCNSettings
 from coview.settings import from_dict, to_dict

@@ -14,8 +14,8 @@ from coview.cli.output import Output
 from coview.errors import UsageError
 
 if TYPE_CHECKING:
-    from coview.evaluation.comparison import Outcome
-    from coview.training.compare import Comparison
+    from coview.comparison.plan import Comparison
+    from coview.comparison.table import Outcome
 
 DESCRIPTION = """Train several methods on the same recordings, each with the same number of samples, and measure them
 beside random weights, shuffled pairs and supervision: linear probes and retrieval, means over seeds with intervals.
@@ -85,8 +85,9 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="coview compare", description=DESCRIPTION, args=argv)
     if arguments.jobs < 1:
         raise UsageError(f"--jobs {arguments.jobs}: expected at least 1")
+    from coview.comparison.plan import plan
+    from coview.comparison.run import perform, stored
     from coview.data.executors import Processes
-    from coview.training.compare import perform, plan, stored
 
     rank, world = (int(os.environ.get(name) or default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
     output = Output(json=arguments.json, quiet=rank != 0)
@@ -116,7 +117,7 @@ def read(arguments: Arguments) -> Comparison:
     """Return what is compared."""
     import yaml
 
-    from coview.training.compare import Comparison
+    from coview.comparison.plan import Comparison
 
     shared = yaml.safe_load(arguments.settings.read_text(encoding="utf-8")) if arguments.settings else {}
     return Comparison(
@@ -148,7 +149,7 @@ def split(text: str, sign: str, form: str) -> tuple[str, str]:
 
 def report(arguments: Arguments, outcomes: list[Outcome], output: Output) -> None:
     """Write the table and the figure, and print the result."""
-    from coview.evaluation.comparison import draw, orders, orders_to_markdown, plain, summarise, to_markdown
+    from coview.comparison.table import draw, orders, orders_to_markdown, plain, summarise, to_markdown
     from coview.files import write_aside
 
     lines = summarise(outcomes)

@@ -26,8 +26,9 @@ from coview.data.source import Source, sample_keys
 from coview.data.views import Batch, ViewSpec
 from coview.embedding.extract import Features, extract
 from coview.errors import UsageError
-from coview.evaluation.bench import Bench, filled, score
+from coview.evaluation.bench import Bench
 from coview.evaluation.probe import held_out_fifth
+from coview.evaluation.scores import filled, score
 from coview.evaluation.stages import Stage, stage_features, stages_of
 from coview.model import Model
 from coview.settings import to_dict

@@ -29,10 +29,11 @@ from torch import Tensor
 
 from coview.embedding.extract import Features, fingerprint
 from coview.errors import UsageError
-from coview.evaluation.bench import Bench, describe, filled, score
+from coview.evaluation.bench import Bench, describe
 from coview.evaluation.few_shot import PENALTY, Budget, draw, manifest, penalty
-from coview.evaluation.kept import Piece, digest, keep
 from coview.evaluation.probe import fit_probe
+from coview.evaluation.resume import Piece, digest, keep
+from coview.evaluation.scores import filled, score
 from coview.evaluation.sentences import Sentences
 from coview.evaluation.statistics import Measurement
 

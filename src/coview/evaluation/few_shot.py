@@ -23,9 +23,10 @@ from torch import Tensor
 
 from coview.data.source import Source
 from coview.embedding.extract import fingerprint
-from coview.evaluation.bench import Bench, describe, filled, score
-from coview.evaluation.kept import keep_figures
+from coview.evaluation.bench import Bench, describe
 from coview.evaluation.probe import fit_probe
+from coview.evaluation.resume import keep_figures
+from coview.evaluation.scores import filled, score
 from coview.evaluation.statistics import Measurement, over_seeds
 from coview.randomness import make_key, uniform
 

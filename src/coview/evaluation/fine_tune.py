@@ -24,8 +24,9 @@ from coview.data.source import Source
 from coview.data.views import ViewSpec
 from coview.embedding.extract import extract, fingerprint
 from coview.errors import UsageError
-from coview.evaluation.bench import Progress, Result, describe, filled, score, why_not_classify
+from coview.evaluation.bench import Progress, Result, describe, why_not_classify
 from coview.evaluation.linear_probe import majority
+from coview.evaluation.scores import filled, score
 from coview.evaluation.ten_crop import extract_ten_crops
 from coview.methods import build
 from coview.methods.classifier import ClassifierSettings

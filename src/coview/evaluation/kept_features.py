@@ -12,7 +12,7 @@ import torch
 
 from coview.data.source import Source
 from coview.embedding.extract import Features, Space, extract, fingerprint
-from coview.evaluation.kept import Piece, digest, keep
+from coview.evaluation.resume import Piece, digest, keep
 from coview.settings import to_dict
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from coview.embedding.extract import Features
 from coview.errors import UsageError
-from coview.evaluation.bench import Bench, filled, score
+from coview.evaluation.bench import Bench
 from coview.evaluation.controls import drift
 from coview.evaluation.probe import Probe, fit_probe
+from coview.evaluation.scores import filled, score
 from coview.evaluation.stages import stages_of
 from coview.evaluation.ten_crop import extract_ten_crops
 from coview.model import Model

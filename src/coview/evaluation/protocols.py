@@ -2,7 +2,7 @@
 
 - linear-probe (`linear_probe.py`): a linear classifier of each view's backbone features, and of named stages.
 - knn (`knn.py`): the vote of the 20 nearest training recordings, same features.
-- retrieval (`retrieve.py`): from one view of a test recording to the other view, and within one view.
+- retrieval (`retrieval.py`): from one view of a test recording to the other view, and within one view.
 
 Protocols with a command and a result of their own: `fine_tune.py`, `few_shot.py`, `concepts.py`, `audio_probe.py`,
 `supervised.py`. All of them run on one process or many; a result states the choices it was made by.
@@ -19,7 +19,7 @@ from coview.errors import UsageError
 from coview.evaluation.bench import Bench, Progress, Result
 from coview.evaluation.knn import knn
 from coview.evaluation.linear_probe import linear_probe
-from coview.evaluation.retrieve import Gallery, retrieve
+from coview.evaluation.retrieval import Gallery, retrieve
 
 if TYPE_CHECKING:
     from coview.model import Model

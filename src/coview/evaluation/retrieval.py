@@ -1,132 +1,158 @@
-"""Retrieval between and within views, exact: where does the wanted recording stand among all recordings?
+"""Protocol retrieval: from one view of a test recording to another, or to the same, in all directions.
 
-Similarity is the cosine, in float64. Similarities closer than 1e-12 count as equal, which is what float32 embeddings
-can resolve near one; so an embedding that has collapsed to a point shows ties, and the pessimistic rule gives it no
-hit at all.
+Between views (x2y): query i is view x of recording i, the gallery is view y of all recordings that have both. The
+relevant item is recording i (retrieval_*), or any of its class, its own included (class_*).
+Within a view (x2x): for retrieval_*, query i is the first window of recording i and the gallery the last window of all,
+among recordings where the two do not overlap; for class_*, query and gallery are the recordings, and a query's own
+takes no part. Between views, class_map and class_mrr are means over whole rankings (see `ranking`); every query has
+at least its own recording to find, so that no query is empty.
+
+Figures in the projected space, where the views are aligned, have plain names; those in the backbone's, which AV-SSRL
+compares although nothing aligns its two halves, end in "@backbone". With a training gallery (AV-SSRL: gallery =
+training part, queries = test part) the relevant items are those of the query's class, names start with "train_", and
+r20 and r50 are there too, as SeLaVi and XDC report them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-Ties = Literal["pessimistic", "optimistic", "stable"]
-_EQUAL = 1e-12
+from coview.embedding.extract import Features, Space
+from coview.evaluation.bench import Bench
+from coview.evaluation.ranking import Ranking, rank_by_cosine, rank_classes, rank_pairs
+from coview.evaluation.statistics import Measurement, accuracy, bootstrap
 
-
-@dataclass(frozen=True)
-class Ranking:
-    """Where the best-placed relevant item stands for each query.
-
-    Attributes:
-        rank: int64 (Q,), 1 is first; gallery size + 1 for a query without relevant items.
-        relevant: int64 (Q,), relevant items of each query.
-        gallery: int64 (Q,), items each query was compared with.
-    """
-
-    rank: Tensor
-    relevant: Tensor
-    gallery: Tensor
-
-    def hits(self, k: int) -> Tensor:
-        """Return bool (Q,): is a relevant item among the first k?"""
-        return self.rank <= k
-
-    def chance(self, k: int) -> float:
-        """Return the expected share of hits at k under a random order, over the queries.
-
-        One minus the hypergeometric probability of k draws without a relevant item.
-        """
-        missed = torch.ones(self.rank.numel(), dtype=torch.float64)
-        for drawn in range(k):
-            missed *= ((self.gallery - self.relevant - drawn).double() / (self.gallery - drawn).clamp(min=1)).clamp(
-                min=0
-            )
-        return float(1 - missed.mean())
-
-    def chance_median(self) -> float:
-        """Return the median over queries of the mean rank, (gallery + 1) / (relevant + 1), under a random order."""
-        return float(((self.gallery + 1) / (self.relevant + 1)).double().quantile(0.5))
+Gallery = Literal["test", "train"]
+_QUERIES = 2048  # whole rankings held at a time
 
 
-def best_rank(
-    similarity: Tensor, relevant: Tensor, candidate: Tensor | None = None, ties: Ties = "pessimistic"
-) -> Tensor:
-    """Return the rank, int64 (Q,), of the most similar relevant item.
+@dataclass(frozen=True, kw_only=True)
+class Direction:
+    """One search: which view asks, which answers, in which space, and what the figures are called."""
 
-    Args:
-        similarity: float64 (Q, G).
-        relevant: bool (Q, G).
-        candidate: bool (Q, G), the items that take part at all; all of them by default.
-        ties: irrelevant items as similar as the relevant one stand before it ("pessimistic"), behind it
-            ("optimistic"), or in the order of the gallery ("stable").
-    """
-    if candidate is not None:
-        relevant = relevant & candidate
-    wanted = similarity.masked_fill(~relevant, -torch.inf)
-    best = wanted.amax(1, keepdim=True)
-    rival = ~relevant if candidate is None else ~relevant & candidate
-    equal = (similarity - best).abs() <= _EQUAL
-    ahead = (similarity > best) & ~equal
-    if ties == "pessimistic":
-        ahead |= equal
-    elif ties == "stable":
-        place = torch.arange(similarity.shape[1], device=similarity.device)
-        first = (relevant & equal).int().argmax(1, keepdim=True)
-        ahead |= equal & (place < first)
-    rank = 1 + (ahead & rival).sum(1)
-    count = rival.sum(1) + relevant.sum(1)
-    return torch.where(relevant.any(1), rank, count + 1)
+    query: str
+    gallery: str
+    space: Space
+    prefix: str = ""
+
+    @property
+    def short(self) -> str:
+        """Such as "v2a"."""
+        one, other = ("".join(word[0] for word in view.split("_")) for view in (self.query, self.gallery))
+        return f"{one}2{other}"
+
+    def name(self, kind: str, figure: str, model: str) -> str:
+        """Return such as "retrieval_v2a_r1/xid" or "class_p1_v2a@backbone/xid"."""
+        end = "" if self.space == "projected" else f"@{self.space}"
+        words = (kind, self.short, figure) if kind == "retrieval" else (kind, figure, self.short)
+        return f"{self.prefix}{'_'.join(words)}{end}/{model}"
 
 
-def rank_pairs(query: Tensor, gallery: Tensor, *, ties: Ties = "pessimistic", block: int = 512) -> Ranking:
-    """Rank item i of the gallery, the only relevant one, for query i; both float (N, D)."""
-    count = gallery.shape[0]
-    own = torch.arange(count)
-    ranks = [
-        best_rank(similarity, own[None] == own[rows][:, None], ties=ties)
-        for rows, similarity in _blocks(query, gallery, block)
+def retrieve(
+    bench: Bench, *, spaces: Sequence[Space] = ("projected",), galleries: Sequence[Gallery] = ("test",)
+) -> None:
+    """Add all directions of retrieval to the bench's result, in every space and gallery asked for."""
+    views = bench.model.distinct_views()
+    choices = bench.result.choices.setdefault("retrieval", {})
+    choices |= {"spaces": list(spaces), "galleries": list(galleries), "similarity": "cosine", "ties": "pessimistic"}
+    for space in spaces:
+        if space == "projected" and not len(bench.model.method.projectors):
+            bench.result.notes.append(f"{bench.name} has no common space of its views: retrieval left out")
+            continue
+        found = bench.features("test", space, max(bench.windows, 2))
+        for one, other in itertools.product(views, views):
+            if found.clips[one].shape[-1] != found.clips[other].shape[-1]:
+                bench.result.notes.append(f"{one} and {other} have features of different length: not compared")
+                continue
+            if "test" in galleries:
+                _among_test(bench, found, Direction(query=one, gallery=other, space=space))
+            if "train" in galleries and bench.train is not None:
+                gallery = bench.features("train", space, max(bench.windows, 2))
+                _against_train(bench, found, gallery, Direction(query=one, gallery=other, space=space, prefix="train_"))
+
+
+def _among_test(bench: Bench, found: Features, way: Direction) -> None:
+    """Add one direction's figures with the test recordings as gallery."""
+    one, other, result, name = way.query, way.gallery, bench.result, bench.name
+    both = found.present[one] & found.present[other]
+    result.choices["retrieval"].setdefault("left_out", {})[way.short] = int((~both).sum())
+    if int(both.sum()) < 2:
+        result.notes.append(f"{way.short}: fewer than two recordings have what it needs; left out")
+        return
+    query, gallery = found.values[one][both], found.values[other][both]
+    if one != other:
+        result.results += _pair_figures(rank_pairs(query, gallery), way, name, bench.seed)
+    else:
+        first, last = found.clip_present[one][:, 0], found.clip_present[one][:, -1]
+        between = found.start[one][:, -1] - found.start[one][:, 0]
+        apart = first & last & (between >= bench.test.views[one].seconds)
+        if int(apart.sum()) >= 2 and found.clips[one].shape[1] > 1:
+            windows = found.clips[one][apart]
+            result.results += _pair_figures(rank_pairs(windows[:, 0], windows[:, -1]), way, name, bench.seed)
+        else:
+            result.notes.append(f"{way.short}: no recordings are as long as two clips; by pair it is left out")
+    labels = found.labels[both]
+    known = labels >= 0
+    if not bool(known.any()):
+        text = "no test recording has a label: retrieval by class is left out, retrieval by pair is not"
+        result.notes += [text] if text not in result.notes else []
+        return
+    ranking = rank_classes(query, gallery, labels, labels, leave_out_own=one == other)
+    result.results += _class_figures(ranking, known, way, name)
+    if one != other:
+        result.results += _whole_figures(query[known], gallery[known], labels[known], way, bench)
+
+
+def _against_train(bench: Bench, found: Features, stored: Features, way: Direction) -> None:
+    """Add one direction's figures by class with the training recordings as gallery."""
+    asks = found.present[way.query] & (found.labels >= 0)
+    answers = stored.present[way.gallery] & (stored.labels >= 0)
+    if not bool(asks.any()) or not bool(answers.any()):
+        bench.result.notes.append(f"{way.short}: no labelled recordings for a training gallery; left out")
+        return
+    query, gallery = found.values[way.query][asks], stored.values[way.gallery][answers]
+    ranking = rank_classes(query, gallery, found.labels[asks], stored.labels[answers])
+    bench.result.results += _class_figures(ranking, asks[asks], way, bench.name, nearest=(1, 5, 10, 20, 50))
+
+
+def _pair_figures(ranking: Ranking, way: Direction, name: str, seed: int) -> list[Measurement]:
+    """Return R@1, R@5, R@10 (share of queries) and the median rank (1 is best)."""
+    figures = [accuracy(way.name("retrieval", f"r{k}", name), ranking.hits(k), ranking.chance(k)) for k in (1, 5, 10)]
+    low, high = bootstrap(ranking.rank, seed, "median")
+    median, n = float(ranking.rank.double().quantile(0.5)), ranking.rank.numel()
+    chance = ranking.chance_median()
+    return [*figures, Measurement(way.name("retrieval", "median_rank", name), median, low, high, chance, n)]
+
+
+def _class_figures(
+    ranking: Ranking, known: Tensor, way: Direction, name: str, nearest: Sequence[int] = (1, 5, 10)
+) -> list[Measurement]:
+    """Return the share of labelled queries one of whose k nearest items has their class, for every k of `nearest`."""
+    kept = Ranking(ranking.rank[known], ranking.relevant[known], ranking.gallery[known])
+    return [
+        accuracy(way.name("class", f"r{k}" if k > 1 else "p1", name), kept.hits(k), kept.chance(k)) for k in nearest
     ]
-    return Ranking(torch.cat(ranks), torch.ones(count, dtype=torch.int64), torch.full((count,), count))
 
 
-def rank_classes(
-    query: Tensor,
-    gallery: Tensor,
-    query_labels: Tensor,
-    gallery_labels: Tensor,
-    *,
-    leave_out_own: bool = False,
-    ties: Ties = "pessimistic",
-    block: int = 512,
-) -> Ranking:
-    """Rank the nearest gallery item of each query's class.
-
-    Args:
-        query: float (Q, D); gallery: float (G, D).
-        query_labels: int64 (Q,); gallery_labels: int64 (G,); negative labels are relevant to nothing.
-        leave_out_own: query i and gallery item i are the same recording, which takes no part.
-        ties, block: as in `rank_pairs`.
-    """
-    ranks, relevant_counts, sizes = [], [], []
-    place = torch.arange(gallery.shape[0])
-    for rows, similarity in _blocks(query, gallery, block):
-        labels = query_labels[rows]
-        relevant = (labels[:, None] == gallery_labels[None]) & (labels[:, None] >= 0)
-        candidate = place[None] != rows[:, None] if leave_out_own else torch.ones_like(relevant)
-        ranks.append(best_rank(similarity, relevant, candidate, ties))
-        relevant_counts.append((relevant & candidate).sum(1))
-        sizes.append(candidate.sum(1))
-    return Ranking(torch.cat(ranks), torch.cat(relevant_counts), torch.cat(sizes))
-
-
-def _blocks(query: Tensor, gallery: Tensor, block: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (query positions, float64 cosine similarities (q, G)), a block of queries at a time."""
-    unit = normalize(gallery.double(), dim=1)
-    for part in torch.split(torch.arange(query.shape[0]), block):
-        yield part, normalize(query[part].double(), dim=1) @ unit.T
+def _whole_figures(query: Tensor, gallery: Tensor, labels: Tensor, way: Direction, bench: Bench) -> list[Measurement]:
+    """Return mean average precision over the whole ranking (all relevant items) and mean reciprocal rank, by class."""
+    parts = [
+        rank_by_cosine(query[rows], gallery, labels[rows], labels)
+        for rows in torch.split(torch.arange(len(query)), _QUERIES)
+    ]
+    figures = []
+    for figure, found, guessed in (
+        ("map", [part.average_precision() for part in parts], [part.chance() for part in parts]),
+        ("mrr", [part.reciprocal_rank() for part in parts], [part.chance_reciprocal_rank() for part in parts]),
+    ):
+        values, chance = torch.cat(found), float(torch.cat(guessed).mean())
+        low, high = bootstrap(values, bench.seed)
+        name = way.name("class", figure, bench.name)
+        figures.append(Measurement(name, float(values.mean()), low, high, chance, len(values)))
+    return figures

@@ -19,7 +19,8 @@ from coview.data.augment import AugmentSettings
 from coview.data.source import Source
 from coview.embedding.extract import Features, extract
 from coview.errors import UsageError
-from coview.evaluation.bench import Progress, Result, describe, filled, score, why_not_classify
+from coview.evaluation.bench import Progress, Result, describe, why_not_classify
+from coview.evaluation.scores import filled, score
 from coview.files import read_tensors, write_aside, write_tensors
 from coview.methods.supervised_av import SupervisedAV, SupervisedAVSettings
 from coview.model import Model

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     arguments = read(Arguments, "retrieval", DESCRIPTION, argv)
 
     def measure(case: Case) -> Result:
-        from coview.evaluation.retrieve import retrieve
+        from coview.evaluation.retrieval import retrieve
 
         with case.bench() as bench:
             retrieve(bench, spaces=arguments.spaces, galleries=arguments.galleries)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from coview.evaluation.clusters import matched_accuracy, nmi, purity, used
+from coview.objectives.contingency import matched_accuracy, nmi, purity, used
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "xdc.npz")
 

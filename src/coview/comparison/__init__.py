@@ -1,0 +1,1 @@
+"""Several methods under one budget, side by side: which runs there are, one of them, the table and the figure."""
