@@ -16,7 +16,6 @@ import yaml
 from coview.data.augment import PRESETS
 from coview.data.memmap import fill
 from coview.data.open import open_source
-from coview.data.preprocess import Preprocess
 from coview.data.synthetic import is_world, parse_world
 from coview.data.views import ViewSpec, raw_views
 from coview.errors import SettingsError, UsageError

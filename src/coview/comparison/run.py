@@ -12,8 +12,8 @@ from pathlib import Path
 
 from coview.comparison.plan import Task
 from coview.comparison.table import Outcome
-from coview.data.augment import Preprocess
 from coview.data.open import open_source
+from coview.data.preprocess import Preprocess
 from coview.errors import UsageError
 from coview.evaluation.controls import random_weights
 from coview.evaluation.protocols import evaluate
