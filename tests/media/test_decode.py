@@ -7,7 +7,7 @@ import torch
 from making import CLOCK, SIDE, noise_pictures, numbers, steps, tone, write
 
 from coview.errors import MediaError, UsageError
-from coview.media import pictures as pictures_module
+from coview.media import frames as frames_module
 from coview.media.cuts import AudioCut, VideoCut
 from coview.media.decode import read_audio, read_clip, read_clips, read_video
 
@@ -59,7 +59,7 @@ def test_leaving_out_frames_that_nobody_needs_changes_no_bit(tmp_path, monkeypat
     )
     starts = (0.0, 0.7, 1.33, 2.2, 2.6)
     skipping = [read_video(path, s, 8, 16.0, SIDE) for s in starts]
-    monkeypatch.setattr(pictures_module, "_SKIPPABLE", frozenset())
+    monkeypatch.setattr(frames_module, "_SKIPPABLE", frozenset())
     whole = [read_video(path, s, 8, 16.0, SIDE) for s in starts]
     assert all(torch.equal(a, b) for a, b in zip(skipping, whole, strict=True))
 

@@ -6,7 +6,7 @@ import pytest
 from making import SIDE, noise_pictures, steps, tone, write
 
 from coview.errors import MediaError
-from coview.media import container
+from coview.media import container, regular
 from coview.media.probe import probe
 
 WAV = ("", "pcm_s16le")
@@ -73,7 +73,7 @@ def test_data_that_cannot_be_decoded(tmp_path, plain):
 
 
 def test_limits(plain, monkeypatch):
-    monkeypatch.setattr(container, "MAX_BYTES", 100)
+    monkeypatch.setattr(regular, "MAX_BYTES", 100)
     assert reason(plain) == "too-large"
     monkeypatch.undo()
     monkeypatch.setattr(container, "MAX_PIXELS", 1000)

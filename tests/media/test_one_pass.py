@@ -7,7 +7,7 @@ import torch
 from making import noise_pictures, write
 
 from coview.errors import MediaError
-from coview.media import pictures as pictures_module
+from coview.media import frames as frames_module
 from coview.media.container import open_media
 from coview.media.cuts import AudioCut, VideoCut
 from coview.media.decode import read_clips, read_samples
@@ -58,9 +58,9 @@ def test_frames_of_one_pass_are_those_of_each_cut_alone(tmp_path, kind):
 def test_a_pass_decodes_nothing_twice(tmp_path, monkeypatch):
     path = film(tmp_path, "h264")
     decoded = []
-    whole = pictures_module._decode
+    whole = frames_module._decode
     monkeypatch.setattr(
-        pictures_module, "_decode", lambda media, packets, *rest: decoded.append(1) or whole(media, packets, *rest)
+        frames_module, "_decode", lambda media, packets, *rest: decoded.append(1) or whole(media, packets, *rest)
     )
     with open_media(path) as media:
         read_frames_of(media, picture_cuts())
@@ -71,7 +71,7 @@ def test_cuts_far_apart_are_sought(tmp_path, monkeypatch):
     path = film(tmp_path, "h264-many-keys")
     with open_media(path) as media:
         near = read_frames_of(media, picture_cuts())
-    monkeypatch.setattr(pictures_module, "_FAR_SECONDS", 0.5)
+    monkeypatch.setattr(frames_module, "_FAR_SECONDS", 0.5)
     with open_media(path) as media:
         far = read_frames_of(media, picture_cuts())
     assert all(one.equal(other) for one, other in zip(near, far, strict=True))

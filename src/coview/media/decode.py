@@ -15,8 +15,9 @@ from coview.errors import MediaError, UsageError
 from coview.media.container import Media, open_media
 from coview.media.cuts import AudioCut, Clip, Sound, VideoCut
 from coview.media.pictures import read_frames_of
+from coview.media.regular import head_of
 from coview.media.sounds import read_sound
-from coview.media.stills import head_of, is_still, read_still
+from coview.media.stills import is_still, read_still
 
 Backend = Literal["pyav", "torchcodec"]
 Cuts = Sequence[tuple[VideoCut | None, AudioCut | None]]

@@ -9,9 +9,11 @@ import av
 import numpy as np
 
 from coview.media.container import MAX_SECONDS, Media, open_media, seek_back
-from coview.media.pictures import displayed_size, shown_frames
+from coview.media.frames import shown_frames
+from coview.media.regular import head_of
 from coview.media.sounds import JITTER_SECONDS, to_mono
-from coview.media.stills import head_of, is_still, look_at_still
+from coview.media.stills import is_still, look_at_still
+from coview.media.upright import displayed_size
 
 # Below this the loudest sample of a 16-bit recording is its dither.
 SILENT_PEAK = 1e-4

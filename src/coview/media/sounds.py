@@ -1,16 +1,20 @@
-"""Sound of a cut, by PyAV: sought early, trimmed by timestamps, averaged to mono, resampled."""
+"""Sound of a cut, by PyAV: sought early, trimmed by timestamps, averaged to mono, resampled.
+
+Where seeking cannot be trusted (`Media.sequential`), everything from the file's beginning is decoded.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coview.media.container import Media, seek_back
+from coview.media.container import Media, open_media, seek_back
 from coview.media.cuts import AudioCut, Sound
 
 Waveform = NDArray[np.float32]
@@ -21,6 +25,8 @@ _PREROLL_SECONDS, _PREROLL_SAMPLES = 0.1, 2048
 MARGIN_SECONDS = 0.02
 # Timestamps off by less are rounding of the container (Matroska counts milliseconds), not a gap.
 JITTER_SECONDS = 0.02
+# Hz of recorded sound, from slow sensors to bats.
+RATES = (100, 1_000_000)
 
 
 def read_sound(media: Media, cut: AudioCut) -> Sound:
@@ -30,19 +36,16 @@ def read_sound(media: Media, cut: AudioCut) -> Sound:
     not counted in `valid`.
 
     Raises:
-        MediaError: "no-audio", "outside" (the file has no sound anywhere in the cut) or "undecodable".
+        MediaError: "no-audio", "outside" (the file has no sound anywhere in the cut), "bad-rate" or "undecodable".
     """
     if media.audio is None:
         raise media.error("no-audio", "sound was asked for, and the file has none")
     begin = cut.start + media.origin
     try:
-        pieces = list(_pieces(media, begin - MARGIN_SECONDS, begin + cut.seconds + MARGIN_SECONDS))
+        pieces = _at_one_rate(_pieces_of(media, begin - MARGIN_SECONDS, begin + cut.seconds + MARGIN_SECONDS))
     except av.error.FFmpegError as error:
         raise media.error("undecodable", f"sound near {cut.start:.3f} s: {error}") from error
-    rates = {rate for _, rate, _ in pieces}
-    if len(rates) > 1:
-        raise media.error("undecodable", f"the sample rate changes from one packet to the next: {sorted(rates)}")
-    rate = rates.pop() if rates else int(media.audio.rate)
+    rate = pieces[0].rate if pieces else check_rate(media, media.audio.rate or 0)
     base = int(np.floor((begin - MARGIN_SECONDS) * rate))
     buffer, covered = _place(pieces, base, round((cut.seconds + 2 * MARGIN_SECONDS) * rate) + 1, rate)
     inside = covered[round(begin * rate) - base :][: round(cut.seconds * rate)]
@@ -81,13 +84,56 @@ def to_mono(frame: Any) -> Waveform:
     return np.asarray(mean, np.float32)
 
 
-def _pieces(media: Media, begin: float, end: float) -> Iterator[tuple[float, int, Waveform]]:
-    """Yield (stream second, sample rate, mono samples) of the decoded frames that may touch [begin, end)."""
+class Piece(NamedTuple):
+    """Mono samples that follow each other, from a second of the stream on."""
+
+    second: float
+    rate: int
+    samples: Waveform
+
+
+def check_rate(media: Media, rate: int) -> int:
+    """Return a sample rate that can be one.
+
+    Raises:
+        MediaError: "bad-rate".
+    """
+    if not RATES[0] <= rate <= RATES[1]:
+        raise media.error("bad-rate", f"sound at {rate} Hz; {RATES[0]} to {RATES[1]} Hz are read")
+    return rate
+
+
+def checked_mono(media: Media, frame: Any, second: float) -> Waveform:
+    """Return a decoded frame's mono samples, all finite; `second` is for the message.
+
+    Raises:
+        MediaError: "undecodable" or "bad-rate".
+    """
+    check_rate(media, frame.sample_rate)
+    samples = to_mono(frame)
+    if not np.isfinite(samples.sum(dtype=np.float64)):  # a sum of float32 in float64 does not overflow
+        message = f"the sound near {second - media.origin:.3f} s holds samples that are not finite numbers"
+        raise media.error("undecodable", message)
+    return samples
+
+
+def _pieces_of(media: Media, begin: float, end: float) -> list[Piece]:
+    """Return what is decoded of the stream and may touch [begin, end)."""
+    if "audio" not in media.sequential:
+        media.only(media.audio)
+        early = begin - _PREROLL_SECONDS - _PREROLL_SAMPLES / (media.audio.rate or 8000)
+        seek_back(media, media.audio, early)
+        return list(_pieces(media, early, begin, end))
+    with open_media(media.path) as fresh:
+        found = _pieces(fresh, -math.inf, begin, end)
+        return [piece for piece in found if piece.second + len(piece.samples) / piece.rate >= begin]
+
+
+def _pieces(media: Media, early: float, begin: float, end: float) -> Iterator[Piece]:
+    """Decode from where the file stands; packets before stream second `early` are passed over."""
     stream, seconds = media.audio, float(media.audio.time_base)
     media.only(stream)
     stream.codec_context.flush_buffers()
-    early = begin - _PREROLL_SECONDS - _PREROLL_SAMPLES / (stream.rate or 8000)
-    seek_back(media, stream, early)
     cursor: float | None = None
     for packet in media.container.demux(stream):
         stamp = packet.pts if packet.pts is not None else packet.dts
@@ -108,17 +154,32 @@ def _pieces(media: Media, begin: float, end: float) -> Iterator[tuple[float, int
                 cursor = time if cursor is None or abs(time - cursor) > JITTER_SECONDS else cursor
             elif cursor is None:
                 cursor = time or 0.0
-            yield cursor, frame.sample_rate, to_mono(frame)
+            if cursor >= end:
+                return
+            yield Piece(cursor, frame.sample_rate, checked_mono(media, frame, cursor))
             cursor += frame.samples / frame.sample_rate
 
 
-def _place(
-    pieces: list[tuple[float, int, Waveform]], base: int, length: int, rate: int
-) -> tuple[Waveform, NDArray[np.bool_]]:
+def _at_one_rate(pieces: list[Piece]) -> list[Piece]:
+    """Return pieces at the highest of their rates: some streams change theirs on the way."""
+    rate = max((piece.rate for piece in pieces), default=0)
+    if all(piece.rate == rate for piece in pieces):
+        return pieces
+    runs: list[Piece] = []  # a run is resampled as a whole: between its pieces the filter must see both sides
+    for piece in pieces:
+        last = runs[-1] if runs else None
+        if last and last.rate == piece.rate and abs(last.second + len(last.samples) / last.rate - piece.second) < 1e-3:
+            runs[-1] = Piece(last.second, last.rate, np.concatenate([last.samples, piece.samples]))
+        else:
+            runs.append(piece)
+    return [Piece(run.second, rate, resample(run.samples, run.rate, rate)) for run in runs]
+
+
+def _place(pieces: list[Piece], base: int, length: int, rate: int) -> tuple[Waveform, NDArray[np.bool_]]:
     """Lay pieces into a buffer whose first sample is number `base` of the stream's clock; and what they covered."""
     buffer, covered = np.zeros(length, np.float32), np.zeros(length, np.bool_)
-    for time, _, samples in pieces:
-        at = round(time * rate) - base
+    for second, _, samples in pieces:
+        at = round(second * rate) - base
         first, last = max(at, 0), min(at + len(samples), length)
         if first < last:
             buffer[first:last] = samples[first - at : last - at]

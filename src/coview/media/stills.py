@@ -19,12 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from coview.errors import MediaError
-from coview.media.container import MAX_PIXELS
+from coview.media.container import MAX_PIXELS, NARROW
 from coview.media.cuts import VideoCut
 from coview.media.pictures import square
+from coview.media.regular import head_of
 
-HEAD = 32  # bytes of a file by which it is told to be a still
-NARROW = 100  # long side / short side, from which scaling makes no picture but a bomb
 _GROUND = (128, 128, 128, 255)  # black and white drawings both stay visible on it
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # the only readers of Pillow that see a file
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes, the format's versions
@@ -56,15 +55,6 @@ class Still:
     def rotation(self) -> int:
         """Degrees counter-clockwise that reading applies."""
         return _TURNS[self.orientation][1] if self.orientation in _TURNS else 0
-
-
-def head_of(path: Path | str) -> bytes:
-    """Return a file's first bytes; none where it cannot be read, which whoever reads it in earnest reports."""
-    try:
-        with Path(path).open("rb") as stream:
-            return stream.read(HEAD)
-    except OSError:
-        return b""
 
 
 def is_still(head: bytes) -> bool:

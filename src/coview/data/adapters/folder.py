@@ -10,7 +10,8 @@ from pathlib import Path
 
 from coview.data.adapters import Item, Made
 from coview.errors import UsageError
-from coview.media.stills import head_of, is_still
+from coview.media.regular import head_of
+from coview.media.stills import is_still
 
 EXTENSIONS = (
     r"\.(mp4|m4v|mov|m4a|3gp|3g2|mj2|qt|mkv|webm|mka|ogg|ogv|oga|opus|mpg|mpeg|vob|ts|m2ts|mts|wmv|wma|asf|aiff?|aifc"

@@ -42,8 +42,9 @@ from coview.media.container import open_media
 from coview.media.cuts import SAME_INSTANT, AudioCut
 from coview.media.flac import encode_flac
 from coview.media.pictures import read_whole_frames
+from coview.media.regular import head_of
 from coview.media.sounds import read_sound
-from coview.media.stills import head_of, is_still, read_whole_still
+from coview.media.stills import is_still, read_whole_still
 
 Progress = Callable[[int, int], None]
 
