@@ -85,4 +85,4 @@ class Scaler:
         picture = self.reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=Interpolation.BILINEAR
         ).to_ndarray()
-        return upright(picture)
+        return upright(np.asarray(picture, np.uint8))
