@@ -12,6 +12,7 @@ from coview.errors import UsageError
 from coview.settings import from_dict
 
 if TYPE_CHECKING:  # the names of methods are known without torch, so that help comes at once
+    from coview.data.views import ViewSpec
     from coview.methods.contract import Facts, Method
 
 METHODS: dict[str, str] = {
@@ -79,3 +80,15 @@ def build(slug: str, settings: Any, facts: Facts) -> Method:
     if settings is None or isinstance(settings, Mapping):
         settings = from_dict(kind.Settings, settings or {})
     return kind(settings, facts)
+
+
+def views_of(slug: str, settings: Any) -> Mapping[str, ViewSpec]:
+    """Return view -> specification of a method with these settings, without building its networks.
+
+    A method of an outside package whose settings have no `specs()` is built, for a stand-in of a collection.
+    """
+    if hasattr(settings, "specs"):
+        return dict(settings.specs())
+    from coview.methods.contract import Facts
+
+    return build(slug, settings, Facts(rows=1 << 16, classes=2, training=False)).views

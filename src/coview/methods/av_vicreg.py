@@ -15,18 +15,20 @@ of 4096 dimensions has rank 31 at most: prefer larger batches or a smaller `embe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from torch import nn
 
 from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video, mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough
+from coview.methods.parts.towers import PairSettings
 from coview.objectives.vicreg import vicreg
 
 
 @dataclass(frozen=True, kw_only=True)
-class AVVICRegSettings:
+class AVVICRegSettings(PairSettings):
     """Settings of AV-VICReg; the defaults are the released ones."""
 
     video: VideoView = field(default_factory=VideoView)
@@ -40,7 +42,7 @@ class AVVICRegSettings:
     covariance: float = 1.0
 
     @classmethod
-    def tiny(cls) -> AVVICRegSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
             video=TINY_VIDEO,
@@ -68,8 +70,6 @@ class AVVICReg(Method):
 
     def __init__(self, settings: AVVICRegSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
-        self.views = {"video": settings.video, "audio": settings.audio}
         encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
         self.encoders = nn.ModuleDict(encoders)
         self.projectors = nn.ModuleDict(
@@ -83,7 +83,7 @@ class AVVICReg(Method):
         """Return the loss of the samples that have both views; parts: invariance, variance, covariance, unweighted."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         x, y = (self.projectors[name](self.encoders[name](batch.views[name])) for name in self.views)
         invariance, variance, covariance = vicreg(x, y)
         weights = self.settings
@@ -94,7 +94,3 @@ class AVVICReg(Method):
             {name: part.detach() for name, part in parts.items()},
             {"video": x.detach(), "audio": y.detach()},
         )
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -29,7 +29,8 @@ from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video, mlp
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, unit
+from coview.methods.parts.towers import PairSettings
 from coview.objectives.infonce import log_total
 from coview.objectives.memory_bank import MemoryBank
 from coview.objectives.nce import estimate_z, nce
@@ -53,7 +54,7 @@ def published_audio() -> AudioView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AVIDSettings:
+class AVIDSettings(PairSettings):
     """Settings of AVID; the defaults are the released ones, Cross."""
 
     video: VideoView = field(default_factory=published_video)
@@ -118,10 +119,8 @@ class AVID(Method):
 
     def __init__(self, settings: AVIDSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
         if facts.rows < 2:
             raise UsageError(f"{self.about.slug} needs at least 2 recordings, found {facts.rows}")
-        self.views = {"video": settings.video, "audio": settings.audio}
         encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
         self.encoders = nn.ModuleDict(encoders)
         self.projectors = nn.ModuleDict(
@@ -147,7 +146,7 @@ class AVID(Method):
         """
         batch = complete(batch, self.views)
         if not enough(batch, 2 if self.settings.head_batchnorm else 1):
-            return Step(idle_loss(self))
+            return self.idle()
         z = {name: unit(self.projectors[name](self.encoders[name](batch.views[name]))) for name in self.views}
         loss, parts = self.criterion(z, batch)
         embeddings = {name: value.detach() for name, value in z.items()}
@@ -209,7 +208,3 @@ class AVID(Method):
     def negatives(self, global_batch: int) -> int:
         """Return K: it does not depend on the batch."""
         return self.settings.negatives
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

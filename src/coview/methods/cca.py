@@ -26,11 +26,11 @@ from coview.correlation.linalg import whitener
 from coview.correlation.moments import Moments
 from coview.correlation.multiset import GCCA, MCCA
 from coview.correlation.robust import RobustCCA
-from coview.data.views import Batch, FeaturesView
+from coview.data.views import Batch, FeaturesView, ViewSpec
 from coview.encoders.features import FittedMap, NystroemFeatures, Unchanged
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, example, idle_loss
+from coview.methods.parts.batch import complete
 from coview.methods.parts.correlation import detached, enough_for, pairs
 from coview.objectives.total_correlation import total_correlation
 from coview.parallel import gather
@@ -73,6 +73,10 @@ class CCASettings:
         """Return settings for tests and dry runs: two short feature vectors."""
         return cls(views={"left": FeaturesView(dim=12), "right": FeaturesView(dim=9)}, components=2)
 
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the views."""
+        return dict(self.views)
+
 
 class ClosedFormCCA(Method):
     """Features, through a kernel's features or as they are, and a linear map per view."""
@@ -91,7 +95,6 @@ class ClosedFormCCA(Method):
 
     def __init__(self, settings: CCASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts, self.views = settings, facts, settings.views
         self.least_batch = 2 * settings.components
         kernel = settings.form == "kernel"
         self.encoders = nn.ModuleDict(
@@ -108,7 +111,7 @@ class ClosedFormCCA(Method):
         """Return minus the total correlation of the maps' outputs; part: correlation, per pair of views."""
         batch = complete(batch, self.views)
         if not enough_for(batch, self.settings.components):
-            return Step(idle_loss(self))
+            return self.idle()
         outputs = {name: self.projectors[name](self.encoders[name](batch.views[name])) for name in self.views}
         correlations = torch.stack([total_correlation(x, y, (1e-4, 1e-4)) for x, y in pairs(outputs)])
         return Step(-correlations.sum(), {"correlation": correlations.mean().detach()}, detached(outputs))
@@ -166,10 +169,6 @@ class ClosedFormCCA(Method):
     def _estimator(self, ridge: float, scale: Sequence[float]) -> Any:
         kind = _LINEAR["cca" if self.settings.form == "kernel" else self.settings.form]
         return kind(self.settings.components, ridge=[ridge * each for each in scale], missing=self.settings.missing)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
 
 
 def _correlation(estimator: Any, tested: Moments) -> float:

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from coview.data.views import Batch
+from coview.data.views import Batch, ViewSpec
 from coview.errors import SettingsError, UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.objectives.precision import in_float32
 from coview.parallel import mean_over_world
 from coview.randomness import uniform
+from coview.settings import from_dict, to_dict
 
 _DROPOUT = 9101  # stream of a sample's key
 
@@ -49,9 +50,26 @@ class ClassifierSettings:
     def tiny(cls) -> ClassifierSettings:
         """Return settings for tests and dry runs."""
         from coview.methods.supervised_av import SupervisedAVSettings
-        from coview.settings import to_dict
 
         return cls(base_settings=to_dict(SupervisedAVSettings.tiny()), dropout=0.2)
+
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the view as the base has it, with the changes; a second clip's delay is left out.
+
+        Raises:
+            UsageError, SettingsError: the base is unknown or has no such view, or the changes do not fit it.
+        """
+        from coview.methods import load_method
+
+        known = from_dict(load_method(self.base).Settings, self.base_settings).specs()
+        if self.view not in known:
+            raise UsageError(f"{self.base} has no view {self.view!r}; it has {', '.join(known)}")
+        spec = known[self.view]
+        still = {"after": None} if getattr(spec, "after", None) else {}
+        try:
+            return {self.view: dataclasses.replace(spec, **{**still, **self.changes})}
+        except (TypeError, ValueError) as error:
+            raise SettingsError([f"changes: {error}"]) from error
 
 
 class Classifier(Method):
@@ -77,14 +95,7 @@ class Classifier(Method):
         base = build(settings.base, settings.base_settings, facts)
         if settings.view not in base.encoders:
             raise UsageError(f"{settings.base} has no encoder of {settings.view!r}; it has {', '.join(base.encoders)}")
-        self.settings, self.facts = settings, facts
         self.view = settings.view
-        spec = base.views[self.view]
-        still = {"after": None} if spec.stream == "video" else {}
-        try:
-            self.views = {self.view: dataclasses.replace(spec, **{**still, **settings.changes})}
-        except (TypeError, ValueError) as error:
-            raise SettingsError([f"changes: {error}"]) from error
         encoder = base.encoders[self.view]
         width = int(getattr(encoder, "dim"))  # noqa: B009
         self.encoders = nn.ModuleDict({self.view: encoder})
@@ -103,7 +114,7 @@ class Classifier(Method):
         """Return the cross-entropy of the labelled samples that have the view; part: accuracy."""
         batch = complete(batch, self.views, labelled=True)
         if not enough(batch, 1):
-            return Step(idle_loss(self))
+            return self.idle()
         features = self._features(batch.views[self.view])
         logits = self.projectors[self.view](self._dropped(features, batch.key))
         losses = in_float32(cross_entropy)(logits, batch.label, reduction="none")
@@ -122,7 +133,3 @@ class Classifier(Method):
             return features
         kept = uniform(key, _DROPOUT, features.shape[1]) >= rate
         return features * kept.to(features) / (1 - rate)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views and labels."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ from torch import Tensor, nn
 from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import Encoder, build_audio, build_video, mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, unit
+from coview.methods.parts.towers import PairSettings
 from coview.objectives.attention_maps import Distance, map_distance, pointed_map, relative_entropy, softmax_map
 from coview.objectives.infonce import infonce
 from coview.objectives.joint_negatives import joint_scores
@@ -43,7 +45,7 @@ def _clip() -> VideoView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CMACSettings:
+class CMACSettings(PairSettings):
     """Settings of CMAC; 16 frames at 112 pixels and 2 s of sound in 80 mel bands."""
 
     video: VideoView = field(default_factory=_clip)
@@ -62,7 +64,7 @@ class CMACSettings:
             raise ValueError("cmac needs temperature > 0 and weight >= 0")
 
     @classmethod
-    def tiny(cls) -> CMACSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
             video=TINY_VIDEO,
@@ -89,8 +91,6 @@ class CMAC(Method):
 
     def __init__(self, settings: CMACSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
-        self.views = {"video": settings.video, "audio": settings.audio}
         encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
         self.encoders = nn.ModuleDict(encoders)
         self.projectors = nn.ModuleDict(
@@ -107,7 +107,7 @@ class CMAC(Method):
         """
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         z, own, guided = self.embed_and_point(batch)
         pairs = joint_scores(z["video"], z["audio"], batch.row, self.settings.temperature, self.settings.within)
         contrast = torch.stack([infonce(*pair) for pair in pairs]).mean(0)
@@ -154,7 +154,3 @@ class CMAC(Method):
     def negatives(self, global_batch: int) -> int:
         """Return all other samples of the batch, in both views where the own view counts."""
         return (global_batch - 1) * (2 if self.settings.within else 1)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

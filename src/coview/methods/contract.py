@@ -11,11 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from coview.data.views import Batch, ViewSpec
+from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.recipe import Decay, Recipe
 
 Coupling = Literal["none", "negatives", "statistics", "bank", "assignment"]
+Space = Literal["backbone", "projected"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,7 @@ class Facts:
 
     rows: int  # recordings in the training split: the size of a memory bank
     classes: int = 0  # labels in the collection; 0 where it has none
+    training: bool = True  # False: built to embed, without what only training needs (memories, queues, targets)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +51,13 @@ class Step:
         parts: name -> detached scalar, logged as they are.
         embeddings: view -> detached (N, D) in the space where views are compared; watchers read them. The N <= B rows
             are the samples that the loss used, in the batch's order; without any, there are no embeddings.
+        idle: there was nothing to learn from, on any process: the loss is no measurement, and no weight may move.
     """
 
     loss: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     embeddings: dict[str, Tensor] = field(default_factory=dict)
+    idle: bool = False
 
 
 class Method(nn.Module, ABC):
@@ -59,20 +66,30 @@ class Method(nn.Module, ABC):
     Attributes:
         about: who the method is.
         settings: its keyword-only dataclass; the class that builds it is `Settings`, whose class method `tiny()`
-            returns settings small enough for tests, dry runs and the demo.
+            returns settings small enough for tests, dry runs and the demo, and whose `specs()` says, without building
+            anything, the views that a method of these settings has.
+        published, small: how it is trained, as published and on a small computer; `recipe` returns them.
+        decays: what weight decay acts on where the optimiser's settings do not say.
+        facts: what it was told of the collection.
         views: view name -> specification of what `forward` wants.
         encoders: view name -> backbone with `.dim`; views may share one.
-        projectors: view name -> head into the space where views are compared; may be empty.
+        projectors: view name -> head with `.dim`, into the space where views are compared; may be empty.
         coupling: how the loss ties samples across processes.
         closed_form: `fit_targets` and `finish` are all there is to it, and no step is needed.
+        labelled: only samples with a label are learnt from.
         least_batch: fewest samples of the global batch that the loss can be computed on.
         negatives: negatives per anchor for a global batch, for the dry run; None where the method has none.
     """
 
     about: ClassVar[About]
     Settings: ClassVar[type[Any]]
+    published: ClassVar[Recipe] = Recipe()
+    small: ClassVar[Recipe] = Recipe()
+    decays: ClassVar[Decay] = "matrices"
     closed_form: ClassVar[bool] = False
+    labelled: ClassVar[bool] = False
     settings: Any
+    facts: Facts
     views: Mapping[str, ViewSpec]
     encoders: nn.ModuleDict
     projectors: nn.ModuleDict
@@ -89,14 +106,63 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def __init__(self, settings: Any, facts: Facts) -> None:
         super().__init__()
+        self.settings, self.facts = settings, facts
+        if hasattr(settings, "specs"):  # a method that came before `specs` says its views itself
+            self.views = dict(settings.specs())
+        self.encoders, self.projectors = nn.ModuleDict(), nn.ModuleDict()
+        # What forward passes in training leave for `take_in`, one entry each.
+        self.waiting: list[tuple[Any, ...]] = []
+
+    @classmethod
+    def recipe(cls, tiny: bool = False) -> Recipe:
+        """Return how the method is trained: as published, or with its smallest settings on a small computer."""
+        return cls.small if tiny else cls.published
 
     @abstractmethod
     def forward(self, batch: Batch) -> Step:
         """Return the loss of a batch of model views."""
 
-    @abstractmethod
+    def usable(self, batch: Batch) -> Batch | None:
+        """Return the samples that can be learnt from, or None where all processes together hold too few of them.
+
+        These have every view, and a label where the method learns from labels. The answer None is the same on all
+        processes; a method then returns `self.idle()`.
+        """
+        batch = complete(batch, self.views, self.labelled)
+        return batch if enough(batch, self.least_batch) else None
+
+    def idle(self) -> Step:
+        """Return the step of a batch that has nothing to learn from: every parameter gets a gradient of zero."""
+        return Step(idle_loss(self), idle=True)
+
+    def embed(self, batch: Batch, space: Space = "projected") -> dict[str, Tensor]:
+        """Return view -> embeddings (B, D) of the model views in `batch` that have a network; absent rows are zero.
+
+        Probes, retrieval, search and export read a method through this alone. A network that reads several views at
+        once overrides it: every name in the result is then a view, or what the method calls views taken together.
+
+        Args:
+            batch: B samples of model views, some or all that the method knows.
+            space: "backbone" for the encoder's features, "projected" for the space where views are compared.
+        """
+        embedded = {}
+        for name, value in batch.views.items():
+            if name not in self.encoders:
+                continue
+            there = None if batch.has_all(name) else batch.present[name]
+            features: Tensor = self.encoders[name](value if there is None else value[there])
+            if space == "projected" and name in self.projectors:
+                features = self.projectors[name](features)
+            if there is not None:
+                whole = features.new_zeros(len(batch), *features.shape[1:])
+                whole[there] = features
+                features = whole
+            embedded[name] = features
+        return embedded
+
     def example_batch(self, size: int, seed: int) -> Batch:
         """Return a batch of model views of the right shapes, the same for the same seed on any computer."""
+        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
 
     def negatives(self, global_batch: int) -> int | None:
         """Return how many negatives each anchor sees in a global batch of this size."""
@@ -114,7 +180,21 @@ class Method(nn.Module, ABC):
         """Recompute targets between epochs."""
 
     def after_step(self) -> None:
-        """Update what follows the optimiser step: a slow teacher, a bank, a queue."""
+        """Update what follows the optimiser step: a slow teacher, a bank, a queue, bounds of a parameter.
+
+        Here: what `later` was given goes to `take_in`, in the order of the forward passes.
+        """
+        for values in self.waiting:
+            self.take_in(*values)
+        self.waiting.clear()
+
+    def later(self, *values: Any) -> None:
+        """Keep what a forward pass in training leaves for `take_in`, after the optimiser's step."""
+        if self.training:
+            self.waiting.append(values)
+
+    def take_in(self, *values: Any) -> None:
+        """Update the state with what one forward pass left, on all processes alike."""
 
     def finish(self, embed: Any) -> None:
         """Fit, once after the last step, what the trained networks are read through, such as a linear map.
@@ -122,8 +202,30 @@ class Method(nn.Module, ABC):
         `embed(space)` yields the `embedding.extract.Features` of the whole source, the same on every process.
         """
 
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Return optimiser groups; biases and normalisation parameters carry no weight decay."""
-        decayed = [p for p in self.parameters() if p.requires_grad and p.ndim > 1]
-        plain = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
-        return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    def lr_scale(self, name: str) -> float:
+        """Return the factor on the learning rate of the parameter `name`, as `named_parameters` calls it."""
+        return 1.0
+
+    def parameter_groups(self, weight_decay: float, decay: Decay | None = None) -> list[dict[str, Any]]:
+        """Return optimiser groups with `params`, `weight_decay` and `lr_scale`: what is decayed first, then the rest.
+
+        With `decay` "matrices", biases and normalisation parameters carry no weight decay; None: as `decays` says.
+        """
+        groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                spared = (decay or self.decays) == "matrices" and parameter.ndim <= 1
+                groups.setdefault((spared, self.lr_scale(name)), []).append(parameter)
+        return [
+            {"params": groups[key], "weight_decay": 0.0 if key[0] else weight_decay, "lr_scale": key[1]}
+            for key in sorted(groups)
+        ]
+
+
+@torch.no_grad()
+def bound(parameter: nn.Parameter, low: float | None = None, high: float | None = None) -> None:
+    """Bring a learned scalar back into its bounds, after the optimiser's step.
+
+    A clamp in the forward pass would cut the gradient at the bound, and the parameter would never move again.
+    """
+    parameter.clamp_(low, high)

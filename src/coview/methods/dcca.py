@@ -22,7 +22,7 @@ import torch
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, example, idle_loss
+from coview.methods.parts.batch import complete
 from coview.methods.parts.correlation import FusionSettings, detached, encoders_and_maps, enough_for, fit_maps, pairs
 from coview.objectives.total_correlation import total_correlation
 
@@ -56,7 +56,6 @@ class DCCA(Method):
 
     def __init__(self, settings: DCCASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts, self.views = settings, facts, settings.views
         self.least_batch = 2 * settings.dimension
         self.encoders, self.projectors = encoders_and_maps(settings)
 
@@ -64,7 +63,7 @@ class DCCA(Method):
         """Return minus the total correlation of the samples that have every view; part: correlation, per pair."""
         batch = complete(batch, self.views)
         if not enough_for(batch, self.settings.dimension):
-            return Step(idle_loss(self))
+            return self.idle()
         outputs = {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
         ridge = (self.settings.ridge, self.settings.ridge)
         correlations = torch.stack(
@@ -75,7 +74,3 @@ class DCCA(Method):
     def finish(self, embed: Any) -> None:
         """Fit the linear maps into the common space."""
         fit_maps(self, embed, self.settings.ridge)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

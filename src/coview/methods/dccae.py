@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.methods.parts.correlation import (
     FusionSettings,
     build_decoder,
@@ -64,7 +64,6 @@ class Autoencoders(Method):
 
     def __init__(self, settings: AutoencoderSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts, self.views = settings, facts, settings.views
         self.encoders, self.projectors = encoders_and_maps(settings)
         decoders = {name: build_decoder(settings, spec, settings.dimension) for name, spec in self.views.items()}
         self.decoders = nn.ModuleDict(decoders)
@@ -73,7 +72,7 @@ class Autoencoders(Method):
         """Return the loss of the samples that have every view; parts: agreement and reconstruction, unweighted."""
         batch = complete(batch, self.views)
         if not self.ready(batch):
-            return Step(idle_loss(self))
+            return self.idle()
         outputs = {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
         agreement = torch.stack([self.agreement(x, y) for x, y in pairs(outputs)]).sum()
         errors = [squared_error(batch.views[name], self.decoders[name](code)) for name, code in outputs.items()]
@@ -92,10 +91,6 @@ class Autoencoders(Method):
     def finish(self, embed: Any) -> None:
         """Fit the linear maps into the common space."""
         fit_maps(self, embed, self.settings.ridge)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
 
 
 class DCCAE(Autoencoders):

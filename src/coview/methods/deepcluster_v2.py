@@ -27,7 +27,7 @@ from coview.data.views import Batch, ImageView, VideoView, ViewSpec
 from coview.encoders import mlp
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.methods.parts.crops import TINY_IMAGE, SmallCrops, build_eye, crop_views, embed_crops
 from coview.objectives.kmeans import kmeans
 from coview.objectives.memory_bank import MemoryBank
@@ -70,6 +70,10 @@ class DeepClusterV2Settings:
             clusters=(10, 8),
         )
 
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the views: crops of one picture or clip."""
+        return crop_views(self.view, self.crops, self.small)
+
 
 class DeepClusterV2(Method):
     """One encoder, one head, a memory for each remembered crop, centroids and labels."""
@@ -90,8 +94,6 @@ class DeepClusterV2(Method):
         super().__init__(settings, facts)
         if facts.rows < max(settings.clusters):
             raise UsageError(f"{max(settings.clusters)} clusters need as many recordings, found {facts.rows}")
-        self.settings, self.facts = settings, facts
-        self.views = crop_views(settings.view, settings.crops, settings.small)
         self.name = next(iter(self.views))
         encoder = build_eye(settings.view, settings.encoder)
         head = mlp((encoder.dim, *settings.hidden, settings.embedding), batchnorm=settings.head_batchnorm)
@@ -113,7 +115,7 @@ class DeepClusterV2(Method):
         """Return the loss of the samples that have a label."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         z = embed_crops(self.encoders[self.name], self.projectors[self.name], self.views, batch)
         losses = []
         for place in range(len(self.settings.clusters)):
@@ -169,7 +171,3 @@ class DeepClusterV2(Method):
     def chance_loss(self, global_batch: int) -> float:
         """Return the loss of embeddings that are all the same: the mean of ln K."""
         return sum(math.log(count) for count in self.settings.clusters) / len(self.settings.clusters)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -16,7 +16,7 @@ from typing import Any
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, example, idle_loss
+from coview.methods.parts.batch import complete
 from coview.methods.parts.correlation import FusionSettings, detached, encoders_and_maps, enough_for, fit_maps
 from coview.objectives.generalised_correlation import generalised_correlation
 
@@ -50,7 +50,6 @@ class DGCCA(Method):
 
     def __init__(self, settings: DGCCASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts, self.views = settings, facts, settings.views
         self.least_batch = 2 * settings.dimension
         self.encoders, self.projectors = encoders_and_maps(settings)
 
@@ -58,7 +57,7 @@ class DGCCA(Method):
         """Return minus the shared variance of the samples that have every view; part: shared, per component."""
         batch = complete(batch, self.views)
         if not enough_for(batch, self.settings.dimension):
-            return Step(idle_loss(self))
+            return self.idle()
         outputs = {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
         components = self.settings.components or self.settings.dimension
         shared = generalised_correlation(list(outputs.values()), self.settings.ridge, components)
@@ -67,7 +66,3 @@ class DGCCA(Method):
     def finish(self, embed: Any) -> None:
         """Fit the linear maps into the common space."""
         fit_maps(self, embed, self.settings.ridge)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -20,7 +20,7 @@ from torch import nn
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import complete, enough, unit
 from coview.methods.parts.towers import TwoViewSettings, build_networks
 from coview.objectives.infonce import in_batch_scores, infonce
 from coview.parallel import mean_over_world
@@ -58,8 +58,6 @@ class InfoNCE(Method):
 
     def __init__(self, settings: InfoNCESettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
-        self.views = settings.specs()
         self.encoders, self.projectors = build_networks(settings)
         start = torch.tensor(math.log(1 / settings.temperature))
         self.log_scale = nn.Parameter(start, requires_grad=settings.learn_temperature)
@@ -68,7 +66,7 @@ class InfoNCE(Method):
         """Return the loss of the samples that have both views; parts: temperature."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         x, y = (unit(self.projectors[name](self.encoders[name](batch.views[name]))) for name in self.views)
         temperature = (-self.log_scale).exp().clamp(min=_LEAST_TEMPERATURE)
         groups = batch.label if self.settings.positives == "label" else None
@@ -81,7 +79,3 @@ class InfoNCE(Method):
     def negatives(self, global_batch: int) -> int:
         """Return the other samples of the global batch."""
         return global_batch - 1
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -17,7 +17,7 @@ OpenL3's to the bit. Expect a plateau at ln 2 = 0.693 before anything is learnt.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video, mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, unit
+from coview.methods.parts.towers import PairSettings
 from coview.objectives.correspondence import correspondence, draw_mismatched
 from coview.parallel import gather, gather_with_grad, mean_over_world
 from coview.randomness import make_key
@@ -43,7 +44,7 @@ def _second() -> AudioView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class L3Settings:
+class L3Settings(PairSettings):
     """Settings of L3-Net; the defaults are the published ones."""
 
     video: VideoView = field(default_factory=_frame)
@@ -59,7 +60,7 @@ class L3Settings:
             raise ValueError("l3 needs hidden >= 1")
 
     @classmethod
-    def tiny(cls) -> L3Settings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on a frame of the digits world."""
         return cls(
             video=replace(TINY_VIDEO, frames=1),
@@ -85,8 +86,6 @@ class L3(Method):
 
     def __init__(self, settings: L3Settings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
-        self.views = {"video": settings.video, "audio": settings.audio}
         encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
         self.encoders = nn.ModuleDict(encoders)
         self.projectors = nn.ModuleDict()
@@ -105,7 +104,7 @@ class L3(Method):
         """Return the loss of the samples that have both views; part: accuracy, with 0.5 for chance."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         video, audio = (self.features(name, batch.views[name]) for name in self.views)
         other, found = draw_mismatched(make_key(batch.key, _MISMATCH), batch.row, gather(batch.row))
         logits = self.fuse(video, audio), self.fuse(video, gather_with_grad(audio)[other])
@@ -138,7 +137,3 @@ class L3(Method):
     def negatives(self, global_batch: int) -> int:
         """Return 1: every true pair is told from one false pair."""
         return 1
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -34,7 +34,7 @@ from coview.encoders import build_audio, build_text, build_video
 from coview.encoders.davenet import GatedUnit, WordPool
 from coview.encoders.features import Unchanged
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough
 from coview.objectives.cosine_clusters import cluster_loss, cosine_lloyd, nearest_by_cosine
 from coview.objectives.margin_softmax import margin_softmax
 from coview.parallel import gather, mean_over_world, rank, row_counts
@@ -90,6 +90,10 @@ class MCNSettings:
             decoder=64,
         )
 
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the views."""
+        return dict(self.views)
+
 
 class MCN(Method):
     """An encoder, a gated head and a decoder for every view; centroids and a queue that are equal on all processes.
@@ -115,7 +119,6 @@ class MCN(Method):
 
     def __init__(self, settings: MCNSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts, self.views = settings, facts, dict(settings.views)
         wide = settings.embedding
         self.encoders = nn.ModuleDict({name: _encoder(settings, spec) for name, spec in self.views.items()})
         self.projectors = nn.ModuleDict()
@@ -139,7 +142,7 @@ class MCN(Method):
         """Return the loss of the samples that have every view; parts: infonce (a direction's mean), clusters, error."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         seen = {name: self.encoders[name](batch.views[name]) for name in self.views}
         x = {name: self.projectors[name](value) for name, value in seen.items()}
         settings, pairs = self.settings, list(combinations(x.values(), 2))
@@ -212,10 +215,6 @@ class MCN(Method):
     def negatives(self, global_batch: int) -> int:
         """Return all other samples of the batch."""
         return global_batch - 1
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
 
 
 def _encoder(settings: MCNSettings, spec: ViewSpec) -> nn.Module:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.methods.parts.correlation import FusionSettings, detached, encoders_and_maps, fit_maps
 from coview.objectives.orthogonal_iterations import update_scatter, whitened_targets
 from coview.parallel import mean_over_world, reduced_moments
@@ -58,7 +58,6 @@ class NOI(Method):
 
     def __init__(self, settings: NOISettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts, self.views = settings, facts, settings.views
         self.encoders, self.projectors = encoders_and_maps(settings)
         self.register_buffer("scatter", torch.eye(settings.dimension, dtype=torch.float64).repeat(2, 1, 1))
         # Second moments that follow from the step's forward passes in training, the newest last.
@@ -68,7 +67,7 @@ class NOI(Method):
         """Return the loss of the samples that have both views; parts: each view's squared error."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         outputs = {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
         rho, scatter = self.settings.rho, self._pending[-1] if self._pending else self.get_buffer("scatter")
         scatter = torch.stack([update_scatter(s, g, rho) for s, g in zip(scatter, outputs.values(), strict=True)])
@@ -92,7 +91,3 @@ class NOI(Method):
     def finish(self, embed: Any) -> None:
         """Fit the linear maps into the common space."""
         fit_maps(self, embed, self.settings.ridge)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough
+from coview.methods.parts.towers import PairSettings
 from coview.objectives.precision import in_float32
 from coview.objectives.selavi import agreed_labels, gaussian_marginal
 from coview.parallel import gather, mean_over_world, rank, sum_with_grad, world_size
@@ -34,7 +35,7 @@ from coview.randomness import integers, make_key
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeLaViSettings:
+class SeLaViSettings(PairSettings):
     """Settings of SeLaVi."""
 
     video: VideoView = field(default_factory=VideoView)
@@ -54,7 +55,7 @@ class SeLaViSettings:
             raise ValueError("selavi needs clusters >= 2, heads >= 1, power > 0 and every >= 1")
 
     @classmethod
-    def tiny(cls) -> SeLaViSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
             video=TINY_VIDEO,
@@ -84,8 +85,6 @@ class SeLaVi(Method):
         super().__init__(settings, facts)
         if facts.rows < settings.clusters:
             raise UsageError(f"{settings.clusters} clusters need at least as many recordings, found {facts.rows}")
-        self.settings, self.facts = settings, facts
-        self.views = {"video": settings.video, "audio": settings.audio}
         encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
         self.encoders = nn.ModuleDict(encoders)
         self.projectors = nn.ModuleDict()
@@ -101,7 +100,7 @@ class SeLaVi(Method):
         """Return the loss of the samples that have both views; parts: the loss of each view."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         features = {name: self.encoders[name](batch.views[name]) for name in self.views}
         labels = self.get_buffer("labels")[:, batch.row].T
         known = labels[:, 0] >= 0
@@ -151,10 +150,6 @@ class SeLaVi(Method):
     def chance_loss(self, global_batch: int) -> float:
         """Return the loss of guessing, ln K."""
         return math.log(self.settings.clusters)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
 
 
 @in_float32

@@ -14,7 +14,7 @@ from torch import nn
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.methods.parts.correlation import FusionSettings, build_decoder, build_encoder
 from coview.objectives.paired import squared_error
 from coview.parallel import mean_over_world
@@ -36,7 +36,6 @@ class SplitAE(Method):
 
     def __init__(self, settings: FusionSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts, self.views = settings, facts, settings.views
         first, spec = next(iter(settings.views.items()))
         self.encoders = nn.ModuleDict({first: build_encoder(settings, spec, settings.dimension)})
         self.projectors = nn.ModuleDict()
@@ -47,7 +46,7 @@ class SplitAE(Method):
         """Return the loss of the samples that have every view; parts: the squared error of each view."""
         batch = complete(batch, self.views)
         if not enough(batch, 1):
-            return Step(idle_loss(self))
+            return self.idle()
         ((first, encoder),) = self.encoders.items()
         code = encoder(batch.views[first])
         errors = {
@@ -56,7 +55,3 @@ class SplitAE(Method):
         }
         parts = {name: error.detach() for name, error in errors.items()}
         return Step(torch.stack(list(errors.values())).sum(), parts, {first: code.detach()})
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -22,16 +22,18 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from coview.data.views import AudioView, Batch, VideoView
+from coview.data.views import AudioView, Batch, VideoView, ViewSpec
 from coview.encoders import build_audio, build_video
 from coview.encoders.attention_pool import AttentionPooled
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, unit
+from coview.methods.parts.towers import PairSettings
 from coview.objectives.feature_crops import crop_space, crop_time, draw_start
 from coview.objectives.one_sided import crop_contrast, mean_of_terms, one_sided
 from coview.parallel import gather, mean_over_world, rank, row_counts
@@ -63,7 +65,7 @@ class Crops:
 
 
 @dataclass(frozen=True, kw_only=True)
-class STiCASettings:
+class STiCASettings(PairSettings):
     """Settings of STiCA; the defaults are the released ones: 2 large crops in space, 30 frames at 112 pixels."""
 
     video: VideoView = field(default_factory=_clip)
@@ -89,7 +91,7 @@ class STiCASettings:
             raise ValueError("stica needs temperatures > 0, alpha between 0 and 1 and dropout in [0, 1)")
 
     @classmethod
-    def tiny(cls) -> STiCASettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
             video=TINY_VIDEO,
@@ -104,6 +106,11 @@ class STiCASettings:
             embedding=128,
             dropout=0.0,
         )
+
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the views: two clips and the sound of the first."""
+        second = self.video if self.elsewhere else replace(self.video, of="video")
+        return {"video": self.video, "video_again": second, "audio": self.audio}
 
 
 class STiCA(Method):
@@ -122,9 +129,6 @@ class STiCA(Method):
 
     def __init__(self, settings: STiCASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
-        second = settings.video if settings.elsewhere else replace(settings.video, of="video")
-        self.views = {"video": settings.video, "video_again": second, "audio": settings.audio}
         trunk = build_video(settings.video_encoder)
         self.pooled = AttentionPooled(trunk, settings.attention, settings.heads, settings.feed_forward)
         audio = build_audio(settings.audio_encoder)
@@ -137,7 +141,7 @@ class STiCA(Method):
         """Return the loss of the samples that have all views; parts: infonce (between views) and crops."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         size, settings = len(batch), self.settings
         clips = torch.cat([batch.views["video"], batch.views["video_again"]])
         maps = self.pooled.feature_maps(clips)[self.pooled.stages[-1]]
@@ -203,10 +207,6 @@ class STiCA(Method):
     def negatives(self, global_batch: int) -> int:
         """Return all other samples of the batch."""
         return global_batch - 1
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
 
 
 def _windows(crops: Crops) -> list[int]:

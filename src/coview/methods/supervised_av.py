@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +27,14 @@ from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough
+from coview.methods.parts.towers import PairSettings
 from coview.objectives.precision import in_float32
 from coview.parallel import mean_over_world
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupervisedAVSettings:
+class SupervisedAVSettings(PairSettings):
     """Settings of the supervised baseline."""
 
     video: VideoView = field(default_factory=VideoView)
@@ -43,7 +44,7 @@ class SupervisedAVSettings:
     fusion: Literal["late", "per-view"] = "late"  # one classifier on the joined features, or one for each view
 
     @classmethod
-    def tiny(cls) -> SupervisedAVSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(video=TINY_VIDEO, audio=TINY_AUDIO, video_encoder="video-tiny", audio_encoder="audio-tiny")
 
@@ -66,8 +67,6 @@ class SupervisedAV(Method):
         super().__init__(settings, facts)
         if facts.classes < 2:
             raise UsageError(f"supervised-av needs a collection with at least 2 labels, found {facts.classes}")
-        self.settings, self.facts = settings, facts
-        self.views = {"video": settings.video, "audio": settings.audio}
         encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
         self.encoders = nn.ModuleDict(encoders)
         self.projectors = nn.ModuleDict()
@@ -84,7 +83,7 @@ class SupervisedAV(Method):
         """
         batch = complete(batch, self.views, labelled=True)
         if not enough(batch, 1):
-            return Step(idle_loss(self))
+            return self.idle()
         features = {name: self.encoders[name](batch.views[name]) for name in self.views}
         logits = self.logits(features)
         losses = [in_float32(cross_entropy)(value, batch.label, reduction="none") for value in logits.values()]
@@ -98,10 +97,6 @@ class SupervisedAV(Method):
             joined: Tensor = self.classifier(torch.cat([features[name] for name in self.views], 1))
             return {"": joined}
         return {name: self.classifiers[name](features[name]) for name in self.views}
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views and labels."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
 
 
 def _accuracy(logits: Tensor, label: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from coview.data.views import Batch
 from coview.encoders.features import FittedMap
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, example, idle_loss
+from coview.methods.parts.batch import complete
 from coview.methods.parts.correlation import FusionSettings, detached, encoders_and_maps, enough_for
 from coview.objectives.total_correlation import canonical_sum, class_covariance, covariances
 
@@ -66,7 +66,6 @@ class SupervisedDCCA(Method):
         super().__init__(settings, facts)
         if facts.classes < 1:
             raise UsageError("supervised-dcca learns from labels, and this collection has none; use dcca")
-        self.settings, self.facts, self.views = settings, facts, settings.views
         self.least_batch = 2 * settings.dimension
         self.encoders, self.projectors = encoders_and_maps(settings)
 
@@ -74,7 +73,7 @@ class SupervisedDCCA(Method):
         """Return minus the mixed singular values of labelled samples with both views; part: correlation of pairs."""
         batch = complete(batch, self.views, labelled=True)
         if not enough_for(batch, self.settings.dimension):
-            return Step(idle_loss(self))
+            return self.idle()
         outputs = {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
         x, y = outputs.values()
         beta, ridge = self.settings.beta, self.settings.ridge
@@ -96,7 +95,3 @@ class SupervisedDCCA(Method):
         estimator.fit([features.values[name][used] for name in (first, second)], features.labels[used])
         for name, mean, weight in zip((first, second), estimator.means_, estimator.weights_, strict=True):
             cast(FittedMap, self.projectors[name]).set(torch.from_numpy(mean), torch.from_numpy(weight))
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

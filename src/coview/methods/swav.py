@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from torch import Tensor, nn
 from coview.data.views import Batch, ImageView, VideoView, ViewSpec
 from coview.encoders import mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.methods.parts.crops import TINY_IMAGE, Prototypes, SmallCrops, build_eye, crop_views, embed_crops
 from coview.objectives.sinkhorn import sinkhorn
 from coview.objectives.swav import CodeQueue, swapped_prediction
@@ -80,6 +79,10 @@ class SwAVSettings:
             freeze=0,
         )
 
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the views: crops of one picture or clip."""
+        return crop_views(self.view, self.crops, self.small)
+
 
 class SwAV(Method):
     """One encoder, one head, prototypes, and a queue where it is asked for."""
@@ -95,12 +98,11 @@ class SwAV(Method):
     settings: SwAVSettings
     views: Mapping[str, ViewSpec]
     coupling: Coupling = "assignment"
+    decays = "everything"  # as published
     shapes_suffice = True
 
     def __init__(self, settings: SwAVSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
-        self.views = crop_views(settings.view, settings.crops, settings.small)
         self.name = next(iter(self.views))  # the crop whose network is kept
         self.assigned = tuple(range(min(settings.crops, 2)))
         encoder = build_eye(settings.view, settings.encoder)
@@ -118,7 +120,7 @@ class SwAV(Method):
         """Return the loss; parts: used, the prototypes that are some sample's first choice, of those that could be."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         settings, assigned = self.settings, list(self.assigned)
         z = embed_crops(self.encoders[self.name], self.projectors[self.name], self.views, batch)
         scores = self.prototypes(z, frozen=int(self.get_buffer("steps")) < settings.freeze)
@@ -153,14 +155,6 @@ class SwAV(Method):
                 self.queue.push(z)
         self._pending.clear()
 
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Return one group: biases and normalisation parameters are decayed too, as published."""
-        return [{"params": list(self.parameters()), "weight_decay": weight_decay}]
-
     def chance_loss(self, global_batch: int) -> float:
         """Return ln K, the loss of embeddings that are all the same."""
         return math.log(self.settings.prototypes)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -26,7 +26,7 @@ from coview.data.views import Batch
 from coview.encoders.features import FittedMap, perceptron
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.methods.parts.correlation import FusionSettings, detached
 from coview.objectives.triplet import hardest_triplets
 from coview.parallel import gather, mean_over_world
@@ -75,7 +75,6 @@ class TNNCCCA(Method):
         super().__init__(settings, facts)
         if facts.classes < 2:
             raise UsageError(f"tnn-c-cca learns from two or more classes, and this collection has {facts.classes}")
-        self.settings, self.facts, self.views = settings, facts, settings.views
         maps = {name: FittedMap(spec.shape[0], settings.dimension) for name, spec in settings.views.items()}
         self.encoders = nn.ModuleDict(maps)
         layers = list(perceptron((settings.dimension, *settings.hidden, settings.dimension), "tanh"))
@@ -100,7 +99,7 @@ class TNNCCCA(Method):
         """Return the triplet loss of the labelled samples with both views; parts: that of each view's anchors."""
         batch = complete(batch, self.views, labelled=True)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         outputs = {name: self.projectors[name](self.encoders[name](batch.views[name])) for name in self.views}
         (first, x), (second, y) = outputs.items()
         losses = {
@@ -109,7 +108,3 @@ class TNNCCCA(Method):
         }
         loss = torch.stack(list(losses.values())).mean()
         return Step(loss, {name: value.detach() for name, value in losses.items()}, detached(outputs))
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -35,7 +35,7 @@ from coview.data.views import Batch
 from coview.encoders.features import FeatureDecoder
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.methods.parts.correlation import FusionSettings, build_encoder, enough_for
 from coview.objectives.paired import squared_error
 from coview.objectives.total_correlation import canonical_sum, class_covariance, covariances
@@ -121,7 +121,6 @@ class VAECCA(Method):
         super().__init__(settings, facts)
         if facts.classes < 2:
             raise UsageError(f"vae-cca learns from two or more classes, and this collection has {facts.classes}")
-        self.settings, self.facts, self.views = settings, facts, settings.views
         self.least_batch = 2 * settings.dimension if settings.variant == "cca" else 1
         before, wide = settings.hidden[:-1], settings.hidden[-1]
         shared = Trunk(wide, settings.dimension, facts.classes)
@@ -142,7 +141,7 @@ class VAECCA(Method):
         batch = complete(batch, self.views, labelled=True)
         ready = enough_for(batch, settings.dimension) if settings.variant == "cca" else enough(batch, 1)
         if not ready:
-            return Step(idle_loss(self))
+            return self.idle()
         means, latents, vae = [], [], []
         for place, name in enumerate(self.views):
             encoder = self.encoders[name]
@@ -201,7 +200,3 @@ class VAECCA(Method):
             keep = self.settings.momentum * centres.any(1, keepdim=True)
             centres.copy_(torch.where(counts > 0, keep * centres + (1 - keep) * means, centres))
         self._pending.clear()
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

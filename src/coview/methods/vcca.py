@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from coview.data.views import Batch, ViewSpec
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.methods.parts.correlation import FusionSettings, build_decoder, build_encoder
 from coview.objectives.paired import squared_error
 from coview.objectives.variational import LOG_VARIANCE, draw, gaussian_kl
@@ -90,7 +90,6 @@ class VCCA(Method):
 
     def __init__(self, settings: VCCASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts, self.views = settings, facts, settings.views
         own = settings.private if isinstance(settings, VCCAPrivateSettings) else 0
         first, spec = next(iter(settings.views.items()))
         self.encoders = nn.ModuleDict({first: GaussianEncoder(settings, spec, settings.dimension)})
@@ -107,7 +106,7 @@ class VCCA(Method):
         """Return the loss of the samples that have every view; parts: kl (of all latents), each view's error."""
         batch = complete(batch, self.views)
         if not enough(batch, 1):
-            return Step(idle_loss(self))
+            return self.idle()
         ((first, encoder),) = self.encoders.items()
         mean, z, divergence = self._infer(encoder, batch, first, 0)
         errors = {}
@@ -131,10 +130,6 @@ class VCCA(Method):
             noise = normal(make_key(batch.key, _LATENT), place, encoder.dim).to(mean.dtype)
             z = draw(mean, log_variance, noise)
         return mean, z, gaussian_kl(mean, log_variance)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
 
 
 class VCCAPrivate(VCCA):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, example, idle_loss
+from coview.methods.parts.batch import complete, enough
 from coview.methods.parts.towers import TwoViewSettings, build_networks
 from coview.objectives.vicreg import vicreg
 
@@ -41,15 +41,13 @@ class VICReg(Method):
 
     def __init__(self, settings: VICRegSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
-        self.views = settings.specs()
         self.encoders, self.projectors = build_networks(settings)
 
     def forward(self, batch: Batch) -> Step:
         """Return the loss of the samples that have both views; parts: invariance, variance, covariance, unweighted."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         x, y = (self.projectors[name](self.encoders[name](batch.views[name])) for name in self.views)
         invariance, variance, covariance = vicreg(x, y)
         weights = self.settings
@@ -58,7 +56,3 @@ class VICReg(Method):
         first, second = self.views
         embeddings = {first: x.detach(), second: y.detach()}
         return Step(loss, {name: part.detach() for name, part in parts.items()}, embeddings)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from coview.data.views import Batch, VideoView
+from coview.data.views import Batch, VideoView, ViewSpec
 from coview.encoders import build_video, mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_VIDEO, complete, enough
 from coview.objectives.vicreg import vicreg
 
 
@@ -41,6 +41,10 @@ class VICRegVideoSettings:
         """Return settings for tests, dry runs and the demo: a small network on the view of the digits world."""
         return cls(video=TINY_VIDEO, video_encoder="video-tiny", hidden=(256,), embedding=128)
 
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the views."""
+        return {"video": self.video, "video_later": dataclasses.replace(self.video, after=self.apart)}
+
 
 class VICRegVideo(Method):
     """One encoder and one expander, named "video", for the views "video" and "video_later"."""
@@ -58,8 +62,6 @@ class VICRegVideo(Method):
 
     def __init__(self, settings: VICRegVideoSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
-        self.views = {"video": settings.video, "video_later": dataclasses.replace(settings.video, after=settings.apart)}
         encoder = build_video(settings.video_encoder)
         self.encoders = nn.ModuleDict({"video": encoder})
         self.projectors = nn.ModuleDict(
@@ -70,7 +72,7 @@ class VICRegVideo(Method):
         """Return the loss of the samples that have both clips; parts: invariance, variance, covariance, unweighted."""
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         # Both clips in one pass: normalisation statistics are those of all clips.
         clips = torch.cat([batch.views[name] for name in self.views])
         both = self.projectors["video"](self.encoders["video"](clips))
@@ -84,7 +86,3 @@ class VICRegVideo(Method):
             {name: part.detach() for name, part in parts.items()},
             {"video": x.detach(), "video_later": y.detach()},
         )
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,8 @@ from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough
+from coview.methods.parts.towers import PairSettings
 from coview.objectives.contingency import nmi
 from coview.objectives.kmeans import kmeans
 from coview.objectives.precision import in_float32
@@ -47,7 +48,7 @@ _STATE = "verified: clusters, losses and sampling equal independent values; no o
 
 
 @dataclass(frozen=True, kw_only=True)
-class XDCSettings:
+class XDCSettings(PairSettings):
     """Settings of XDC, SDC, MDC and CDC."""
 
     video: VideoView = field(default_factory=VideoView)
@@ -65,7 +66,7 @@ class XDCSettings:
             raise ValueError("clusters >= 2, every >= 1 and iterations >= 1 are needed")
 
     @classmethod
-    def tiny(cls) -> XDCSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
             video=TINY_VIDEO, audio=TINY_AUDIO, video_encoder="video-tiny", audio_encoder="audio-tiny", clusters=10
@@ -86,8 +87,6 @@ class XDC(Method):
         super().__init__(settings, facts)
         if facts.rows < settings.clusters:
             raise UsageError(f"{settings.clusters} clusters need at least as many recordings, found {facts.rows}")
-        self.settings, self.facts = settings, facts
-        self.views = {"video": settings.video, "audio": settings.audio}
         encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
         self.encoders = nn.ModuleDict(encoders)
         self.projectors = nn.ModuleDict()  # the heads know this collection's clusters, and are not kept with a model
@@ -120,7 +119,7 @@ class XDC(Method):
         """
         batch = complete(batch, self.views)
         if not enough(batch, 2):
-            return Step(idle_loss(self))
+            return self.idle()
         features = {name: self.encoders[name](batch.views[name]) for name in self.views}
         parts = {}
         for view, sources in self.targets.items():
@@ -193,10 +192,6 @@ class XDC(Method):
     def chance_loss(self, global_batch: int) -> float:
         """Return the loss of guessing: ln k for every head."""
         return len(self.heads) * math.log(self.settings.clusters)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)
 
 
 class SDC(XDC):

@@ -18,7 +18,7 @@ decay 1e-5, times 0.9 every 10 of 100 epochs, global batch 32, five clips of eac
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,8 @@ from coview.data.views import AudioView, Batch, VideoView
 from coview.encoders import build_audio, build_video, mlp
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, example, idle_loss, unit
+from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, unit
+from coview.methods.parts.towers import PairSettings
 from coview.objectives.hard_negatives import mix_hard_negatives
 from coview.objectives.infonce import in_batch_scores, infonce, log_total
 from coview.objectives.memory_bank import MemoryBank
@@ -53,7 +54,7 @@ class HardNegatives:
 
 
 @dataclass(frozen=True, kw_only=True)
-class XIDSettings:
+class XIDSettings(PairSettings):
     """Settings of xID; the defaults are the released ones."""
 
     video: VideoView = field(default_factory=VideoView)
@@ -86,7 +87,7 @@ class XIDSettings:
             raise ValueError("positives label are found in the batch: they need variant in-batch")
 
     @classmethod
-    def tiny(cls) -> XIDSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
             video=TINY_VIDEO,
@@ -114,8 +115,6 @@ class XID(Method):
 
     def __init__(self, settings: XIDSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.settings, self.facts = settings, facts
-        self.views = {"video": settings.video, "audio": settings.audio}
         encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
         self.encoders = nn.ModuleDict(encoders)
         self.projectors = nn.ModuleDict(
@@ -140,7 +139,7 @@ class XID(Method):
         """Return the loss of the samples that have both views; parts: infonce (the plain one) and q."""
         batch = complete(batch, self.views)
         if not enough(batch, 2 if self.settings.head_batchnorm else 1):
-            return Step(idle_loss(self))
+            return self.idle()
         z = {name: unit(self.projectors[name](self.encoders[name](batch.views[name]))) for name in self.views}
         if self.settings.variant == "bank":
             pairs = [self._bank_scores(z["video"], "audio", batch), self._bank_scores(z["audio"], "video", batch)]
@@ -187,7 +186,3 @@ class XID(Method):
             return global_batch - 1
         hard = self.settings.hard
         return self.settings.negatives + (hard.between + hard.towards if hard else 0)
-
-    def example_batch(self, size: int, seed: int) -> Batch:
-        """Return made-up model views."""
-        return example(self.views, size, seed, self.facts.rows, self.facts.classes)

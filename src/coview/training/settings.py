@@ -16,48 +16,9 @@ from coview.data.augment import AugmentSettings
 from coview.data.open import is_decoded
 from coview.errors import SettingsError
 from coview.methods import load_method
+from coview.methods.recipe import OptimiserSettings as OptimiserSettings
+from coview.methods.recipe import ScheduleSettings as ScheduleSettings
 from coview.settings import from_dict, to_dict
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimiserSettings:
-    """How gradients become steps; the default is the card of xID."""
-
-    kind: Literal["adam", "adamw", "sgd", "lars", "larc", "larc-swav"] = "adam"
-    lr: float = 5e-4  # peak
-    weight_decay: float = 1e-5  # none on biases and normalisation
-    betas: tuple[float, float] = (0.9, 0.999)  # adam, adamw
-    momentum: float = 0.9  # sgd, lars, larc, larc-swav
-    trust: float = 0.001  # lars, larc: the step of a matrix as a fraction of its norm
-    clip_gradient: float | None = None  # largest norm of the whole gradient
-
-    def __post_init__(self) -> None:
-        if self.lr <= 0 or self.weight_decay < 0 or self.trust <= 0:
-            raise ValueError("an optimiser needs lr > 0, weight_decay >= 0 and trust > 0")
-        if self.clip_gradient is not None and self.clip_gradient <= 0:
-            raise ValueError("clip_gradient must be > 0, or null for no clipping")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleSettings:
-    """How the learning rate moves; every position is a fraction of the run."""
-
-    kind: Literal["constant", "multistep", "cosine", "one-cycle"] = "multistep"
-    warm_up: float = 0.0  # fraction of the run
-    hold: float = 0.0  # cosine, one-cycle: fraction of the run at the peak, after warm-up
-    milestones: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # multistep
-    gamma: float = 0.9  # multistep: factor at each milestone
-    final: float = 0.0  # cosine, one-cycle: last rate as a fraction of the peak
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.warm_up < 1 or not 0 <= self.final <= 1:
-            raise ValueError("a schedule needs 0 <= warm_up < 1 and 0 <= final <= 1, both fractions")
-        if any(not 0 < milestone < 1 for milestone in self.milestones):
-            raise ValueError("milestones are fractions of the run, between 0 and 1")
-        if self.hold < 0 or self.warm_up + self.hold >= 1:
-            raise ValueError("warm_up and hold together must leave a part of the run, and hold must not be negative")
-        if self.kind == "one-cycle" and self.warm_up == 0:
-            raise ValueError("one-cycle needs warm_up > 0, such as 0.3")
 
 
 @dataclass(frozen=True, kw_only=True)

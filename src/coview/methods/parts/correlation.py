@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from coview.correlation.cca import CCA
 from coview.correlation.moments import Moments
 from coview.correlation.multiset import MCCA
-from coview.data.views import AudioView, Batch, FeaturesView, ImageView, TextView, VideoView, ViewSpec
+from coview.data.views import AudioView, Batch, FeaturesView, TextView, VideoView, ViewSpec
 from coview.encoders import build_audio, build_text, build_video
 from coview.encoders.features import Activation, FeatureDecoder, FeatureEncoder, FittedMap, Narrowed
 from coview.errors import UsageError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class FusionSettings:
     """Views and networks of the correlation family."""
 
-    views: dict[str, ViewSpec | ImageView] = field(default_factory=lambda: {"video": VideoView(), "audio": AudioView()})
+    views: dict[str, ViewSpec] = field(default_factory=lambda: {"video": VideoView(), "audio": AudioView()})
     video_encoder: str = "r2plus1d-18"  # of raw views, with a linear layer behind; "mlp": `hidden` on all numbers
     image_encoder: str = "mlp"
     audio_encoder: str = "conv2d"
@@ -51,6 +51,10 @@ class FusionSettings:
     def tiny(cls) -> Self:
         """Return settings for tests and dry runs: two short feature vectors."""
         return cls(views={"left": FeaturesView(dim=12), "right": FeaturesView(dim=9)}, hidden=(16,), dimension=2)
+
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the views."""
+        return dict(self.views)
 
 
 def build_encoder(

@@ -6,7 +6,7 @@ Film and sound, film or still and caption, sound and caption, or two clips of on
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from torch import nn
 
@@ -15,7 +15,32 @@ from coview.encoders import Encoder, build_audio, build_image, build_text, build
 from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO
 from coview.methods.parts.crops import TINY_IMAGE
 
+TINY: dict[str, Any] = {
+    "video": TINY_VIDEO,
+    "audio": TINY_AUDIO,
+    "video_encoder": "video-tiny",
+    "audio_encoder": "audio-tiny",
+}
 ViewName = Literal["video", "video_later", "image", "audio", "text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """A clip and its sound, and an encoder for each."""
+
+    video: VideoView = field(default_factory=VideoView)
+    audio: AudioView = field(default_factory=AudioView)
+    video_encoder: str = "r2plus1d-18"
+    audio_encoder: str = "conv2d"
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
+        return cls(**TINY)
+
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the views."""
+        return {"video": self.video, "audio": self.audio}
 
 
 @dataclass(frozen=True, kw_only=True)
