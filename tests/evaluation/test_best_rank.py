@@ -95,3 +95,32 @@ def test_unlabelled_items_are_relevant_to_nothing() -> None:
     ranking = rank_classes(features, features, labels, labels)
     assert ranking.relevant.tolist() == [0, 0, 1]
     assert ranking.rank.tolist() == [4, 4, 1]
+
+
+@pytest.mark.parametrize("ties", ["pessimistic", "optimistic", "stable"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_finds_nothing_and_is_found_by_nothing(ties: Ties, bad: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    rows, labels = torch.randn(40, 8, generator=generator), torch.arange(40) % 4
+    broken = rows.clone()
+    broken[:5] = bad
+    ranks = rank_pairs(broken, rows, ties=ties).rank
+    assert ranks[:5].tolist() == [40] * 5
+    assert ranks[5:].tolist() == [1] * 35
+    ranks = rank_pairs(rows, broken, ties=ties).rank  # the same in the gallery
+    assert ranks[:5].tolist() == [40] * 5
+    assert ranks[5:].tolist() == [1] * 35
+    found = rank_classes(broken, broken, labels, labels, leave_out_own=True, ties=ties)
+    assert (found.rank[:5] == 1 + found.gallery[:5] - found.relevant[:5]).all()
+    others = rank_classes(rows[5:], rows[5:], labels[5:], labels[5:], leave_out_own=True, ties=ties)
+    assert (found.rank[5:] >= others.rank).all()
+
+
+@pytest.mark.parametrize("ties", ["pessimistic", "optimistic", "stable"])
+def test_an_embedding_of_nothing_but_nan_is_as_bad_as_can_be(ties: Ties) -> None:
+    rows = torch.full((30, 4), float("nan"))
+    assert rank_pairs(rows, rows, ties=ties).rank.tolist() == [30] * 30
+    labels = torch.arange(30) % 3
+    found = rank_classes(rows, rows, labels, labels, ties=ties)
+    assert not found.hits(1).any()
+    assert found.rank.tolist() == [21] * 30

@@ -93,3 +93,12 @@ def test_chance_is_the_mean_over_random_orders():
     first = ranked.reciprocal_rank().mean()
     assert float(ranked.chance_reciprocal_rank()[0]) == pytest.approx(float(first), abs=0.015)
     assert RankedRelevance(torch.zeros(1, 5, dtype=torch.bool), torch.zeros(1, dtype=torch.int64)).chance() == 0
+
+
+@pytest.mark.parametrize("ties", ["pessimistic", "optimistic", "stable"])
+def test_what_is_not_finite_comes_last_in_a_whole_ranking(ties):
+    similarity = torch.tensor([[float("nan"), 0.1, float("inf"), 0.3], [float("nan")] * 4]).double()
+    relevant = torch.tensor([[True, False, False, True], [True, True, False, False]])
+    found = rank_relevance(similarity, relevant, ties)
+    assert found.relevant.tolist() == [[True, False, False, True], [False, False, True, True]]
+    assert found.reciprocal_rank().tolist() == [1.0, 1 / 3]

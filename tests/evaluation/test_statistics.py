@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from coview.errors import UsageError
-from coview.evaluation.statistics import Measurement, _student, accuracy, bootstrap, over_seeds, wilson
+from coview.evaluation.statistics import Measurement, accuracy, bootstrap, mean, over_seeds, wilson
 
 
 @pytest.mark.parametrize(
@@ -43,23 +43,77 @@ def test_measurement_row_has_the_published_keys() -> None:
     assert row["n"] == 4
 
 
-def test_over_seeds_covers_seed_and_items() -> None:
+def test_over_seeds_without_items_is_students_interval_of_the_seeds() -> None:
     single = [Measurement("p/x", v, v - 0.03, v + 0.03, 0.1, 500) for v in (0.5, 0.6, 0.7)]
     merged = over_seeds(single)
-    seed_half = 4.303 * 0.1 / 3**0.5
     assert merged.value == pytest.approx(0.6)
     assert merged.seeds == 3
     assert merged.high is not None
-    assert merged.high - merged.value == pytest.approx((seed_half**2 + 0.03**2) ** 0.5)
-    assert "seed" in merged.covers
+    assert merged.high - merged.value == pytest.approx(4.303 * 0.1 / 3**0.5, abs=1e-4)
+    assert merged.covers == "the choice of the seed, on these test items"
     assert over_seeds(single[:1]) is single[0]
+
+
+def test_seeds_that_say_the_same_of_every_item_leave_the_items_to_doubt() -> None:
+    hits = torch.arange(200) % 4 == 0
+    merged = over_seeds([accuracy("p/x", hits, 0.1)] * 5)
+    low, high = wilson(50, 200)
+    assert merged.high is not None and merged.low is not None
+    assert merged.high - merged.low == pytest.approx(high - low)
+    assert merged.covers == "the choice of the seed and of test items"
+    perfect = over_seeds([accuracy("p/x", torch.ones(50, dtype=torch.bool), 0.1)] * 3)
+    assert perfect.low is not None
+    assert perfect.low < 1 == perfect.high
+    plain = over_seeds([Measurement("p/x", 1.0, 0.93, 1.0, 0.1, 50)] * 3)
+    assert plain.low is not None
+    assert plain.low < 0.97
+
+
+def test_items_are_no_part_of_a_row_and_survive_means() -> None:
+    figure = mean("class_map/x", torch.tensor([0.25, 0.75]), 0.1, seed=0)
+    assert "items" not in figure.row()
+    assert Measurement(**figure.row()) == figure
+    assert figure.items is not None
+    assert figure.items.tolist() == [0.25, 0.75]
+
+
+def _coverage(seeds: int, agreement: float, spread: float, repeats: int, items: bool) -> float:
+    """Return how often the interval holds the truth: probit answers of n items, as far as asked alike for all seeds."""
+    generator, n, middle = torch.Generator().manual_seed(seeds), 200, 0.25
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    truth = float(torch.special.ndtr(torch.tensor(middle / (1 + spread**2) ** 0.5)))
+    covered = 0
+    for _ in range(repeats):
+        latent = middle + agreement**0.5 * normal(1, n) + (1 - agreement) ** 0.5 * normal(seeds, n)
+        hits = latent + spread * normal(seeds, 1) > 0
+        rows = [accuracy("p/x", own, 0.5) for own in hits]
+        merged = over_seeds(rows if items else [Measurement(**row.row()) for row in rows])
+        assert merged.low is not None and merged.high is not None
+        covered += merged.low <= truth <= merged.high
+    return covered / repeats
+
+
+@pytest.mark.parametrize(("agreement", "spread"), [(0.0, 0.0), (0.4, 0.05), (1.0, 0.0), (0.5, 0.3)])
+def test_intervals_over_seeds_cover_what_they_say(agreement: float, spread: float) -> None:
+    assert 0.935 <= _coverage(5, agreement, spread, 1500, items=True) <= 0.967
+
+
+def test_without_items_independent_answers_are_covered_too() -> None:
+    assert 0.935 <= _coverage(3, 0.0, 0.1, 1500, items=False) <= 0.965
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("agreement", [0.0, 0.4, 0.8, 1.0])
+def test_intervals_over_seeds_cover_what_they_say_everywhere(seeds: int, agreement: float) -> None:
+    found = [_coverage(seeds, agreement, spread, 6000, items=True) for spread in (0.0, 0.05, 0.15, 0.3)]
+    assert all(0.93 <= each <= 0.968 for each in found), found
+    assert 0.94 <= sum(found) / len(found) <= 0.96, found
 
 
 def test_over_seeds_refuses_a_mixture() -> None:
     with pytest.raises(UsageError, match="one figure"):
         over_seeds([Measurement("a", 0, 0, 0, 0, 1), Measurement("b", 0, 0, 0, 0, 1)])
-
-
-def test_students_expansion_continues_its_table() -> None:
-    assert _student(11) == pytest.approx(2.2010, abs=3e-3)
-    assert _student(30) == pytest.approx(2.0423, abs=1e-3)

@@ -206,7 +206,8 @@ def corrected(measurement: Measurement, classes: int) -> Measurement:
         return (value - 1 / classes) / (1 - 1 / classes)
 
     assert measurement.low is not None and measurement.high is not None
+    items = None if measurement.items is None else (measurement.items.double() - 1 / classes) / (1 - 1 / classes)
     return Measurement(
         f"{what}_corrected/{name}", correct(measurement.value), correct(measurement.low), correct(measurement.high),
-        0.0, measurement.n,
+        0.0, measurement.n, items=items,
     )  # fmt: skip

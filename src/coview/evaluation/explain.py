@@ -24,7 +24,7 @@ from coview.errors import UsageError
 from coview.evaluation.exhibits import Clips, Tile, tile
 from coview.evaluation.pointing import picture_and_sound, pointing, sound_maps
 from coview.evaluation.report import render
-from coview.evaluation.statistics import Measurement, bootstrap
+from coview.evaluation.statistics import Measurement, mean
 from coview.files import write_aside
 from coview.objectives.contingency import contingency, nmi
 from coview.objectives.kmeans import kmeans
@@ -136,9 +136,8 @@ def agreement(clusters: Tensor, labels: Tensor, view: str, name: str, seed: int)
     if not labels.numel():
         return []
     hits = (contingency(clusters, labels).argmax(1)[clusters] == labels).double()
-    low, high = bootstrap(hits, seed)
     commonest = float(torch.bincount(labels).max() / labels.numel())
-    purity = Measurement(f"{view}_purity/{name}", float(hits.mean()), low, high, commonest, labels.numel())
+    purity = mean(f"{view}_purity/{name}", hits, commonest, seed)
     return [purity, Measurement(f"{view}_nmi/{name}", nmi(clusters, labels), None, None, 0.0, labels.numel())]
 
 

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+import torch
+
 from coview.errors import UsageError
 from coview.evaluation.bench import Result
 from coview.evaluation.statistics import Measurement
@@ -49,7 +51,9 @@ def _mean(same: list[Measurement]) -> Measurement:
     value = math.fsum(m.value for m in same) / count
     chances = [m.chance for m in same if m.chance is not None]
     chance = math.fsum(chances) / count if len(chances) == count else None
-    merged = dataclasses.replace(same[0], value=value, chance=chance, n=sum(m.n for m in same))
+    items = [m.items.double() for m in same if m.items is not None]
+    joined = torch.cat(items) if len(items) == count else None
+    merged = dataclasses.replace(same[0], value=value, chance=chance, n=sum(m.n for m in same), items=joined)
     if count == 1 or any(m.low is None or m.high is None for m in same):
         return same[0] if count == 1 else dataclasses.replace(merged, low=None, high=None)
     half = math.sqrt(math.fsum(((m.high or 0.0) - (m.low or 0.0)) ** 2 for m in same)) / (2 * count)

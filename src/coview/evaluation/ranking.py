@@ -5,6 +5,8 @@ Rankings go by falling similarity, in float64; similarities closer than 1e-12 co
 embeddings can resolve near one. A query without relevant items has average precision 0 and reciprocal rank 0; whether
 it counts in a mean is the caller's to say, and gives two different means.
 
+What is not finite ranks last, whatever the rule for ties: an embedding with a NaN finds nothing and is found by nothing.
+
 Ties: "stable" keeps the gallery's order, "pessimistic" puts irrelevant items first among equals, so that an embedding
 which has collapsed to a point scores as badly as it can, "optimistic" the reverse.
 """
@@ -73,6 +75,8 @@ def best_rank(
     """
     if candidate is not None:
         relevant = relevant & candidate
+    finite = torch.isfinite(similarity)
+    similarity = similarity.masked_fill(~finite, -torch.inf)
     wanted = similarity.masked_fill(~relevant, -torch.inf)
     best = wanted.amax(1, keepdim=True)
     rival = ~relevant if candidate is None else ~relevant & candidate
@@ -84,6 +88,7 @@ def best_rank(
         place = torch.arange(similarity.shape[1], device=similarity.device)
         first = (relevant & equal).int().argmax(1, keepdim=True)
         ahead |= equal & (place < first)
+    ahead |= ~torch.isfinite(best)  # none of the relevant items can be compared
     rank = 1 + (ahead & rival).sum(1)
     count = rival.sum(1) + relevant.sum(1)
     return torch.where(relevant.any(1), rank, count + 1)
@@ -164,7 +169,7 @@ class RankedRelevance:
     def reciprocal_rank(self) -> Tensor:
         """Return 1 / rank of the first relevant item (Q,), float64; 0 where there is none."""
         first = self.relevant.int().argmax(1) + 1
-        return torch.where(self.counts > 0, 1 / first.double(), 0.0)
+        return torch.where(self.relevant.any(1), 1 / first.double(), 0.0)
 
     def precision(self, k: int) -> Tensor:
         """Return the share of relevant items among the first k (Q,), float64; divided by k, whatever the gallery."""
@@ -210,12 +215,17 @@ class RankedRelevance:
 def rank_relevance(similarity: Tensor, relevant: Tensor, ties: Ties = "pessimistic") -> RankedRelevance:
     """Order the relevance of a gallery by similarity; both (Q, G), relevance bool.
 
-    Similarities are compared as they are: round them first where rounding noise must not decide.
+    Similarities are compared as they are: round them first where rounding noise must not decide. What is not finite
+    comes last, irrelevant items first.
     """
+    finite = torch.isfinite(similarity)
+    similarity = similarity.masked_fill(~finite, -torch.inf)
     order = torch.arange(similarity.shape[1], device=similarity.device).expand_as(relevant)
     if ties != "stable":
         first = relevant if ties == "optimistic" else ~relevant
         order = order.gather(1, (~first).int().argsort(dim=1, stable=True))
+    if not bool(finite.all()):
+        order = order.gather(1, (relevant & ~finite).gather(1, order).int().argsort(dim=1, stable=True))
     ranked = order.gather(1, similarity.gather(1, order).argsort(dim=1, descending=True, stable=True))
     return RankedRelevance(relevant.gather(1, ranked), relevant.sum(1))
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from coview.embedding.extract import Features, Space
 from coview.evaluation.bench import Bench
 from coview.evaluation.ranking import Ranking, rank_by_cosine, rank_classes, rank_pairs
-from coview.evaluation.statistics import Measurement, accuracy, bootstrap
+from coview.evaluation.statistics import Measurement, accuracy, bootstrap, mean
 
 Gallery = Literal["test", "train"]
 _QUERIES = 2048  # whole rankings held at a time
@@ -151,8 +151,6 @@ def _whole_figures(query: Tensor, gallery: Tensor, labels: Tensor, way: Directio
         ("map", [part.average_precision() for part in parts], [part.chance() for part in parts]),
         ("mrr", [part.reciprocal_rank() for part in parts], [part.chance_reciprocal_rank() for part in parts]),
     ):
-        values, chance = torch.cat(found), float(torch.cat(guessed).mean())
-        low, high = bootstrap(values, bench.seed)
-        name = way.name("class", figure, bench.name)
-        figures.append(Measurement(name, float(values.mean()), low, high, chance, len(values)))
+        chance = float(torch.cat(guessed).mean())
+        figures.append(mean(way.name("class", figure, bench.name), torch.cat(found), chance, bench.seed))
     return figures

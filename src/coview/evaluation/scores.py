@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from coview.embedding.extract import Features
-from coview.evaluation.statistics import Measurement, accuracy, bootstrap
+from coview.evaluation.statistics import Measurement, accuracy, mean
 
 
 def score(
@@ -29,10 +29,7 @@ def score(
             if k >= classes:
                 continue
             share = hits(probability, truth[:, None].expand(probability.shape[:2]), k).double().mean(1)
-            low, high = bootstrap(share, seed)
-            figures.append(
-                Measurement(f"{what}{suffix}/{name}", float(share.mean()), low, high, k / classes, truth.numel())
-            )
+            figures.append(mean(f"{what}{suffix}/{name}", share, k / classes, seed))
     return figures
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from coview.errors import UsageError
 from coview.randomness import integers, make_key
 
 _Z = 1.959963984540054  # the normal distribution's 97.5 % point
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # Student's, 1 to 10 degrees of freedom
 _RESAMPLES = 1000
 
 
@@ -30,6 +30,8 @@ class Measurement:
         chance: what guessing gives; None where guessing has no meaning.
         n: test items (or queries) the figure was measured on.
         seeds: independent repetitions averaged in it.
+        items: what each test item contributed, float (n,), where `value` is their mean: it tells the noise that seeds
+            share from what each has for itself (`over_seeds`). Not part of a row.
     """
 
     name: str
@@ -39,24 +41,34 @@ class Measurement:
     chance: float | None
     n: int
     seeds: int = 1
+    items: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def covers(self) -> str:
         """What the interval covers."""
         if self.low is None:
             return "no interval"
-        return "the choice of test items" if self.seeds == 1 else "the choice of test items and of the seed"
+        if self.seeds == 1:
+            return "the choice of test items"
+        return "the choice of the seed" + (" and of test items" if self.items is not None else ", on these test items")
 
     def row(self) -> dict[str, Any]:
         """Return the measurement as plain data, the form of every `results` list."""
-        return dataclasses.asdict(self)
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "items"}
 
 
 def accuracy(name: str, correct: Tensor, chance: float | None) -> Measurement:
     """Return the share of True in `correct`, bool (n,), with Wilson's interval."""
     n, hits = correct.numel(), int(correct.sum())
     low, high = wilson(hits, n)
-    return Measurement(name, hits / n, low, high, chance, n)
+    return Measurement(name, hits / n, low, high, chance, n, items=correct.detach().cpu())
+
+
+def mean(name: str, per_item: Tensor, chance: float | None, seed: int) -> Measurement:
+    """Return the mean of `per_item` (n,) with its bootstrap interval; the seed draws the resamples."""
+    low, high = bootstrap(per_item, seed)
+    values = per_item.double().cpu()
+    return Measurement(name, float(values.mean()), low, high, chance, values.numel(), items=values)
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -92,12 +104,19 @@ def bootstrap(per_item: Tensor, seed: int, statistic: Literal["mean", "median"] 
 
 
 def over_seeds(measurements: Sequence[Measurement], signed: bool = False) -> Measurement:
-    """Return the mean of one figure over independent seeds.
+    """Return the mean of one figure over independent seeds, with an interval that counts each noise once.
 
-    The interval covers both the seed and the test items: the half-width is the root of the sum of two squares, that of
-    Student's interval for the mean over seeds and the mean half-width over items (the seeds share their test items, so
-    the second does not shrink). Proportions may reach past 0 or 1 there and are cut to that range only when all
-    single intervals lie inside it; `signed` figures, such as differences, are never cut.
+    The variance of the mean has two parts: that of the items, as far as seeds agree on them (it does not shrink with
+    more seeds), and the variance between seeds over their number, which already holds what an item does under one seed
+    alone. Where every seed brings its `items`, the two are told apart as in an analysis of variance of items by seeds
+    (Scheffe, The analysis of variance, 1959, section 7.4), and the interval covers the choice of seed and items.
+    Without them it covers the seed, on these test items: Student's.
+
+    The percentage point of the sum of two variances lies halfway between Satterthwaite's (Biometrics 1946), which is
+    short with few seeds, and Cochran and Cox's (Experimental designs, 1957), which is long: simulated coverage is
+    .93 to .965 from three seeds on, whatever the share of the two parts.
+
+    Proportions are cut to 0..1 when all single intervals lie inside it; `signed` figures, such as differences, never.
 
     Raises:
         UsageError: when the list is empty or mixes figures.
@@ -108,25 +127,54 @@ def over_seeds(measurements: Sequence[Measurement], signed: bool = False) -> Mea
     if count == 1:
         return first
     values = torch.tensor([m.value for m in measurements], dtype=torch.float64)
-    mean = float(values.mean())
+    value = float(values.mean())
     chances = [m.chance for m in measurements if m.chance is not None]
     chance = sum(chances) / len(chances) if chances else None
-    merged = dataclasses.replace(first, value=mean, chance=chance, n=min(m.n for m in measurements), seeds=count)
+    answers = _answers(measurements)
+    merged = dataclasses.replace(
+        first, value=value, chance=chance, n=min(m.n for m in measurements), seeds=count,
+        items=None if answers is None else answers.mean(0),
+    )  # fmt: skip
     bounds = [(m.low, m.high) for m in measurements if m.low is not None and m.high is not None]
     if len(bounds) < count:
         return dataclasses.replace(merged, low=None, high=None)
-    seed_half = _student(count - 1) * float(values.std()) / math.sqrt(count)
-    item_half = sum(high - low for low, high in bounds) / (2 * count)
-    half = math.hypot(seed_half, item_half)
-    low, high = mean - half, mean + half
+    single = sum((high - low) / (2 * _Z) for low, high in bounds) ** 2 / count**2  # the items' variance under one seed
+    between = float(values.var()) / count
+    shared = 0.0 if answers is None else _agreement(answers) * single
+    if between + shared <= 0:  # every seed says the same: only the items are left to doubt
+        shared = single
+    half = _percentage_point(shared, between, count - 1) * math.sqrt(shared + between)
+    low, high = value - half, value + half
     if not signed and all(a >= 0 and b <= 1 for a, b in bounds):
         low, high = max(0.0, low), min(1.0, high)
     return dataclasses.replace(merged, low=low, high=high)
 
 
-def _student(freedom: int) -> float:
-    """Return the 97.5 % point of Student's t; past ten degrees by Cornish and Fisher's expansion (error < 0.003)."""
-    if freedom <= len(_T):
-        return _T[freedom - 1]
-    z = _Z
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+def _answers(measurements: Sequence[Measurement]) -> Tensor | None:
+    """Return what the items contributed under each seed, float64 (S, n); None where the seeds do not tell."""
+    items = [m.items for m in measurements]
+    if any(each is None for each in items):
+        return None
+    known = [each.double() for each in items if each is not None]
+    return torch.stack(known) if len({each.shape for each in known}) == 1 and known[0].numel() > 1 else None
+
+
+def _agreement(answers: Tensor) -> float:
+    """Return the share of the items' variance on which seeds agree, 0 to 1, of (S, n); 1 where nothing varies."""
+    seeds, items = answers.shape
+    centred = answers - answers.mean(1, keepdim=True)
+    whole = float(centred.square().sum()) / (seeds * (items - 1))
+    if whole <= 0:
+        return 1.0
+    common = centred.mean(0)
+    alone = float((centred - common).square().sum()) / ((items - 1) * (seeds - 1))
+    agreed = float(common.square().sum()) / (items - 1) - alone / seeds
+    return min(max(agreed / whole, 0.0), 1.0)
+
+
+def _percentage_point(shared: float, between: float, freedom: int) -> float:
+    """Return the 97.5 % point for the sum of a well-known variance and one of few degrees of freedom."""
+    student, whole = float(stdtrit(freedom, 0.975)), shared + between
+    cochran = (_Z * shared + student * between) / whole
+    satterthwaite = float(stdtrit(min(freedom * (whole / between) ** 2, 1e6), 0.975)) if between > 0 else _Z
+    return (satterthwaite + cochran) / 2
