@@ -5,7 +5,7 @@ Rankings go by falling similarity, in float64; similarities closer than 1e-12 co
 embeddings can resolve near one. A query without relevant items has average precision 0 and reciprocal rank 0; whether
 it counts in a mean is the caller's to say, and gives two different means.
 
-What is not finite ranks last, whatever the rule for ties: an embedding with a NaN finds nothing and is found by nothing.
+What is not finite ranks last, whatever the rule for ties: an embedding with a NaN finds nothing and is not found.
 
 Ties: "stable" keeps the gallery's order, "pessimistic" puts irrelevant items first among equals, so that an embedding
 which has collapsed to a point scores as badly as it can, "optimistic" the reverse.
