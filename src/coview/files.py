@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import secrets
 import socket
 import time
@@ -19,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coview.errors import UsageError
+from coview.errors import UsageError, shown
 
 if TYPE_CHECKING:
     import yaml
@@ -29,8 +28,6 @@ _LOCK = ".lock"
 _DEPTH = 100  # levels of a JSON or YAML document; ours have five
 _NODES = 100_000  # values of a YAML document, every alias counted as often as it is used
 _MAKE_ANEW = "restore it from a copy, or make it anew"
-# What moves the cursor, clears the screen, turns text around or cannot be encoded; line ends and tabs are left.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @contextlib.contextmanager
@@ -231,22 +228,6 @@ def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
         known[id(node)] = 1 + sum(_count(child, known, above) for child in children)
         above.discard(id(node))
     return known[id(node)]
-
-
-def shown(text: str, *, line: bool = False) -> str:
-    """Return a text as it may go to a terminal: control characters, turns of direction and stray bytes as escapes.
-
-    Args:
-        line: escape ends of lines and tabs too, so that a name cannot look like several lines.
-    """
-    safe = _UNSAFE.sub(lambda found: _escape(ord(found[0])), text)
-    return safe.replace("\n", "\\n").replace("\t", "\\t") if line else safe
-
-
-def _escape(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

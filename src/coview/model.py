@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from coview.data.augment import AugmentSettings
-from coview.data.collection import Collection, Recording, write_tables
+from coview.data.collection import Collection, write_tables
 from coview.data.media_source import MediaSource
 from coview.data.preprocess import Preprocess
 from coview.data.probing import probe_file
+from coview.data.recording import Recording
 from coview.data.source import Source
 from coview.data.text import encode_text
 from coview.data.views import Batch, TextView, VideoView, ViewSpec, read_view

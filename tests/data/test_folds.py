@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from coview.data.collection import Collection, Recording, write_tables
+from coview.data.collection import Collection, write_tables
 from coview.data.manifest import make_manifest
+from coview.data.recording import Recording
 from coview.errors import UsageError
 
 FOLDS = [("train", "test"), ("test", "train"), ("train", ""), ("train", "train")]

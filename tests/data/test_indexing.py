@@ -177,7 +177,7 @@ def test_what_an_adapter_refuses_is_in_quarantine(bad_folder, tmp_path, monkeypa
 
 
 def test_splits_without_a_column_are_stable_and_keep_groups_together():
-    from coview.data.collection import split_of
+    from coview.data.recording import split_of
 
     splits = [split_of(f"recording-{i}") for i in range(5000)]
     assert splits.count("train") / 5000 == pytest.approx(0.8, abs=0.02)

@@ -7,119 +7,108 @@ On disk a folder of `recordings.parquet` (one row per recording, ordered by id),
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
-import types
-import typing
 from collections import Counter
+from collections.abc import Collection as Names
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from coview.data.adapters import Refused
+from coview.data.checks import check_digest, check_rows, read_about
+from coview.data.identity import real_path
+from coview.data.recording import LATER, SCHEMA, Recording, Split, recordings_of, schema_of, split_of, table_of
+from coview.data.tables import fingerprint_of, read_table, write_table
 from coview.errors import UsageError
+from coview.files import sha256_of, write_aside
 
-FORMAT = 1
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recording:
-    """One row of a collection; times are seconds on the file's clock, on which its first stream starts at 0.
-
-    Attributes:
-        path: relative to the collection's root where the file lies below it, else absolute.
-        start, end: the span that views are cut from; duration is end - start.
-        video_start, video_end, audio_start, audio_end: where the streams begin and end in the file; 0 when absent.
-        width, height: as displayed, after rotation by `rotation` degrees.
-        constant_rate: all frames are equally long.
-        keyframe_seconds: when the key frames are shown.
-        peak: largest absolute sample of the sound, full scale 1; `silent` is a track that is there but says nothing.
-        digest: SHA-256 of the file's bytes.
-        flags: short words for what is odd about the recording, such as "silent" or "rotated".
-        folds: its split in each official fold of the data set, from fold 1 on; "" where a fold leaves it out.
-    """
-
-    id: str
-    path: str
-    start: float
-    end: float
-    duration: float
-    has_video: bool
-    has_audio: bool
-    video_start: float = 0.0
-    video_end: float = 0.0
-    audio_start: float = 0.0
-    audio_end: float = 0.0
-    width: int = 0
-    height: int = 0
-    fps: float = 0.0
-    constant_rate: bool = True
-    frames: int = 0
-    rotation: int = 0
-    keyframe_seconds: tuple[float, ...] = ()
-    sample_rate: int = 0
-    channels: int = 0
-    peak: float = 0.0
-    silent: bool = False
-    video_codec: str = ""
-    audio_codec: str = ""
-    bytes: int = 0
-    digest: str = ""
-    flags: tuple[str, ...] = ()
-    label: str | None = None
-    split: str | None = None
-    caption: str | None = None
-    group: str | None = None
-    folds: tuple[str, ...] = ()
+FORMATS = (1, 2)  # 2 keeps digests of contents and of its own table, times of change, tracks, and whole identities
+_CARD, _ROWS, _QUARANTINE = "collection.json", "recordings.parquet", "quarantine.parquet"
+_REMEDY = "index the source again"
+# What sources are made of; the rest stays on the disk until it is asked for.
+_OFTEN = frozenset({
+    "id", "path", "start", "end", "duration", "has_video", "has_audio", "video_start", "video_end", "audio_start",
+    "audio_end", "silent", "bytes", "modified", "flags", "label", "split", "caption", "group", "folds", "identity",
+})  # fmt: skip
+# What collection.json must hold -> of which type.
+_ABOUT: dict[str, type] = {
+    "root": str,
+    "fingerprint": str,
+    "classes": list,
+    "counts": dict,
+    "flags": dict,
+    "reasons": dict,
+    "ignored": dict,
+    "report": dict,
+}
 
 
 class Collection:
-    """A collection in memory: an Arrow table, from which recordings are taken as they are asked for.
+    """A collection, or a part of one: columns of an Arrow table, and recordings taken from them.
 
     Attributes:
         folder: where it lies.
-        table: the rows, one column per field of `Recording`; for collections that are too long for a list.
         about: the contents of collection.json: format, source, root, counts, flags, classes, fingerprint, report.
     """
 
     def __init__(self, folder: Path, table: pa.Table, about: Mapping[str, Any]) -> None:
-        self.folder, self.table, self.about = folder, table, dict(about)
+        self.folder, self.about = folder, dict(about)
+        self._table = table
+        self._unread: frozenset[str] = frozenset()  # columns that are still on the disk
+        self._chosen: pa.Array | None = None  # the part's rows in the file; None for all of them
 
     @classmethod
     def open(cls, folder: str | Path) -> Collection:
-        """Read a collection.
+        """Read a collection; columns that are seldom wanted stay on the disk until they are.
 
         Raises:
-            UsageError: the folder is no collection, or one of a later format.
+            UsageError: the folder is no collection, one of a later format, or a damaged one; names the file.
         """
         folder = Path(folder)
-        card = folder / "collection.json"
-        if not card.is_file():
-            raise UsageError(f"{folder} is not a collection (it has no collection.json); make one by `coview index`")
-        about = json.loads(card.read_text(encoding="utf-8"))
-        if about.get("format") != FORMAT:
-            raise UsageError(
-                f"{card}: format {about.get('format')!r}, but this version reads {FORMAT}; index the source again"
-            )
-        return cls(folder, pq.read_table(folder / "recordings.parquet"), about)
+        if not (folder / _CARD).is_file():
+            raise UsageError(f"{folder} is not a collection (it has no {_CARD}); make one by `coview index`")
+        about = read_about(folder / _CARD, FORMATS, _ABOUT, _REMEDY)
+        check_digest(folder / _ROWS, about.get("digest"), _REMEDY)
+        found = cls(folder, cls._read(folder, _OFTEN), about)
+        found._unread = frozenset(set(SCHEMA.names) - _OFTEN)
+        if about["counts"].get("recordings") != len(found):
+            counted = about["counts"].get("recordings")
+            raise UsageError(f"{folder / _CARD}: it counts {counted} recordings, {_ROWS} holds {len(found)}; {_REMEDY}")
+        check_rows(folder / _ROWS, found._table, about["classes"], _REMEDY)
+        return found
+
+    @classmethod
+    def _read(cls, folder: Path, columns: Names[str]) -> pa.Table:
+        return read_table(folder / _ROWS, SCHEMA, later=LATER, columns=columns, remedy=_REMEDY)
 
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return int(self._table.num_rows)
 
     def __getitem__(self, row: int) -> Recording:
-        return _recording(self.table.slice(row, 1).to_pylist()[0])
+        return next(recordings_of(self.table.slice(row, 1)))
 
     def __iter__(self) -> Iterator[Recording]:
-        for piece in self.table.to_batches(max_chunksize=1024):  # many at once: a row at a time is ten times slower
-            yield from map(_recording, piece.to_pylist())
+        return recordings_of(self.table)
+
+    @property
+    def table(self) -> pa.Table:
+        """The rows, one column per field of `Recording` and `identity` (older collections lack some)."""
+        return self.columns(SCHEMA.names)
+
+    def columns(self, names: Names[str]) -> pa.Table:
+        """Return some columns of all rows, as far as the collection has them, in the order of the schema."""
+        if missing := self._unread & set(names):
+            read = self._read(self.folder, missing)
+            read = read if self._chosen is None else read.take(self._chosen)
+            for name in read.column_names:
+                self._table = self._table.append_column(read.schema.field(name), read.column(name))
+            self._unread -= missing
+        there = set(self._table.column_names) & set(names)
+        return self._table.select([name for name in SCHEMA.names if name in there])
 
     @property
     def recordings(self) -> list[Recording]:
@@ -138,22 +127,39 @@ class Collection:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the ordered ids, contents and spans."""
+        """Hash of all that views and protocols read of the ordered rows (`tables.fingerprint_of`)."""
         return str(self.about["fingerprint"])
 
     @property
     def root(self) -> Path:
         """The folder that relative paths start from."""
-        return self.folder / str(self.about["root"])  # an absolute root replaces the folder
+        return self.folder / real_path(str(self.about["root"]))  # an absolute root replaces the folder
+
+    @property
+    def digests(self) -> list[str] | None:
+        """SHA-256 of every recording's file; None where the collection does not know them."""
+        return self._known("digest")
+
+    @property
+    def contents(self) -> list[str] | None:
+        """Digest of what every recording's file shows and sounds like; None where the collection does not know."""
+        return self._known("content")
+
+    def _known(self, name: str) -> list[str] | None:
+        found = self.columns([name])
+        if name not in found.column_names:
+            return None
+        values: list[str] = found.column(name).to_pylist()
+        return values if all(values) else None
 
     def column(self, name: str) -> list[Any]:
         """One field of all recordings."""
-        values: list[Any] = self.table.column(name).to_pylist()
+        values: list[Any] = self.columns([name]).column(name).to_pylist()
         return values
 
     def path(self, recording: Recording) -> Path:
         """Return where a recording's file lies."""
-        return self.root / recording.path
+        return self.root / real_path(recording.path)
 
     @property
     def folds(self) -> int:
@@ -161,7 +167,7 @@ class Collection:
         return max(map(len, self._folds()), default=0)
 
     def _folds(self) -> list[list[str]]:
-        return self.column("folds") if "folds" in self.table.column_names else []  # older collections lack it
+        return self.column("folds") if "folds" in self.columns(["folds"]).column_names else []
 
     def select(self, *, split: Split | None = None, fold: int | None = None) -> Collection:
         """Return the part that belongs to a split; all of it for None.
@@ -174,46 +180,43 @@ class Collection:
         if fold is not None and not 1 <= fold <= self.folds:
             has = f"it has the folds 1 to {self.folds}" if self.folds else "it has no official folds"
             raise UsageError(f"{self.folder}: there is no fold {fold}; {has}")
-        given = self.column("split")
-        if fold is not None:
-            given = [folds[fold - 1] if len(folds) >= fold else "" for folds in self._folds()]
-        elif not any(given):
-            given = [split_of(group or name) for name, group in zip(self.ids, self.column("group"), strict=True)]
-        table = self.table.filter(pa.array([value == split for value in given], pa.bool_()))
-        if not table.num_rows:
-            raise UsageError(
-                f"{self.folder}: no recording belongs to the split {split!r}; found {dict(Counter(given))}"
-            )
-        return Collection(self.folder, table, {**self.about, "fingerprint": fingerprint_of(table)})
+        if fold is None:
+            given = self.splits()
+        else:
+            given = pa.array([row[fold - 1] if len(row) >= fold else "" for row in self._folds()], pa.string())
+        rows = pc.indices_nonzero(pc.fill_null(pc.equal(given, split), False))
+        if not len(rows):
+            found = dict(Counter(given.to_pylist()))
+            raise UsageError(f"{self.folder}: no recording belongs to the split {split!r}; found {found}")
+        part = Collection(self.folder, self._table.take(rows), self.about)
+        part._unread = self._unread
+        part._chosen = rows if self._chosen is None else self._chosen.take(rows)
+        known = part.columns(["identity"]) if "identity" in part.columns(["identity"]).column_names else part.table
+        part.about["fingerprint"] = fingerprint_of(known, self.classes)
+        return part
+
+    def splits(self) -> pa.Array:
+        """Return every recording's split, as `select` takes it."""
+        given = self._table.column("split").combine_chunks()
+        if pc.any(pc.not_equal(given, "")).as_py():
+            return given
+        groups = self._table.column("group").to_pylist()
+        return pa.array([split_of(group or name) for name, group in zip(self.ids, groups, strict=True)], pa.string())
 
     def quarantine(self) -> list[Refused]:
-        """Return the files that could not be read, and why."""
-        return [Refused(**row) for row in pq.read_table(self.folder / "quarantine.parquet").to_pylist()]
+        """Return the files that could not be read, and why.
 
-
-def split_of(name: str) -> Split:
-    """Return the split of a recording that has been given none: 80 % train, 10 % validation, 10 % test.
-
-    SHA-256 of "split/" + name, modulo 10: 0 to 7, 8 and 9. It depends on the name alone, so that a growing collection
-    never moves a recording from one split to another. The name is the group's where there is one, else the id.
-    """
-    bucket = int.from_bytes(hashlib.sha256(f"split/{name}".encode()).digest()[:8], "big") % 10
-    return "train" if bucket < 8 else "validation" if bucket == 8 else "test"
-
-
-def fingerprint_of(table: pa.Table) -> str:
-    """Return 16 hexadecimal digits that change with any id, content, span or label, and with their order."""
-    digest = hashlib.sha256()
-    columns = (table.column(name).to_pylist() for name in ("id", "digest", "start", "end", "label"))
-    for values in zip(*columns, strict=True):
-        digest.update(json.dumps(values).encode())
-    return digest.hexdigest()[:16]
+        Raises:
+            UsageError: the table of them is damaged.
+        """
+        table = read_table(self.folder / _QUARANTINE, schema_of(Refused), remedy=_REMEDY)
+        return [Refused(**row) for row in table.to_pylist()]
 
 
 def write_tables(
     folder: Path, recordings: Sequence[Recording], refused: Sequence[Refused], about: Mapping[str, Any]
 ) -> None:
-    """Write the three files of a collection into an existing folder, recordings ordered by id.
+    """Write the three files of a collection into an existing folder, recordings ordered by id, the card last.
 
     `about` holds source, root, ignored and report; counts, flags, classes and fingerprint are computed here.
 
@@ -227,15 +230,14 @@ def write_tables(
                 f"two recordings have the id {one.id!r}: {one.path} and {other.path}; give the ids in a manifest, "
                 "or rename one of the files"
             )
-    table = pa.Table.from_pylist([dataclasses.asdict(recording) for recording in ordered], schema=_schema(Recording))
-    quarantine = pa.Table.from_pylist(
-        [dataclasses.asdict(row) for row in sorted(refused, key=lambda row: row.path)], schema=_schema(Refused)
-    )
-    pq.write_table(table, folder / "recordings.parquet")
-    pq.write_table(quarantine, folder / "quarantine.parquet")
+    table = table_of(ordered)
+    rows = [dataclasses.asdict(row) for row in sorted(refused, key=lambda row: row.path)]
+    write_table(table, folder / _ROWS)
+    write_table(pa.Table.from_pylist(rows, schema=schema_of(Refused)), folder / _QUARANTINE)
+    classes = sorted({recording.label for recording in ordered if recording.label is not None})
     flags = Counter(flag for recording in ordered for flag in recording.flags)
     card = {
-        "format": FORMAT,
+        "format": FORMATS[-1],
         **about,
         "counts": {
             "recordings": len(ordered),
@@ -249,32 +251,8 @@ def write_tables(
         },
         "flags": dict(sorted(flags.items())),
         "reasons": dict(sorted(Counter(row.reason for row in refused).items())),
-        "classes": sorted({recording.label for recording in ordered if recording.label is not None}),
-        "fingerprint": fingerprint_of(table),
+        "classes": classes,
+        "fingerprint": fingerprint_of(table, classes),
+        "digest": sha256_of(folder / _ROWS),
     }
-    (folder / "collection.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _recording(fields: dict[str, Any]) -> Recording:
-    for name in ("flags", "keyframe_seconds", "folds"):
-        fields[name] = tuple(fields.get(name, ()))
-    return Recording(**fields)
-
-
-_ARROW: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    float: pa.float64(),
-    int: pa.int64(),
-    bool: pa.bool_(),
-    tuple[str, ...]: pa.list_(pa.string()),
-    tuple[float, ...]: pa.list_(pa.float64()),
-}
-
-
-def _schema(kind: type[Any]) -> pa.Schema:
-    fields = []
-    for name, hint in typing.get_type_hints(kind).items():
-        optional = isinstance(hint, types.UnionType)
-        plain = typing.get_args(hint)[0] if optional else hint
-        fields.append(pa.field(name, _ARROW[plain], nullable=optional))
-    return pa.schema(fields)
+    write_aside(folder / _CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from coview.data.collection import Collection, Split
+from coview.data.collection import Collection
 from coview.data.feature_files import FeatureTable, is_feature_file, read_features
+from coview.data.recording import Split
 from coview.data.source import Source
 from coview.data.synthetic import is_world, noisy_digits, parse_world
 from coview.data.views import Batch, FeaturesView, ViewSpec

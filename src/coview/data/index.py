@@ -17,9 +17,10 @@ from typing import Any
 
 from coview.data.adapters import Item, Made, Options, Refused, is_adapter, load_adapter
 from coview.data.adapters.folder import make_folder
-from coview.data.collection import Collection, Recording, write_tables
+from coview.data.collection import Collection, write_tables
 from coview.data.manifest import EXTENSIONS, make_manifest
 from coview.data.probing import Outcome, probe_files
+from coview.data.recording import Recording
 from coview.errors import UsageError
 
 Progress = Callable[[str, int, int], None]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coview.data.adapters import Item, Made
-from coview.data.collection import SPLITS
+from coview.data.recording import SPLITS
 from coview.errors import UsageError
 
 EXTENSIONS = (".csv", ".jsonl", ".parquet")

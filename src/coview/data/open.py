@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from coview.data.collection import Collection, Split
+from coview.data.collection import Collection
 from coview.data.features_source import is_features, open_features
 from coview.data.media_source import MediaSource
 from coview.data.memmap import MemmapSource
+from coview.data.recording import Split
 from coview.data.shards.layout import CARD
 from coview.data.shards.read import ShardSource
 from coview.data.shuffle import ShuffledPairs

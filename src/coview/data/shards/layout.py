@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from coview.data.collection import Recording
+from coview.data.recording import Recording
 
 FORMAT = 1
 CARD, RECORDINGS, CLIPS = "shards.json", "recordings.parquet", "clips.parquet"

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from coview.data.collection import Collection, Split
+from coview.data.collection import Collection
 from coview.data.media_source import MediaSource, Sample
 from coview.data.memmap import to_float
+from coview.data.recording import Split
 from coview.data.shards.layout import BLOCK, CARD, CLIPS, FORMAT, RECORDINGS
 from coview.data.shards.tars import Clips, Members, Tars
 from coview.data.timeline import Timeline

@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from coview.data.collection import Collection, Recording, fingerprint_of
+from coview.data.collection import Collection
 from coview.data.executors import Executor
 from coview.data.memmap import to_int16
+from coview.data.recording import Recording
 from coview.data.shards.layout import (
     CARD,
     CLIP_SCHEMA,
@@ -35,6 +36,7 @@ from coview.data.shards.layout import (
     shard_name,
     spans,
 )
+from coview.data.tables import fingerprint_of
 from coview.errors import MediaError, UsageError
 from coview.files import write_aside
 from coview.media import jpeg
@@ -218,7 +220,7 @@ def _finish(collection: Collection, out: Path, card: dict[str, Any], count: int)
     _write_table(recordings, out / RECORDINGS)
     card = card | {
         "complete": True,
-        "fingerprint": fingerprint_of(recordings),
+        "fingerprint": fingerprint_of(recordings, collection.classes),
         "recordings": recordings.num_rows,
         "clips": clips.num_rows,
         "hours": round((pc.sum(pc.subtract(clips["end"], clips["start"])).as_py() or 0.0) / 3600, 4),
