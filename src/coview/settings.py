@@ -80,6 +80,12 @@ def _build(kind: Any, data: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(data, Mapping):
         problems.append(f"{where or 'settings'}: expected a group of settings, found {data!r}")
         return None
+    # A class that stands for several, such as a view, says which one the data mean.
+    try:
+        kind = getattr(kind, "kind_of", lambda fields: kind)(data)
+    except SettingsError as error:
+        problems.extend(f"{where}.{problem}" if where else problem for problem in error.problems)
+        return None
     hints = typing.get_type_hints(kind)
     known = {field.name: field for field in dataclasses.fields(kind) if field.init}
     before, values = len(problems), {}

@@ -5,10 +5,11 @@ import pytest
 import torch
 from numbers_source import VIEWS, Numbers
 
-from coview.data.memmap import MemmapSource, fill, to_float, to_int16
+from coview.data.memmap import MemmapSource, fill
 from coview.data.source import sample_keys
 from coview.data.views import AudioView, VideoView
 from coview.errors import DataProblemsError, UsageError
+from coview.media.waveform import to_float, to_int16
 
 
 def test_int16_comes_back_exactly():

@@ -7,9 +7,8 @@ read the same recordings are read together where that saves work; what is in the
 
 from __future__ import annotations
 
-import math
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from coview.data.order import Order
 from coview.data.processes import fresh_processes, give_memory_back
 from coview.data.source import Source, sample_keys
-from coview.data.views import AudioView, Batch, VideoView, ViewSpec, raw_views
+from coview.data.views import Batch, raw_views
 from coview.errors import CoviewError, UsageError
 
 _TOGETHER_BYTES = 80 * 2**20  # of the raw views of a window, which are read together
@@ -66,20 +65,24 @@ class Loader:
         self.workers = workers
         self.steps_per_epoch = positions // batch_size
         # Not of this rank's share: all processes, however many, need one order.
-        reads = _TOGETHER_BYTES // _raw_bytes(source.views)
+        reads = _TOGETHER_BYTES // sum(view.raw_bytes for view in raw_views(source.views).values())
         order = Order.within(reads, len(source), clips_per_recording, batch_size)
         self._steps = _Steps(source, order, seed, rank, world, self.steps_per_epoch)
 
     def stream(self, first_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of step `first_step`, the next, and so on without end; `epoch` of each is filled in."""
-        share = self._steps.share
+        """Yield the batches of step `first_step`, the next, and so on without end; `epoch` and
+        `step` of each are filled in."""
+        share, step = self._steps.share, first_step
         for read in self._reader(first_step):
             for fields in read:
                 if isinstance(fields, CoviewError):
                     raise fields
                 whole = Batch(**fields)
                 for first in range(0, len(whole), share):
-                    yield whole if len(whole) == share else whole.select(slice(first, first + share))
+                    batch = whole if len(whole) == share else whole.select(slice(first, first + share))
+                    batch.step = step
+                    yield batch
+                    step += 1
 
     def _reader(self, first_step: int) -> Iterator[Any]:
         pin = torch.cuda.is_available()
@@ -142,15 +145,6 @@ class _From(Sampler[range]):
 
     def __iter__(self) -> Iterator[range]:
         return self.steps.together(self.first_step)
-
-
-def _raw_bytes(views: Mapping[str, ViewSpec]) -> int:
-    """Return how many bytes the raw views of a sample take."""
-    sizes = {VideoView: 1, AudioView: 4}
-    return sum(
-        math.prod(view.raw_shape) * next((size for kind, size in sizes.items() if isinstance(view, kind)), 8)
-        for view in raw_views(views).values()
-    )
 
 
 def _start_worker(worker: int) -> None:

@@ -20,25 +20,13 @@ import torch
 from torch import Tensor
 
 from coview.data.source import Source, sample_keys
-from coview.data.views import AudioView, Batch, ViewSpec, read_view
+from coview.data.views import Batch, ViewSpec, read_view
 from coview.errors import DataProblemsError, UsageError
 from coview.randomness import integers
 
 FORMAT = 1
-FULL_SCALE = 32767  # int16 value of a waveform's 1.0
 _PICK = 400  # stream of a sample's key that chooses the stored cut
-_DTYPES = {"video": np.uint8, "image": np.uint8, "audio": np.int16, "text": np.int64, "features": np.float32}
 _CHUNK = 128  # recordings between two notes of how far the filling is
-
-
-def to_int16(waveform: Tensor) -> Tensor:
-    """Return a waveform (full scale 1) as int16; values beyond full scale are clipped to it."""
-    return (waveform * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE).to(torch.int16)
-
-
-def to_float(samples: Tensor) -> Tensor:
-    """Return int16 samples as a float32 waveform; `to_int16` gives exactly the same samples back."""
-    return samples.to(torch.float32) / FULL_SCALE
 
 
 def fill(
@@ -88,7 +76,7 @@ def fill(
             problems |= {source.ids[index]: reason for index, reason in batch.replaced}
             for name in source.views:
                 raw = batch.views[name].cpu()
-                stored = to_int16(raw) if isinstance(source.views[name], AudioView) else raw
+                stored = source.views[name].pack(raw)
                 if name not in alike:
                     arrays[name][row * cuts + cut] = stored.numpy()
                 elif cut == 0:
@@ -175,7 +163,7 @@ class MemmapSource:
             if name not in self._arrays:
                 self._arrays[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
             raw = torch.from_numpy(self._arrays[name][(row if name in self.once else slot).numpy()])
-            views[name] = to_float(raw) if isinstance(view, AudioView) else raw
+            views[name] = view.unpack(raw)
         return Batch(
             views=views,
             row=row,
@@ -222,7 +210,7 @@ def _array(partial: Path, name: str, view: ViewSpec, count: int, new: bool) -> A
     path = partial / f"{name}.npy"
     if not new:
         return np.lib.format.open_memmap(path, mode="r+")
-    return np.lib.format.open_memmap(path, mode="w+", dtype=_DTYPES[view.stream], shape=(count, *view.raw_shape))
+    return np.lib.format.open_memmap(path, mode="w+", dtype=view.stored_dtype, shape=(count, *view.raw_shape))
 
 
 def _notes(source: Source, batch: Batch, cut: int) -> list[dict[str, Any]]:

@@ -8,16 +8,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from coview.data.augment import audio, video
 from coview.data.augment.settings import AugmentSettings
 from coview.data.source import Source
-from coview.data.views import AudioView, Batch, FeaturesView, ImageView, VideoView, ViewSpec, cut_from
+from coview.data.views import Batch, ViewSpec, cut_from
 from coview.errors import UsageError
 from coview.randomness import make_key
-
-# Published data statistics, the start until a collection's own are set: xID's of log10 mel magnitudes, AVID's of dB.
-_STATISTICS = {"mel": (-2.19, 0.50), "spectrogram": (-28.5, 19.7)}
-
 
 _ROWS = 4096  # recordings read at a time for statistics
 
@@ -36,60 +31,68 @@ class Preprocess(nn.Module):
         super().__init__()
         self.views, self.augment = dict(views), augment
         for name, view in self.views.items():
-            if isinstance(view, AudioView) and view.normalise == "statistics":
-                bands = view.mels if view.layout == "mel" else view.n_fft // 2 + 1
-                mean, std = _STATISTICS[view.layout]
-                self.register_buffer(f"{name}_mean", torch.full((bands,), mean))
-                self.register_buffer(f"{name}_std", torch.full((bands,), std))
-            elif isinstance(view, VideoView) and view.normalise == "statistics":
-                self.register_buffer(f"{name}_mean", torch.tensor(video.IMAGENET_MEAN))
-                self.register_buffer(f"{name}_std", torch.tensor(video.IMAGENET_STD))
-            elif isinstance(view, FeaturesView) and view.normalise == "statistics":
-                self.register_buffer(f"{name}_mean", torch.zeros(view.dim))
-                self.register_buffer(f"{name}_std", torch.ones(view.dim))
+            if view.statistics is not None:
+                mean, std = view.statistics
+                self.register_buffer(f"{name}_mean", mean)
+                self.register_buffer(f"{name}_std", std)
 
     @torch.no_grad()
     def forward(self, batch: Batch, train: bool) -> Batch:
         """Return the batch with model views; `train` says whether to augment."""
-        views, start, there, whole_views = {}, dict(batch.start), dict(batch.present), set(batch.whole)
-        for place, (name, spec) in enumerate(self.views.items()):
+        made, whole = dataclasses.replace(batch, views={}, whole=frozenset()), set(batch.whole)
+        made.start, made.present, made.length = dict(batch.start), dict(batch.present), dict(batch.length)
+        places = {name: place for place, name in enumerate(self.views)}
+        for name, spec in self.views.items():
             cut = cut_from(name, spec)
             if cut not in batch.views:
                 raise UsageError(f"the batch lacks the view {cut!r}; it has {', '.join(batch.views) or 'none'}")
-            raw, present = batch.views[cut], batch.present[cut]
-            key = make_key(batch.key, place) if train else None
-            # Only what is there is computed on; the rest stays zero.
-            some, keys, mirrorable = raw, key, batch.mirrorable
-            if not batch.has_all(cut):
-                some, keys, mirrorable = raw[present], None if key is None else key[present], mirrorable[present]
-            if len(some):
-                made = self._model_view(name, some, spec, keys, mirrorable)
-            else:
-                made = torch.zeros(
-                    0, *spec.shape, dtype=raw.dtype if spec.stream == "text" else None, device=raw.device
-                )
-            if some is not raw:
-                whole = made.new_zeros(len(batch), *made.shape[1:])
-                whole[present] = made
-                made = whole
-            views[name], there[name] = made, present
-            whole_views |= {name} if cut in batch.whole else set()
-            if cut in start:
-                start[name] = start[cut]
-        return dataclasses.replace(batch, views=views, start=start, present=there, whole=frozenset(whole_views))
+            key = make_key(batch.key, places.get(spec.with_ or name, places[name])) if train else None
+            made.views[name], made.present[name] = self._model_view(name, spec, batch, key), batch.present[cut]
+            whole |= {name} if cut in batch.whole else set()
+            for known, field in ((batch.start, made.start), (batch.length, made.length)):
+                if cut in known:
+                    field[name] = known[cut]
+        made.whole = frozenset(whole)
+        return made
+
+    def _model_view(self, name: str, spec: ViewSpec, batch: Batch, key: Tensor | None) -> Tensor:
+        """Return one view (B, ...): only what is there is computed on, the rest stays zero."""
+        cut = cut_from(name, spec)
+        raw, present, mirrorable = batch.views[cut], batch.present[cut], batch.mirrorable
+        some = not batch.has_all(cut)
+        if some:
+            raw, mirrorable = raw[present], mirrorable[present]
+            key = None if key is None else key[present]
+        statistics = self._statistics(name) if spec.statistics is not None else None
+        partner = self.views.get(spec.with_ or name, spec)
+        augment = spec.changed(self.augment if partner is spec else partner.changed(self.augment))
+        made = spec.prepare(raw, key, mirrorable, augment, statistics) if len(raw) else spec.nothing.to(raw.device)
+        if some:
+            made = spec.fill(made, present)
+        if spec.sequence:  # after its end a sequence is zero, whatever is subtracted from its steps
+            made = torch.where(batch.mask(cut).to(made.device)[..., None], made, 0.0)
+        return made
+
+    def _statistics(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_std")
 
     @torch.no_grad()
     def fit_features(self, source: Source) -> None:
-        """Set the statistics of views of features to those of all of a source's recordings that have them.
+        """Set the statistics of views that nothing is decoded for to those of all of a source's recordings with them.
 
-        A feature that never changes keeps deviation 1.
+        A number that never changes keeps deviation 1.
         """
         for name, view in self.views.items():
-            if isinstance(view, FeaturesView) and view.normalise == "statistics":
+            if view.medium is None and view.statistics is not None:
                 parts = []
                 for rows in torch.split(torch.arange(len(source)), _ROWS):
                     batch = source.read_window(rows, 0, 1)
-                    parts.append(batch.views[name][batch.present[name]].flatten(0, -2))
+                    raw = batch.views[name]
+                    valid = batch.mask(name) if view.sequence else torch.ones(len(raw), 1, dtype=torch.bool)
+                    there = (valid & batch.present[name][:, None]).expand(len(raw), -1)
+                    values = view.values(raw)
+                    assert values is not None
+                    parts.append(values[there.flatten()])
                 std, mean = torch.std_mean(torch.cat(parts).double(), dim=0, correction=0)
                 self.get_buffer(f"{name}_mean").copy_(mean)
                 self.get_buffer(f"{name}_std").copy_(torch.where(std > 1e-6 * mean.abs(), std, 1.0))
@@ -108,43 +111,3 @@ class Preprocess(nn.Module):
             view, _, kind = name.rpartition("_")
             own.setdefault(view, {})[kind] = values.tolist()
         return own
-
-    def _model_view(self, name: str, raw: Tensor, spec: ViewSpec, key: Tensor | None, mirrorable: Tensor) -> Tensor:
-        if isinstance(spec, VideoView):
-            made = self._video(name, raw, spec, key, mirrorable)
-            return made[:, :, 0] if isinstance(spec, ImageView) else made
-        if isinstance(spec, FeaturesView) and spec.normalise == "statistics":
-            return (raw - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_std")
-        return self._audio(name, raw, spec, key) if isinstance(spec, AudioView) else raw
-
-    def _video(self, name: str, frames: Tensor, view: VideoView, key: Tensor | None, mirrorable: Tensor) -> Tensor:
-        # Decoders write channels last; what is computed must not depend on how a source lays out its memory.
-        clips = frames.to(torch.float32, memory_format=torch.contiguous_format) / 255
-        if key is None:
-            return self._normalise_video(name, video.centre_crop(clips, view.size), view)
-        augment = self.augment if view.area is None else dataclasses.replace(self.augment, crop_area=view.area)
-        clips = video.random_view(clips, view.size, key, augment, mirrorable)
-        clips = video.blur(video.grey(video.jitter_colours(clips, key, augment), key, augment), key, augment)
-        return video.disturb(self._normalise_video(name, clips, view), key, self.augment)
-
-    def _normalise_video(self, name: str, clips: Tensor, view: VideoView) -> Tensor:
-        if view.normalise != "statistics":
-            return video.normalise(clips, view.normalise)
-        mean, std = (self.get_buffer(f"{name}_{kind}")[:, None, None, None] for kind in ("mean", "std"))
-        return (clips - mean) / std
-
-    def _audio(self, name: str, waveform: Tensor, view: AudioView, key: Tensor | None) -> Tensor:
-        image = audio.spectrogram(audio.levelled(waveform, key, self.augment), view)
-        if key is not None:
-            image = audio.vary(image, view, key, self.augment)
-        image = self._normalise(name, image, view)
-        return image if key is None else audio.disturb(image, key, self.augment)
-
-    def _normalise(self, name: str, image: Tensor, view: AudioView) -> Tensor:
-        if view.normalise == "clip":
-            std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
-            return (image - mean) / (std + 1e-6)
-        mean, std = self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_std")
-        if view.layout == "mel":
-            mean, std = mean[:, None], std[:, None]
-        return (image - mean) / (std + 1e-6)

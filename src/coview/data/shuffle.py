@@ -11,7 +11,7 @@ from torch import Tensor
 
 from coview.data.order import permute
 from coview.data.source import Source
-from coview.data.views import Batch, VideoView, ViewSpec
+from coview.data.views import Batch, ViewSpec
 from coview.errors import UsageError
 
 
@@ -89,8 +89,8 @@ class ShuffledPairs:
 
 def _kinds(views: Mapping[str, ViewSpec]) -> dict[str, int]:
     """Return the number of every view's kind; pictures are 0, or else the first view."""
-    pictures = [name for name, view in views.items() if isinstance(view, VideoView)]
-    others = {name: name if view.stream == "features" else view.stream for name, view in views.items()}
+    pictures = [name for name, view in views.items() if view.square]
+    others = {name: name if view.alone else view.stream for name, view in views.items()}
     kind = dict.fromkeys(pictures, "picture") | {name: others[name] for name in views if name not in pictures}
     if len(set(kind.values())) == 1:
         kind = {name: name for name in views}

@@ -17,17 +17,20 @@ class Source(Protocol):
 
     Attributes:
         name: what reports call it, such as "clips/" or "digits-av:A".
-        ids: the recordings' ids in order; `row` indexes this list.
         labels: int64 (rows,), -1 where unlabelled.
         classes: names of the labels, in label order; empty where there are none.
         fingerprint: hash of the ordered ids and of how they are made; a checkpoint refuses another one.
     """
 
     name: str
-    ids: list[str]
     labels: Tensor
     classes: list[str]
     fingerprint: str
+
+    @property
+    def ids(self) -> list[str]:
+        """The recordings' ids in order; read-only, so that a list will do."""
+        ...
 
     @property
     def views(self) -> Mapping[str, ViewSpec]:

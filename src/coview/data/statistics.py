@@ -17,12 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coview.data.augment import PRESETS
-from coview.data.augment.audio import levelled, spectrogram
-from coview.data.augment.video import centre_crop
 from coview.data.processes import fresh_processes
 from coview.data.source import Source, sample_keys
-from coview.data.views import AudioView, VideoView, ViewSpec, cut_from
+from coview.data.views import ViewSpec, cut_from
 from coview.errors import UsageError
 from coview.files import write_aside
 from coview.settings import to_dict
@@ -30,7 +27,7 @@ from coview.settings import to_dict
 FORMAT = 1
 _STILL = 1e-6  # a deviation below this share of the mean is rounding: what never changes is divided by 1
 # What of a view decides its values; how long it is and how it is augmented does not.
-_DECIDES = ("stream", "sample_rate", "layout", "n_fft", "hop", "window", "mels")
+_DECIDES = ("stream", "sample_rate", "layout", "n_fft", "hop", "window", "mels", "space")
 
 
 @dataclass
@@ -86,7 +83,7 @@ def fit_statistics(
     Raises:
         UsageError: no view of the source is sound or a picture.
     """
-    if not any(isinstance(view, (AudioView, VideoView)) for view in source.views.values()):
+    if not any(view.medium for view in source.views.values()):
         raise UsageError(f"{source.name}: none of the views {', '.join(source.views)} is a picture or a sound")
     tasks = [(rows, clip) for rows in torch.split(torch.arange(len(source)), batch_size) for clip in range(clips)]
     whole: dict[str, Moments] = {}
@@ -125,11 +122,7 @@ def read_statistics(path: Path, views: Mapping[str, ViewSpec]) -> dict[str, tupl
         raise UsageError(f"{path}: cannot be read as statistics ({error}); make them by `coview stats`") from error
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
         raise UsageError(f"{path}: not statistics of format {FORMAT}; make them by `coview stats`")
-    wanted = {
-        name: view
-        for name, view in views.items()
-        if isinstance(view, (AudioView, VideoView)) and view.normalise == "statistics"
-    }
+    wanted = {name: view for name, view in views.items() if view.medium and view.statistics is not None}
     if not wanted:
         raise UsageError(f'{path}: no view would use it; set normalise to "statistics" for a view of sound or pictures')
     return {name: _take(path, stored["views"], cut_from(name, view), view) for name, view in wanted.items()}
@@ -173,15 +166,7 @@ def _part(source: Source, seed: int, task: Task) -> dict[str, Moments]:
     rows, clip = task
     batch = source.read(rows, sample_keys(seed, clip, rows))
     return {
-        name: Moments.of(_values(batch.views[name][batch.present[name]], view))
+        name: Moments.of(values)
         for name, view in source.views.items()
-        if isinstance(view, (AudioView, VideoView))
+        if view.medium and (values := view.values(batch.views[name][batch.present[name]])) is not None
     }
-
-
-def _values(raw: Tensor, view: AudioView | VideoView) -> Tensor:
-    """Return (N, C): a row for every frame of the sound, or for every pixel of the pictures."""
-    if isinstance(view, VideoView):
-        return centre_crop(raw.float() / 255, view.size).movedim(1, -1).flatten(0, -2)
-    image = spectrogram(levelled(raw, None, PRESETS["none"]), view)[:, 0]
-    return (image.transpose(1, 2) if view.layout == "mel" else image).flatten(0, 1)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from coview.data.views import TextView
 from coview.encoders.text import minilm_folder
+
+if TYPE_CHECKING:
+    from coview.data.views import TextView
 
 CODES = 2048  # number of character codes, with 0
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from coview.data.columns import Words, facts
 
 _SECONDS = ("start", "end", "video_start", "video_end", "audio_start", "audio_end")
 _FACTS = ("has_video", "has_audio", "silent")
-_WORDS = ("path", "caption")
+
+Flags = NDArray[np.bool_]
+Medium = Literal["picture", "sound"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,31 +31,80 @@ class Timeline:
     video_end: float
     audio_start: float
     audio_end: float
-    has_video: bool
-    has_audio: bool
-    silent: bool
     path: str
     caption: str | None
+    tracks: Mapping[str, str]
 
-    @property
-    def still(self) -> bool:
-        """Whether it is one picture, which lasts 0 s."""
-        return self.has_video and self.video_end <= self.video_start
+    def span(self, medium: Medium | None) -> tuple[float, float]:
+        """Return the seconds in which there is picture or sound, inside the recording's span; None: all of that."""
+        if medium is None:
+            return self.start, self.end
+        video = medium == "picture"
+        begin = max(self.start, self.video_start if video else self.audio_start)
+        return begin, max(begin, min(self.end, self.video_end if video else self.audio_end))
 
 
 class Timelines:
-    """The timelines of a collection's table, column by column: a row of Arrow takes a hundred times as long to get."""
+    """The timelines of a collection's table, column by column; reading processes share their memory."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._numbers = np.stack([table.column(name).to_numpy() for name in _SECONDS], 1)
-        self._facts = np.stack([table.column(name).to_numpy() for name in _FACTS], 1).astype(bool)
-        self._words: list[Any] = [table.column(name).combine_chunks() for name in _WORDS]
+        self._numbers = torch.from_numpy(np.stack([table.column(name).to_numpy() for name in _SECONDS], 1))
+        self._paths, self._captions = Words(table.column("path")), Words(table.column("caption"))
+        self._tracks = _tracks(table)
+        self._facts = torch.from_numpy(np.stack([facts(table, name) for name in _FACTS], 1))
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, row: int) -> Timeline:
-        values = dict(zip(_SECONDS, self._numbers[row].tolist(), strict=True))
-        facts = dict(zip(_FACTS, self._facts[row].tolist(), strict=True))
-        words = {name: column[row].as_py() for name, column in zip(_WORDS, self._words, strict=True)}
-        return Timeline(**values, **facts, **words)
+        seconds = dict(zip(_SECONDS, self._numbers[row].tolist(), strict=True))
+        tracks = {name: path for name, column in self._tracks.items() if (path := column[row]) is not None}
+        return Timeline(**seconds, path=self._paths[row] or "", caption=self._captions[row], tracks=tracks)
+
+    @property
+    def has_video(self) -> Flags:
+        """Which recordings have pictures, bool (rows,)."""
+        return self._facts[:, 0].numpy()
+
+    @property
+    def has_audio(self) -> Flags:
+        """Which have sound, be it silent."""
+        return self._facts[:, 1].numpy()
+
+    @property
+    def silent(self) -> Flags:
+        """Whose sound says nothing."""
+        return self._facts[:, 2].numpy()
+
+    @property
+    def has_caption(self) -> Flags:
+        """Which have words."""
+        return self._captions.filled
+
+    @property
+    def still(self) -> Flags:
+        """Which are one picture, which lasts 0 s."""
+        begin, end = (self._numbers[:, _SECONDS.index(name)].numpy() for name in ("video_start", "video_end"))
+        return self.has_video & (end <= begin)
+
+    def has_track(self, name: str) -> Flags:
+        """Which have a further file of this name."""
+        return self._tracks[name].filled if name in self._tracks else np.zeros(len(self), dtype=bool)
+
+    def span(self, medium: Medium | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what `Timeline.span` does, of all recordings."""
+        start, end, *streams = self._numbers.numpy().T
+        if medium is None:
+            return start, end
+        first, last = streams[:2] if medium == "picture" else streams[2:]
+        begin = np.maximum(start, first)
+        return begin, np.maximum(begin, np.minimum(end, last))
+
+
+def _tracks(table: pa.Table) -> dict[str, Words]:
+    """Return the paths of the further files, a column for each name; an index of before has none."""
+    if "tracks" not in table.column_names:
+        return {}
+    column = table.column("tracks").combine_chunks()
+    names = sorted({str(name) for part in table.column("tracks").chunks for name in pc.unique(part.keys).to_pylist()})
+    return {name: Words(pa.chunked_array([pc.map_lookup(column, name, "first")], pa.string())) for name in names}

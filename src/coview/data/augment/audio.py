@@ -5,13 +5,17 @@ Every function takes one key per clip (int64 (B,)), so that a clip's sound does 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from coview.data.augment.settings import AugmentSettings
-from coview.data.views import AudioView
 from coview.media.logmel import db_spectrogram, log_mel, peak_normalise
 from coview.randomness import normal, uniform
+
+if TYPE_CHECKING:
+    from coview.data.views import AudioView
 
 _VOLUME, _SHIFT, _TILT, _NOISE, _TIME, _BANDS = range(200, 206)
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from coview.data.collection import Collection
-from coview.data.media_source import MediaSource, Sample
-from coview.data.memmap import to_float
+from coview.data.cutting import Sample
+from coview.data.media_source import MediaSource
 from coview.data.recording import Split
 from coview.data.shards.layout import BLOCK, CARD, CLIPS, FORMAT, RECORDINGS
 from coview.data.shards.tars import Clips, Members, Tars
@@ -28,6 +28,7 @@ from coview.media.cuts import SAME_INSTANT, AudioCut, Sound, VideoCut
 from coview.media.decode import Read
 from coview.media.flac import FlacDecoder
 from coview.media.pictures import square
+from coview.media.waveform import to_float
 from coview.randomness import integers
 
 _CLIP = 600  # stream of a sample's key that chooses the stored clip of a recording that has several
@@ -169,14 +170,6 @@ def _default_views(stored: Mapping[str, Any]) -> dict[str, ViewSpec]:
 def _check_views(folder: Path, views: Mapping[str, ViewSpec], stored: Mapping[str, Any]) -> None:
     problems = []
     for name, view in views.items():
-        if isinstance(view, AudioView) and view.sample_rate != stored["sample_rate"]:
-            problems.append(f"{name}: sound is stored at {stored['sample_rate']} Hz, {view.sample_rate} is wanted")
-        if isinstance(view, VideoView) and view.frames > 1 and view.fps > stored["fps"]:
-            problems.append(f"{name}: pictures are stored at {stored['fps']:g} per second, {view.fps:g} are wanted")
-        if isinstance(view, VideoView) and view.decode_size != stored["size"]:
-            problems.append(
-                f"{name}: pictures are stored with short side {stored['size']}, {view.decode_size} is wanted "
-                f"(size {view.size} x margin {view.margin:g})"
-            )
+        problems += [f"{name}: {reason}" for reason in view.unlike(stored)]
     if problems:
         raise UsageError(f"{folder}: prepare the collection again for these views:\n  - " + "\n  - ".join(problems))

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from coview.data.collection import Collection
 from coview.data.executors import Executor
-from coview.data.memmap import to_int16
 from coview.data.recording import Recording
 from coview.data.shards.layout import (
     CARD,
@@ -47,6 +46,7 @@ from coview.media.pictures import read_whole_frames
 from coview.media.regular import head_of
 from coview.media.sounds import read_sound
 from coview.media.stills import is_still, read_whole_still
+from coview.media.waveform import to_int16
 
 Progress = Callable[[int, int], None]
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from coview.data.synthetic.digits_picture import class_members, digits
 from coview.data.synthetic.world import SPLITS
-from coview.data.views import Batch, FeaturesView, ImageView, ViewSpec
+from coview.data.views import Batch, FeaturesView, ViewSpec
 from coview.errors import UsageError
 from coview.randomness import integers, make_key, uniform
 
@@ -59,7 +59,7 @@ class NoisyDigits:
         self.name, self.split, self.seed = NAME, split, seed
         self.views: dict[str, ViewSpec] = dict(views or dict.fromkeys(VIEWS, FeaturesView(dim=SIDE**2)))
         for name, view in self.views.items():
-            fits = isinstance(view, ImageView) or (isinstance(view, FeaturesView) and view.raw_shape == (SIDE**2,))
+            fits = view.raw_shape == (SIDE**2,) if view.square is None else view.raw_shape[:2] == (3, 1)
             if name not in VIEWS or not fits:
                 raise UsageError(
                     f"{NAME} has the views {' and '.join(VIEWS)}, pictures or features of {SIDE**2} numbers; "
@@ -108,9 +108,9 @@ class NoisyDigits:
         return make_key(torch.tensor(self.seed), split, torch.arange(len(self.ids)))
 
     def _cut(self, pixels: Tensor, view: ViewSpec) -> Tensor:
-        if not isinstance(view, ImageView):
+        if view.square is None:
             return pixels.flatten(1)
-        size = (view.decode_size, view.decode_size)
+        size = (view.square[0], view.square[0])
         scaled = functional.interpolate(pixels[:, None], size=size, mode="bilinear", antialias=True)
         return (scaled.clamp(0, 1) * 255).round().to(torch.uint8)[:, :, None].expand(-1, 3, -1, -1, -1)
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from coview.data.synthetic.signals import SAMPLE_RATE, SAMPLES
-from coview.data.views import AudioView, Batch, VideoView, ViewSpec
+from coview.data.views import Batch, ViewSpec
+from coview.data.views.spec import Made
 from coview.errors import UsageError
-from coview.randomness import integers, make_key
+from coview.randomness import make_key
 
 SPLITS = ("train", "validation", "test")
 _VERSION = 1  # changes whenever the same (seed, split, index) gives another clip
 _ROWS = 8
-_START = 7001  # stream of the cut's draw
 
 
 class World(ABC):
@@ -92,60 +90,22 @@ class World(ABC):
         """Cut raw views from the clips' beginning."""
         return self._cut(row, torch.zeros_like(row), None)
 
-    def _check(self, view: ViewSpec) -> None:
-        if isinstance(view, VideoView):
-            if view.after is not None:
-                raise UsageError(
-                    f"{self.name}: a clip of {self.frames / self.fps} s has no second picture {view.after} s later"
-                )
-            if self._frame_index(view)[-1] >= self.frames:
-                raise UsageError(
-                    f"{self.name}: a view of {view.frames} frames at {view.fps} fps does not fit into "
-                    f"{self.frames} frames at {self.fps} fps; ask for fewer frames"
-                )
-        elif not isinstance(view, AudioView):
-            raise UsageError(f"{self.name}: a world has pictures and sounds, and no {view.stream}")
-        elif view.samples / view.sample_rate > SAMPLES / SAMPLE_RATE or view.sample_rate != SAMPLE_RATE:
-            raise UsageError(
-                f"{self.name}: a sound view of {view.seconds} s at {view.sample_rate} Hz does not fit into "
-                f"{SAMPLES / SAMPLE_RATE} s at {SAMPLE_RATE} Hz"
-            )
+    @property
+    def _made(self) -> Made:
+        return Made(self.frames, self.fps, SAMPLES, SAMPLE_RATE)
 
-    def _frame_index(self, view: VideoView) -> Tensor:
-        """Frame k of a view is the last frame of the clip at or before k / fps."""
-        return torch.tensor([math.floor(k * self.fps / view.fps + 1e-6) for k in range(view.frames)])
+    def _check(self, view: ViewSpec) -> None:
+        reason = view.misfit(self._made)
+        if reason:
+            raise UsageError(f"{self.name}: {reason}")
 
     def _cut(self, row: Tensor, key: Tensor, where: Tensor | None) -> Batch:
         clips = self.render(row, row.device)
-        views, start = {}, {}
-        for name, view in self.views.items():
-            if isinstance(view, VideoView):
-                views[name], start[name] = self._cut_video(clips["video"], view, where)
-            elif isinstance(view, AudioView):
-                views[name], start[name] = _cut_audio(clips["audio"], view, where)
-        return Batch(views=views, row=row, key=key, start=start, label=self.labels.to(row.device)[row])
-
-    def _cut_video(self, video: Tensor, view: VideoView, where: Tensor | None) -> tuple[Tensor, Tensor]:
-        index = self._frame_index(view).to(video.device)
-        room = self.frames - int(index[-1])
-        first = (
-            torch.zeros_like(video[:, 0, 0, 0, 0], dtype=torch.int64)
-            if where is None
-            else integers(where, _START, room)
+        cuts = {name: view.from_clips(clips, self._made, where) for name, view in self.views.items()}
+        return Batch(
+            views={name: raw for name, (raw, _) in cuts.items()},
+            row=row,
+            key=key,
+            start={name: start for name, (_, start) in cuts.items()},
+            label=self.labels.to(row.device)[row],
         )
-        pick = (first[:, None] + index)[:, None, :, None, None].expand(-1, 3, -1, *video.shape[-2:])
-        cut = video.gather(2, pick)
-        if view.decode_size != cut.shape[-1]:
-            size = (view.decode_size, view.decode_size)
-            scaled = functional.interpolate(cut.flatten(1, 2), size=size, mode="bilinear", antialias=True)
-            cut = scaled.reshape(*cut.shape[:3], *size)
-        return cut, first.double() / self.fps
-
-
-def _cut_audio(audio: Tensor, view: AudioView, where: Tensor | None) -> tuple[Tensor, Tensor]:
-    room = SAMPLES - view.samples + 1
-    first = torch.zeros(audio.shape[0], dtype=torch.int64, device=audio.device)
-    if where is not None:
-        first = integers(where, _START + 1, room)
-    pick = first[:, None] + torch.arange(view.samples, device=audio.device)
-    return audio.gather(1, pick), first.double() / SAMPLE_RATE

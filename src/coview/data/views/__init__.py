@@ -7,14 +7,16 @@ All views of one sample are cut by SECONDS on one clock. A loader's batch holds 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from coview.data.views.batch import Batch
 from coview.data.views.features import FeaturesView
-from coview.data.views.picture import ImageView, VideoView
+from coview.data.views.kinds import register_view
+from coview.data.views.picture import ImageView, PictureView, VideoView
 from coview.data.views.sound import AudioView
+from coview.data.views.spec import ViewSpec
 from coview.data.views.text import TextView
-from coview.errors import SettingsError
+from coview.errors import UsageError
 from coview.settings import from_dict
 
 __all__ = [
@@ -22,37 +24,53 @@ __all__ = [
     "Batch",
     "FeaturesView",
     "ImageView",
+    "PictureView",
     "TextView",
     "VideoView",
     "ViewSpec",
+    "check_views",
     "cut_from",
     "raw_views",
     "read_view",
+    "register_view",
 ]
-
-ViewSpec = VideoView | AudioView | TextView | FeaturesView
-_KINDS: dict[str, type[Any]] = {
-    "video": VideoView,
-    "image": ImageView,
-    "audio": AudioView,
-    "text": TextView,
-    "features": FeaturesView,
-}
 
 
 def read_view(fields: Mapping[str, Any]) -> ViewSpec:
     """Return the view that `coview.settings.to_dict` made into plain data; raises SettingsError where it is none."""
-    stream = str(fields.get("stream"))
-    if stream not in _KINDS:
-        raise SettingsError([f"stream: expected one of {', '.join(_KINDS)}, found {stream!r}"])
-    return cast(ViewSpec, from_dict(_KINDS[stream], fields))
+    return from_dict(ViewSpec, fields)  # type: ignore[type-abstract]
 
 
 def cut_from(name: str, view: ViewSpec) -> str:
-    """Return the name of the raw view that a view is made of: its own, or that of the view it is a crop of."""
-    return view.of if isinstance(view, VideoView) and view.of else name
+    """Return the name of the raw view that a view is made of: its own, or that of the view it is cut with."""
+    return view.of or (None if view.track else view.with_) or name
 
 
 def raw_views(views: Mapping[str, ViewSpec]) -> dict[str, ViewSpec]:
-    """Return the views that a source has to cut: crops of another view are made from its raw frames."""
+    """Return the views that a source has to cut: crops of another view are made from its raw frames.
+
+    Raises:
+        UsageError: see `check_views`.
+    """
+    check_views(views)
     return {name: view for name, view in views.items() if cut_from(name, view) == name}
+
+
+def check_views(views: Mapping[str, ViewSpec]) -> None:
+    """Check that views which depend on another name one that can carry them.
+
+    Raises:
+        UsageError: the other one is not there, depends on a third, or is of another size.
+    """
+    for name, view in views.items():
+        if view.of and (cut_from(view.of, views[view.of]) if view.of in views else view.of) != view.of:
+            raise UsageError(f"view {name!r} is a crop of {view.of!r}, which is a crop itself; name the first of them")
+        other = views.get(view.with_ or name)
+        if other is None or other.with_:
+            if view.with_:
+                raise UsageError(f"view {name!r} is aligned with {view.with_!r}, which is not there or aligned itself")
+            continue
+        if other.square != view.square or other.seconds != view.seconds:
+            raise UsageError(
+                f"view {name!r} is aligned with {view.with_!r}, but is not of its size and length: {view}; {other}"
+            )

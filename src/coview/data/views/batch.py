@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,9 @@ class Batch:
         label: int64 (B,), -1 where the recording has no label.
         mirrorable: bool (B,), False where left and right of the picture must stay: its mirror image means something
             else (a letter, a hand).
+        length: name -> int64 (B,), how many steps of a sequence are valid, from the first one on; only of sequences.
         epoch, epochs: whole epochs passed, and planned; schedules inside a method read these.
+        step, steps: optimiser steps done before this batch, and planned; 0 planned where there is no plan.
         replaced: (row, reason) of every sample that could not be read and was replaced by another.
         whole: views that all samples have, as far as the host knows: noted where a batch leaves it (`to`).
     """
@@ -36,8 +39,11 @@ class Batch:
     present: dict[str, Tensor] = field(default_factory=dict)
     label: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     mirrorable: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool))
+    length: dict[str, Tensor] = field(default_factory=dict)
     epoch: int = 0
     epochs: int = 1
+    step: int = 0
+    steps: int = 0
     replaced: list[tuple[int, str]] = field(default_factory=list)
     whole: frozenset[str] = frozenset()
 
@@ -56,23 +62,31 @@ class Batch:
         """Return whether every sample has a view; does not wait for a device where the host knows."""
         return name in self.whole or bool(self.present[name].all())
 
+    def map(self, change: Callable[..., Tensor], *others: Batch) -> Batch:
+        """Return the batch with every tensor changed; `change` is given this batch's and those of `others`.
+
+        What is no tensor (epoch, step, replaced, whole) is this batch's own.
+        """
+
+        def each(name: str) -> Any:
+            mine, theirs = getattr(self, name), [getattr(other, name) for other in others]
+            if isinstance(mine, Tensor):
+                return change(mine, *theirs)
+            return {view: change(value, *(their[view] for their in theirs)) for view, value in mine.items()}
+
+        return dataclasses.replace(self, replaced=list(self.replaced), **{name: each(name) for name in _TENSORS})
+
+    def mask(self, name: str) -> Tensor:
+        """Return bool (B, steps): which steps of a sequence are valid; all where nothing is known of its length."""
+        steps = torch.arange(self.views[name].shape[1], device=self.row.device)
+        length = self.length.get(name)
+        return steps < (torch.full_like(self.row, len(steps)) if length is None else length)[:, None]
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; copies do not block where memory is pinned."""
-
-        def move(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-
-        return dataclasses.replace(
-            self,
-            views=move(self.views),
-            row=self.row.to(device, non_blocking=True),
-            key=self.key.to(device, non_blocking=True),
-            start=move(self.start),
-            present=move(self.present),
-            label=self.label.to(device, non_blocking=True),
-            mirrorable=self.mirrorable.to(device, non_blocking=True),
-            whole=self._known() if torch.device(device).type != "cpu" else frozenset(),
-        )
+        moved = self.map(lambda tensor: tensor.to(device, non_blocking=True))
+        moved.whole = self._known() if torch.device(device).type != "cpu" else frozenset()
+        return moved
 
     def _known(self) -> frozenset[str]:
         if self.row.device.type != "cpu":
@@ -81,18 +95,8 @@ class Batch:
 
     def select(self, index: Tensor | slice) -> Batch:
         """Return the samples named by `index` (a slice, int64 positions or a bool mask), with all their fields."""
+        return self.map(lambda tensor: tensor[index])
 
-        def pick(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor[index] for name, tensor in tensors.items()}
 
-        return dataclasses.replace(
-            self,
-            views=pick(self.views),
-            row=self.row[index],
-            key=self.key[index],
-            start=pick(self.start),
-            present=pick(self.present),
-            label=self.label[index],
-            mirrorable=self.mirrorable[index],
-            replaced=list(self.replaced),
-        )
+# The fields that are tensors or hold them.
+_TENSORS = ("views", "row", "key", "start", "present", "label", "mirrorable", "length")

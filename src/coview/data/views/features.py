@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from coview.data.augment.settings import AugmentSettings
+from coview.data.views.kinds import register_view
+from coview.data.views.spec import Statistics, ViewSpec
+from coview.errors import UsageError
+
+if TYPE_CHECKING:
+    from coview.data.timeline import Timelines
 
 
+@register_view
 @dataclass(frozen=True, kw_only=True)
-class FeaturesView:
-    """A vector that was computed before, such as the features of a frozen encoder.
+class FeaturesView(ViewSpec):
+    """A vector that was computed before, such as the features of a frozen encoder; or a sequence of them.
 
-    Raw and model: float32 (dim,), or (steps, dim) for a sequence.
+    Raw and model: float32 (dim,), or (steps, dim) for a sequence, whose valid steps `Batch.length` counts; those after
+    them are zero.
     """
 
     stream: Literal["features"] = "features"
     dim: int
     steps: int = 0  # 0: one vector
     normalise: Literal["none", "statistics"] = "none"  # as they are, or each number by its mean and deviation
+
+    alone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.dim < 1 or self.steps < 0:
@@ -41,6 +58,38 @@ class FeaturesView:
     def stored(self) -> dict[str, Any]:
         """What is fixed once the raw view is stored."""
         return {"dim": self.dim, "steps": self.steps}
+
+    @property
+    def sequence(self) -> bool:
+        """Whether it has steps."""
+        return self.steps > 0
+
+    def has(self, recordings: Timelines) -> NDArray[np.bool_]:
+        """Raise UsageError: media files hold none."""
+        raise UsageError(
+            "stored features are no view of media files; embed them first, and name them beside the collection "
+            "(COLLECTION+VIEW=FEATURES)"
+        )
+
+    def prepare(
+        self,
+        raw: Tensor,
+        key: Tensor | None,
+        mirrorable: Tensor,
+        augment: AugmentSettings,
+        statistics: Statistics | None,
+    ) -> Tensor:
+        """See `ViewSpec.prepare`."""
+        return raw if statistics is None else (raw - statistics[0]) / statistics[1]
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """See `ViewSpec.statistics`: none to speak of, until the data's own are known."""
+        return None if self.normalise == "none" else (torch.zeros(self.dim), torch.ones(self.dim))
+
+    def values(self, raw: Tensor) -> Tensor:
+        """See `ViewSpec.values`: a row for every vector."""
+        return raw.flatten(0, -2)
 
     def __str__(self) -> str:
         return f"{self.dim} numbers computed before" + (f", {self.steps} in time" if self.steps else "")

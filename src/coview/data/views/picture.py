@@ -1,35 +1,75 @@
-"""Pictures: a clip of frames, or one frame or still."""
+"""Pictures: a clip of frames, or one frame or still; in colour, in a part of their colour, or as depth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from coview.data.augment import video
+from coview.data.augment.settings import AugmentSettings
+from coview.data.views.kinds import register_view
+from coview.data.views.spec import Made, Span, Statistics, ViewSpec, shared, with_changes
+from coview.media.cuts import VideoCut
+from coview.objectives.colour import split
+from coview.randomness import integers
+
+if TYPE_CHECKING:
+    from coview.data.timeline import Timelines
+
+_CUT = 7001  # stream of a key that places a view in a world's clip
+_CHANNELS = {"rgb": 3, "lightness": 1, "colour": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoView:
-    """A short clip of frames.
+class PictureView(ViewSpec):
+    """Frames of a recording or of a file beside it.
 
     Raw: uint8 (3, frames, decode_size, decode_size), a square window of the frame whose short side was scaled to
-    `decode_size`. Model: float32 (3, frames, size, size), normalised.
+    `decode_size`. Model: float32 (channels, frames, size, size), normalised; without the frames for one picture.
     """
 
-    stream: Literal["video"] = "video"
     frames: int = 8
     fps: float = 16.0
     size: int = 112
     margin: float = 1.15  # decoded side / model side: room for crops
     after: tuple[float, float] | None = None  # seconds after the sample's first picture clip, drawn uniformly
-    # Per channel: by ImageNet's statistics or by the data's own; or each clip by its own mean and deviation.
+    # Per channel: by ImageNet's statistics (a part of the colour by its range), by the data's own, or each clip by its
+    # own mean and deviation.
     normalise: Literal["imagenet", "statistics", "clip"] = "imagenet"
     area: tuple[float, float] | None = None  # share of the frame that a random crop takes; None: the augmentation's
     of: str | None = None  # another crop of this view, which is cut and decoded once for both
+    with_: str | None = None  # this view's moment, crop and look, such as the lightness and the colour of one crop
+    # All of the colour; L of CIELAB; or its a and b.
+    space: Literal["rgb", "lightness", "colour"] = "rgb"
+    track: str | None = None  # a further film or picture of the recording; None: the recording's own
+    augment: dict[str, float] = field(default_factory=dict, hash=False)  # the run's, changed: {"jitter": 0}
+
+    dtype: ClassVar[torch.dtype] = torch.uint8
+    stored_dtype: ClassVar[type[np.generic]] = np.uint8
+    medium: ClassVar[Literal["picture"]] = "picture"
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.fps <= 0 or self.size < 8 or self.margin < 1:
-            raise ValueError("a video view needs frames >= 1, fps > 0, size >= 8 and margin >= 1")
+            raise ValueError("a view of pictures needs frames >= 1, fps > 0, size >= 8 and margin >= 1")
         if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
             raise ValueError("area is a share of the frame: 0 < low <= high <= 1")
+        if self.with_ and (self.after or self.area):
+            raise ValueError("a view with another's crop and moment has no area and no after of its own")
+        with_changes(AugmentSettings(), self.augment)
+
+    @property
+    def channels(self) -> int:
+        """Channels of a model view."""
+        return _CHANNELS[self.space]
 
     @property
     def seconds(self) -> float:
@@ -49,25 +89,165 @@ class VideoView:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one model view."""
-        return 3, self.frames, self.size, self.size
+        return self.channels, self.frames, self.size, self.size
 
     @property
     def stored(self) -> dict[str, Any]:
         """What is fixed once the raw view is stored."""
-        return {"frames": self.frames, "fps": self.fps, "decode_size": self.decode_size, "after": self.after}
+        track = {"track": self.track} if self.track else {}
+        return {"frames": self.frames, "fps": self.fps, "decode_size": self.decode_size, "after": self.after} | track
+
+    @property
+    def square(self) -> tuple[int, int]:
+        """Decoded and model side in pixels."""
+        return self.decode_size, self.size
+
+    def has(self, recordings: Timelines) -> NDArray[np.bool_]:
+        """See `ViewSpec.has`: a still has views of one picture, and none of a later one."""
+        if self.track:
+            return recordings.has_track(self.track)
+        one = self.frames == 1 and not self.after
+        return recordings.has_video & (one | ~recordings.still)
+
+    def short(self, recordings: Timelines) -> NDArray[np.bool_]:
+        """See `ViewSpec.short`; half a frame does not count."""
+        begin, end = recordings.span(self.medium)
+        return self.has(recordings) & ~recordings.still & (end - begin < self.seconds - 0.5 / self.fps)
+
+    def window_start(self, span: Span, share: float) -> float:
+        """See `ViewSpec.window_start`: at a frame of the view's rate."""
+        room = max(0.0, span[1] - span[0] - self.seconds)
+        return span[0] + math.floor(room * self.fps * share + 1e-6) / self.fps
+
+    def cut(self, start: float, window: float) -> VideoCut:
+        """See `ViewSpec.cut`."""
+        return VideoCut(start=start, count=self.frames, fps=self.fps, size=self.decode_size, window=window)
+
+    def room(self, count: int) -> Tensor:
+        """See `ViewSpec.room`; pictures lie in memory as they are decoded, channels last."""
+        channels, *rest = self.raw_shape
+        return shared(torch.empty(count, *rest, channels, dtype=self.dtype)).permute(0, 4, 1, 2, 3)
+
+    def misfit(self, made: Made) -> str | None:
+        """See `ViewSpec.misfit`."""
+        if self.after is not None:
+            return f"a clip of {made.frames / made.fps} s has no second picture {self.after} s later"
+        if self.track:
+            return f"a world has no file {self.track!r} beside its clips"
+        if self._places(made)[-1] >= made.frames:
+            return (
+                f"a view of {self.frames} frames at {self.fps} fps does not fit into {made.frames} frames at "
+                f"{made.fps} fps; ask for fewer frames"
+            )
+        return None
+
+    def from_clips(self, clips: Mapping[str, Tensor], made: Made, where: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `ViewSpec.from_clips`; frame k of a view is the last frame of the clip at or before k / fps."""
+        film, index = clips["video"], torch.tensor(self._places(made))
+        first = torch.zeros(len(film), dtype=torch.int64, device=film.device)
+        if where is not None:
+            first = integers(where, _CUT, made.frames - int(index[-1]))
+        pick = (first[:, None] + index.to(film.device))[:, None, :, None, None]
+        cut = film.gather(2, pick.expand(-1, 3, -1, *film.shape[-2:]))
+        if self.decode_size != cut.shape[-1]:
+            size = (self.decode_size, self.decode_size)
+            scaled = interpolate(cut.flatten(1, 2), size=size, mode="bilinear", antialias=True)
+            cut = scaled.reshape(*cut.shape[:3], *size)
+        return cut, first.double() / made.fps
+
+    def _places(self, made: Made) -> list[int]:
+        return [math.floor(k * made.fps / self.fps + 1e-6) for k in range(self.frames)]
+
+    def prepare(
+        self,
+        raw: Tensor,
+        key: Tensor | None,
+        mirrorable: Tensor,
+        augment: AugmentSettings,
+        statistics: Statistics | None,
+    ) -> Tensor:
+        """See `ViewSpec.prepare`."""
+        # Decoders write channels last; what is computed must not depend on how a source lays out its memory.
+        clips = raw.to(torch.float32, memory_format=torch.contiguous_format) / 255
+        if key is None:
+            return self._normalised(video.centre_crop(clips, self.size), statistics)
+        clips = video.random_view(clips, self.size, key, augment, mirrorable)
+        clips = video.blur(video.grey(video.jitter_colours(clips, key, augment), key, augment), key, augment)
+        return video.disturb(self._normalised(clips, statistics), key, augment)
+
+    def _normalised(self, clips: Tensor, statistics: Statistics | None) -> Tensor:
+        clips = split(clips, self.space)
+        if statistics is not None:
+            mean, std = (values[:, None, None, None] for values in statistics)
+            return (clips - mean) / std
+        return clips if self.space != "rgb" and self.normalise == "imagenet" else video.normalise(clips, self.normalise)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """See `ViewSpec.statistics`: ImageNet's, until the data's own are known."""
+        if self.normalise != "statistics":
+            return None
+        if self.space != "rgb":
+            return torch.zeros(self.channels), torch.ones(self.channels)
+        return torch.tensor(video.IMAGENET_MEAN), torch.tensor(video.IMAGENET_STD)
+
+    def values(self, raw: Tensor) -> Tensor:
+        """See `ViewSpec.values`: a row for every pixel."""
+        return split(video.centre_crop(raw.float() / 255, self.size), self.space).movedim(1, -1).flatten(0, -2)
+
+    def changed(self, augment: AugmentSettings) -> AugmentSettings:
+        """See `ViewSpec.changed`."""
+        own = with_changes(augment, self.augment)
+        return own if self.area is None else dataclasses.replace(own, crop_area=self.area)
+
+    def film(self, raw: Tensor) -> tuple[Tensor, float]:
+        """See `ViewSpec.film`."""
+        return raw, self.fps
+
+    def picture(self, raw: Tensor) -> Tensor:
+        """See `ViewSpec.picture`: the middle frame."""
+        return raw[:, raw.shape[1] // 2].float() / 255
+
+    def strip(self, value: Tensor) -> Tensor:
+        """See `ViewSpec.strip`: frames beside each other; channels that are not red, green and blue below."""
+        clip = value[:, None] if value.ndim == 3 else value
+        frames = torch.cat(list(clip.unbind(1)), dim=2)
+        return frames if self.channels == 3 else torch.cat(list(frames), dim=0).expand(3, -1, -1)
+
+    def unlike(self, prepared: Mapping[str, Any]) -> list[str]:
+        """See `ViewSpec.unlike`."""
+        problems = super().unlike(prepared)
+        if self.frames > 1 and self.fps > prepared["fps"]:
+            problems.append(f"pictures are stored at {prepared['fps']:g} per second, {self.fps:g} are wanted")
+        if self.decode_size != prepared["size"]:
+            problems.append(
+                f"pictures are stored with short side {prepared['size']}, {self.decode_size} is wanted "
+                f"(size {self.size} x margin {self.margin:g})"
+            )
+        return problems
 
     def __str__(self) -> str:
-        return f"{self.frames} frames at {self.fps:g} fps, {self.size} x {self.size} pixels"
+        part = "" if self.space == "rgb" else f", {self.space}"
+        return f"{self.frames} frames at {self.fps:g} fps, {self.size} x {self.size} pixels{part}"
 
 
+@register_view
 @dataclass(frozen=True, kw_only=True)
-class ImageView(VideoView):
+class VideoView(PictureView):
+    """A short clip of frames; see `PictureView`."""
+
+    stream: Literal["video"] = "video"
+
+
+@register_view
+@dataclass(frozen=True, kw_only=True)
+class ImageView(PictureView):
     """One picture: a frame of a recording, or a still.
 
-    Raw: uint8 (3, 1, decode_size, decode_size). Model: float32 (3, size, size), normalised.
+    Raw: uint8 (3, 1, decode_size, decode_size). Model: float32 (channels, size, size), normalised.
     """
 
-    stream: Literal["image"] = "image"  # type: ignore[assignment]
+    stream: Literal["image"] = "image"
     frames: int = 1
     size: int = 224
 
@@ -79,7 +259,19 @@ class ImageView(VideoView):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one model view."""
-        return 3, self.size, self.size
+        return self.channels, self.size, self.size
+
+    def prepare(
+        self,
+        raw: Tensor,
+        key: Tensor | None,
+        mirrorable: Tensor,
+        augment: AugmentSettings,
+        statistics: Statistics | None,
+    ) -> Tensor:
+        """See `ViewSpec.prepare`."""
+        return super().prepare(raw, key, mirrorable, augment, statistics)[:, :, 0]
 
     def __str__(self) -> str:
-        return f"one picture, {self.size} x {self.size} pixels"
+        part = "" if self.space == "rgb" else f", {self.space}"
+        return f"one picture, {self.size} x {self.size} pixels{part}"

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from coview.data.augment import audio
+from coview.data.augment.settings import AugmentSettings
+from coview.data.views.kinds import register_view
+from coview.data.views.spec import Made, Statistics, ViewSpec, with_changes
+from coview.media.cuts import AudioCut
+from coview.media.logmel import log_mel
+from coview.media.waveform import to_float, to_int16
+from coview.randomness import integers
+
+if TYPE_CHECKING:
+    from coview.data.timeline import Timelines
+
+_CUT = 7002  # stream of a key that places a view in a world's clip
+# Published data statistics, the start until a collection's own are set: xID's of log10 mel magnitudes, AVID's of dB.
+_STATISTICS = {"mel": (-2.19, 0.50), "spectrogram": (-28.5, 19.7)}
 
 
+@register_view
 @dataclass(frozen=True, kw_only=True)
-class AudioView:
+class AudioView(ViewSpec):
     """A short piece of sound, mono.
 
     Raw: float32 waveform (samples,), full scale 1. Model: float32 (1, mels, time) for layout "mel" or
@@ -24,10 +47,16 @@ class AudioView:
     mels: int = 128
     # Per-band z-score from data statistics, or each clip by its own: mean of every band, or one mean and deviation.
     normalise: Literal["statistics", "clip"] = "clip"
+    track: str | None = None  # a further file of the recording with sound; None: the recording's own
+    augment: dict[str, float] = field(default_factory=dict, hash=False)  # the run's, changed: {"tilt": 0}
+
+    stored_dtype: ClassVar[type[np.generic]] = np.int16
+    medium: ClassVar[Literal["sound"]] = "sound"
 
     def __post_init__(self) -> None:
         if self.seconds <= 0 or self.sample_rate < 1000 or self.hop < 1 or self.window > self.n_fft:
             raise ValueError("an audio view needs seconds > 0, sample_rate >= 1000, hop >= 1 and window <= n_fft")
+        with_changes(AugmentSettings(), self.augment)
 
     @property
     def samples(self) -> int:
@@ -40,15 +69,126 @@ class AudioView:
         return (self.samples,)
 
     @property
+    def bands(self) -> int:
+        """How many bands or frequencies a model view has."""
+        return self.mels if self.layout == "mel" else self.n_fft // 2 + 1
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one model view."""
         time = self.samples // self.hop
-        return (1, self.mels, time) if self.layout == "mel" else (1, time, self.n_fft // 2 + 1)
+        return (1, self.bands, time) if self.layout == "mel" else (1, time, self.bands)
 
     @property
     def stored(self) -> dict[str, Any]:
         """What is fixed once the raw view is stored."""
-        return {"samples": self.samples, "sample_rate": self.sample_rate}
+        track = {"track": self.track} if self.track else {}
+        return {"samples": self.samples, "sample_rate": self.sample_rate} | track
+
+    def has(self, recordings: Timelines) -> NDArray[np.bool_]:
+        """See `ViewSpec.has`: a silent track says nothing."""
+        return recordings.has_track(self.track) if self.track else recordings.has_audio & ~recordings.silent
+
+    def cut(self, start: float, window: float) -> AudioCut:
+        """See `ViewSpec.cut`."""
+        return AudioCut(start=start, seconds=self.seconds, sample_rate=self.sample_rate)
+
+    def misfit(self, made: Made) -> str | None:
+        """See `ViewSpec.misfit`."""
+        if self.track:
+            return f"a world has no file {self.track!r} beside its clips"
+        if self.samples / self.sample_rate > made.samples / made.sample_rate or self.sample_rate != made.sample_rate:
+            return (
+                f"a sound view of {self.seconds} s at {self.sample_rate} Hz does not fit into "
+                f"{made.samples / made.sample_rate} s at {made.sample_rate} Hz"
+            )
+        return None
+
+    def from_clips(self, clips: Mapping[str, Tensor], made: Made, where: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `ViewSpec.from_clips`."""
+        waveform = clips["audio"]
+        first = torch.zeros(len(waveform), dtype=torch.int64, device=waveform.device)
+        if where is not None:
+            first = integers(where, _CUT, made.samples - self.samples + 1)
+        pick = first[:, None] + torch.arange(self.samples, device=waveform.device)
+        return waveform.gather(1, pick), first.double() / made.sample_rate
+
+    def prepare(
+        self,
+        raw: Tensor,
+        key: Tensor | None,
+        mirrorable: Tensor,
+        augment: AugmentSettings,
+        statistics: Statistics | None,
+    ) -> Tensor:
+        """See `ViewSpec.prepare`."""
+        image = audio.spectrogram(audio.levelled(raw, key, augment), self)
+        if key is not None:
+            image = audio.vary(image, self, key, augment)
+        image = self._normalised(image, statistics)
+        return image if key is None else audio.disturb(image, key, augment)
+
+    def _normalised(self, image: Tensor, statistics: Statistics | None) -> Tensor:
+        if statistics is None:
+            std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
+            return (image - mean) / (std + 1e-6)
+        mean, std = statistics
+        if self.layout == "mel":
+            mean, std = mean[:, None], std[:, None]
+        return (image - mean) / (std + 1e-6)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """See `ViewSpec.statistics`: published ones, until the data's own are known."""
+        if self.normalise != "statistics":
+            return None
+        mean, std = _STATISTICS[self.layout]
+        return torch.full((self.bands,), mean), torch.full((self.bands,), std)
+
+    def values(self, raw: Tensor) -> Tensor:
+        """See `ViewSpec.values`: a row for every frame of the spectrogram, of sound at a peak of 0.95."""
+        image = audio.spectrogram(audio.levelled(raw, None, AugmentSettings()), self)[:, 0]
+        return (image.transpose(1, 2) if self.layout == "mel" else image).flatten(0, 1)
+
+    def changed(self, augment: AugmentSettings) -> AugmentSettings:
+        """See `ViewSpec.changed`."""
+        return with_changes(augment, self.augment)
+
+    def sound(self, raw: Tensor) -> tuple[Tensor, int]:
+        """See `ViewSpec.sound`."""
+        return raw, self.sample_rate
+
+    def picture(self, raw: Tensor) -> Tensor:
+        """See `ViewSpec.picture`: mel bands over time, low ones at the bottom."""
+        image = log_mel(
+            raw[None].float(),
+            sample_rate=self.sample_rate,
+            n_fft=self.n_fft,
+            window=self.window,
+            hop=self.hop,
+            mels=self.mels,
+        )[0]
+        low, high = image.min(), image.max()
+        return ((image - low) / (high - low).clamp(min=1e-9)).flip(1).expand(3, -1, -1)
+
+    def strip(self, value: Tensor) -> Tensor:
+        """See `ViewSpec.strip`: low bands at the bottom."""
+        return (value if self.layout == "mel" else value.transpose(1, 2)).flip(1).expand(3, -1, -1)
+
+    def pack(self, raw: Tensor) -> Tensor:
+        """See `ViewSpec.pack`: int16; values beyond full scale are clipped to it."""
+        return to_int16(raw)
+
+    def unpack(self, stored: Tensor) -> Tensor:
+        """See `ViewSpec.unpack`."""
+        return to_float(stored)
+
+    def unlike(self, prepared: Mapping[str, Any]) -> list[str]:
+        """See `ViewSpec.unlike`."""
+        problems = super().unlike(prepared)
+        if self.sample_rate != prepared["sample_rate"]:
+            problems.append(f"sound is stored at {prepared['sample_rate']} Hz, {self.sample_rate} is wanted")
+        return problems
 
     def __str__(self) -> str:
         bands = f"{self.mels} bands" if self.layout == "mel" else f"{self.n_fft // 2 + 1} frequencies"

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from coview.data.text import decode_characters, encode_text
+from coview.data.views.kinds import register_view
+from coview.data.views.spec import ViewSpec
+from coview.randomness import integers
+
+if TYPE_CHECKING:
+    from coview.data.timeline import Timeline, Timelines
 
 
+@register_view
 @dataclass(frozen=True, kw_only=True)
-class TextView:
+class TextView(ViewSpec):
     """A recording's caption as numbers; the whole caption belongs to every sample of its recording.
 
     Raw and model: int64 (length,), 0 after the end; see `coview.data.text`.
@@ -16,6 +31,9 @@ class TextView:
     stream: Literal["text"] = "text"
     length: int = 100  # characters or word pieces kept
     tokens: Literal["characters", "minilm"] = "characters"  # minilm: the word pieces of MiniLM (extra "text")
+
+    dtype: ClassVar[torch.dtype] = torch.int64
+    stored_dtype: ClassVar[type[np.generic]] = np.int64
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -40,6 +58,27 @@ class TextView:
     def stored(self) -> dict[str, Any]:
         """What is fixed once the raw view is stored."""
         return {"length": self.length, "tokens": self.tokens}
+
+    def has(self, recordings: Timelines) -> NDArray[np.bool_]:
+        """See `ViewSpec.has`."""
+        return recordings.has_caption
+
+    def load(self, recording: Timeline, path: Path, start: float, window: float) -> tuple[Tensor, int] | None:
+        """See `ViewSpec.load`: the caption, which the index holds."""
+        return encode_text(recording.caption or "", self), 0
+
+    @property
+    def nothing(self) -> Tensor:
+        """No model view at all."""
+        return torch.zeros(0, *self.shape, dtype=self.dtype)
+
+    def made_up(self, key: Tensor, stream: int) -> Tensor:
+        """See `ViewSpec.made_up`: codes of small letters."""
+        return 97 + integers(key, stream, 26, self.length)
+
+    def words(self, raw: Tensor) -> str | None:
+        """See `ViewSpec.words`; word pieces are not read back."""
+        return decode_characters(raw) if self.tokens == "characters" else None
 
     def __str__(self) -> str:
         return f"the caption, at most {self.length} {'characters' if self.tokens == 'characters' else 'word pieces'}"
