@@ -128,7 +128,7 @@ class MediaSource:
                 [found] = self._cut(index, [Sample.of(recording, self.views, starts, dict.fromkeys(starts, 0.5))])
             except MediaError as error:
                 found = {}
-                batch.replaced.append((index, f"{error.reason}: {error.message}"))
+                batch.replaced.append((index, error.reason))
             self._put(batch, number, found)
         return batch
 
