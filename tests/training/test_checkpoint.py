@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -56,6 +58,56 @@ def test_damage_is_named(tmp_path):
     (path / "optimiser.safetensors").write_bytes(b"\x00" * 10)
     with pytest.raises(UsageError, match="not a readable checkpoint"):
         checkpoint.load(path)
+
+
+def test_the_one_before_is_offered_by_name(tmp_path):
+    for step in (1, 2):
+        path = checkpoint.save(stepped(step), tmp_path, keep=2)
+    with (path / "model.safetensors").open("r+b") as stream:  # one byte of a weight: no format would notice
+        stream.seek(-1, 2)
+        stream.write(b"\x07")
+    with pytest.raises(UsageError, match=r"model.safetensors is not what was written.*continue from step-00000001"):
+        checkpoint.load(path)
+    with pytest.raises(UsageError, match="no earlier one"):
+        checkpoint.load(tmp_path / "step-00000000")
+
+
+def test_checkpoints_without_digests_are_read(tmp_path):
+    path = checkpoint.save(stepped(), tmp_path, keep=1)
+    state = json.loads((path / "state.json").read_text())
+    assert set(state.pop("sha256")) == {"model.safetensors", "optimiser.safetensors"}
+    (path / "state.json").write_text(json.dumps(state))
+    assert checkpoint.load(path).step == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": -1},
+        {"step": "7"},
+        {"step": 2**80},
+        {"optimiser_groups": {}},
+        {"optimiser_state": [1]},
+        {"optimiser_state": {"x.y": 1}},
+        {"sha256": {"model.safetensors": 5}},
+        {"problems": {"read": "many", "replaced": []}},
+        {"harvest": {"steps": 1}},
+        {"collection": []},
+    ],
+)
+def test_a_state_of_another_form_is_one_sentence(tmp_path, change):
+    path = checkpoint.save(stepped(), tmp_path, keep=1)
+    state = json.loads((path / "state.json").read_text()) | change
+    (path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UsageError, match="not a readable checkpoint"):
+        checkpoint.load(path)
+
+
+def test_a_pointer_leads_nowhere_else(tmp_path):
+    path = checkpoint.save(stepped(), tmp_path / "run", keep=1)
+    checkpoint.save(stepped(5), tmp_path / "other", keep=1)
+    (tmp_path / "run" / "last").write_text("../other/step-00000005")
+    assert checkpoint.last(tmp_path / "run") == path
 
 
 def test_no_room(tmp_path, monkeypatch):

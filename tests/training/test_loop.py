@@ -5,19 +5,23 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 
 from coview.errors import CoviewError, SettingsError, UsageError
 from coview.training import checkpoint
 from coview.training.loop import train
 from coview.training.run import read_lines
+from coview.training.settings import ScheduleSettings
 
 
 def run(out: Path, settings=None, **options) -> Path:
@@ -138,6 +142,34 @@ def test_changed_settings_are_refused_with_a_diff(whole):
     run(whole, tiny.changed(tiny.settings(), keep=1), resume=True)  # what changes no number may change
 
 
+def longer(steps=15, **schedule):
+    settings = tiny.settings(epochs=1, steps=steps)
+    return replace(settings, schedule=ScheduleSettings(**{"kind": "constant", **schedule}))
+
+
+def test_a_run_is_made_longer_where_that_is_well_defined(tmp_path):
+    run(tmp_path / "all", longer(15))
+    run(tmp_path / "some", longer(7))
+    run(tmp_path / "some", longer(15), resume=True)
+    assert len(read_lines(tmp_path / "some" / "metrics.jsonl")) == 15
+    assert "steps: 15" in (tmp_path / "some" / "settings.yaml").read_text()
+    for part in ("model.safetensors", "optimiser.safetensors"):
+        made, asked = (tmp_path / name / "checkpoints" / "step-00000015" / part for name in ("some", "all"))
+        assert made.read_bytes() == asked.read_bytes()
+    with pytest.raises(UsageError, match="15 steps already, and 9 are asked for"):
+        run(tmp_path / "some", longer(9), resume=True)
+
+
+def test_why_a_run_cannot_be_made_longer_is_said(tmp_path, monkeypatch):
+    run(tmp_path / "run", longer(5, kind="cosine"))
+    with pytest.raises(UsageError, match=r"steps: 5 -> 9[\s\S]*rate follows the cosine schedule of 5 steps"):
+        run(tmp_path / "run", longer(9, kind="cosine"), resume=True)
+    run(tmp_path / "other", longer(5))
+    monkeypatch.setattr(tiny.TinyMethod, "length_matters", True)
+    with pytest.raises(UsageError, match="tiny moves with the planned epochs"):
+        run(tmp_path / "other", longer(9), resume=True)
+
+
 def test_another_collection_is_refused(whole):
     source = tiny.TinySource()
     source.fingerprint = "tiny-other"
@@ -198,6 +230,22 @@ def test_init_from_takes_weights_only(tmp_path, whole):
     assert first["step"] == 1 and first["loss"] < 0.9 * read_lines(whole / "metrics.jsonl")[0]["loss"]
     with pytest.raises(UsageError, match=r"expected a run or a model"):
         run(tmp_path / "other", init_from=tmp_path)
+
+
+def test_weights_that_are_not_finite_are_not_taken_over(tmp_path, whole):
+    shutil.copytree(whole / "model", tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    weights = load_file(path)
+    weights["projectors.left.weight"][0, 0] = torch.nan
+    save_file(weights, path)
+    config = tmp_path / "model" / "config.json"
+    stated = json.loads(config.read_text())
+    config.write_text(json.dumps({name: value for name, value in stated.items() if name != "sha256"}))
+    with pytest.raises(UsageError, match=r"weights are not finite \(projectors.left.weight\)"):
+        run(tmp_path / "run", init_from=tmp_path / "model")
+    config.write_text(json.dumps({**stated, "sha256": "0" * 64}))
+    with pytest.raises(UsageError, match="damaged or exchanged"):
+        run(tmp_path / "run", init_from=tmp_path / "model", resume=True)
 
 
 def test_init_from_refuses_encoders_of_another_shape(tmp_path, whole):

@@ -49,6 +49,14 @@ def test_larc_never_exceeds_the_rate(lr, ratio):
     assert p.detach().tolist()[0] == pytest.approx([3 - lr * ratio * 1.3, 4 - lr * ratio * 0.4], rel=1e-6)
 
 
+@pytest.mark.parametrize("lr", [0.001, 0.5])
+def test_larc_of_everything_is_clipped_where_asked(lr):
+    p = parameter([3.0, 4.0], [1.0, 0.0])  # a bias: scaled and decayed like all
+    Lars([p], lr=lr, momentum=0.9, weight_decay=0.1, trust=0.01, clip=True, everything=True).step()
+    ratio = min(0.01 * 5 / (1 + 0.1 * 5 + 1e-8) / lr, 1)
+    assert p.detach().tolist() == pytest.approx([3 - lr * ratio * 1.3, 4 - lr * ratio * 0.4], rel=1e-6)
+
+
 def test_zero_weights_and_zero_gradients_step_without_nan():
     zero, still = parameter([[0.0, 0.0]], [[1.0, 0.0]]), parameter([[1.0, 0.0]], [[0.0, 0.0]])
     Lars([zero, still], lr=0.5, momentum=0.0).step()

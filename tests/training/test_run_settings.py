@@ -17,7 +17,13 @@ def test_the_file_gives_the_settings_back(tmp_path):
     path = tmp_path / "settings.yaml"
     path.write_text(yaml.safe_dump(run_to_dict(settings), sort_keys=False))
     assert load_run(path) == settings
-    assert yaml.safe_load(path.read_text())["method"] == {"name": "tiny", "width": 6, "dropout": 0.3, "poison": -1}
+    assert yaml.safe_load(path.read_text())["method"] == {
+        "name": "tiny",
+        "width": 6,
+        "dropout": 0.3,
+        "poison": -1,
+        "least": 1,
+    }
 
 
 def test_a_person_may_write_less():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,16 @@ from coview.training.settings import ScheduleSettings
 def test_constant_and_linear_warm_up():
     settings = ScheduleSettings(kind="constant", warm_up=0.2)
     assert [rate_factor(step, 10, settings) for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+
+
+def test_warm_up_from_a_rate_reaches_the_peak_as_published():
+    """SwAV: np.linspace(start, base, steps of warm-up), then half a cosine from the base on."""
+    settings = ScheduleSettings(kind="cosine", warm_up=0.25, warm_up_from=0.1, final=0.01)
+    found = [rate_factor(step, 40, settings) for step in range(40)]
+    rest = [0.01 + 0.99 * (1 + math.cos(math.pi * step / 30)) / 2 for step in range(30)]
+    assert found == pytest.approx([*np.linspace(0.1, 1, 10), *rest], rel=1e-12)
+    one = ScheduleSettings(kind="constant", warm_up=0.1, warm_up_from=0.3)
+    assert [rate_factor(step, 10, one) for step in range(2)] == [0.3, 1.0]
 
 
 def test_multistep_is_the_cards_recipe():

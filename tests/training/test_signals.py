@@ -12,7 +12,7 @@ import torch
 from coview.data.views import Batch
 from coview.methods.contract import Step
 from coview.training.look import effective_rank, knn, look
-from coview.training.signals import collapse, plateau
+from coview.training.signals import collapse, plateau, still
 from coview.training.unwell import unwell
 
 
@@ -64,6 +64,37 @@ def test_a_collapse_is_named_with_its_cure():
     flat = [*well[:-1], {"loss": 2.5, "rank/image": 1.0, "std/image": 1e-6}]
     sentence = collapse(flat, "statistics", None) or ""
     assert "effective rank of image" in sentence and "deviation of image" in sentence and "variance" in sentence
+
+
+def seen(rank, std=0.5, steps=20):
+    return [{"loss": 1.0 + 0.01 * step, "rank/video": rank, "std/video": std} for step in range(steps)]
+
+
+def test_a_collapse_is_judged_by_the_dimensions_that_there_are():
+    for dim, healthy, collapsed in ((1, 1.0, None), (2, 1.9, 1.1), (4, 3.0, 1.5), (9, 5.0, 2.9), (128, 20.0, 2.5)):
+        assert collapse(seen(healthy), "negatives", None, {"video": dim}) is None, dim
+        said = collapsed and collapse(seen(collapsed), "negatives", None, {"video": dim})
+        assert not collapsed or "effective rank of video" in (said or ""), dim
+    assert collapse(seen(1.9), "negatives", None) is None  # an old run, whose dimensions nobody knows
+    # four samples span three dimensions, however many the space has
+    assert collapse(seen(2.4), "negatives", None, {"video": 3}) is None
+    assert "deviation" in (collapse(seen(20.0, 1e-5), "negatives", None, {"video": 128}) or "")
+
+
+def test_idle_steps_are_no_part_of_a_plateau_or_a_collapse():
+    chance = math.log(64)
+    log = [entry for loss in [chance] * 100 for entry in ({"loss": None}, {"loss": loss})]
+    assert "chance plateau" in (plateau(log, 63) or "")
+    assert plateau([{"loss": None}] * 100, 63) is None
+    assert plateau(log[:158], 63) is None  # 79 steps have learnt: too few to say
+    assigned = [entry for loss in [math.log(30)] * 20 for entry in ({"loss": None}, {"loss": loss})]
+    assert "equal embeddings cost" in (collapse(assigned, "assignment", math.log(30)) or "")
+
+
+def test_a_loss_that_stands_still_is_said():
+    moving = [{"loss": 1 / (step + 1)} for step in range(30)]
+    assert still(moving) is None and still([{"loss": 0.0}] * 19) is None
+    assert "exactly 0 in each of the last 20 steps" in (still([*moving, *[{"loss": 0.0}, {"loss": None}] * 20]) or "")
 
 
 def test_the_guard_names_rows_by_input_then_embedding_then_all():

@@ -54,6 +54,7 @@ class TinySettings:
     width: int = 6
     dropout: float = 0.3
     poison: int = -1  # recording whose presence makes the loss NaN
+    least: int = 1  # samples that a part of a batch must hold
 
     @classmethod
     def tiny(cls) -> TinySettings:
@@ -76,11 +77,14 @@ class TinyMethod(Method):
         encoder.dim = settings.width  # type: ignore[assignment]
         self.encoders = nn.ModuleDict({"left": encoder, "right": encoder})
         self.projectors = nn.ModuleDict({name: nn.Linear(settings.width, 4) for name in self.views})
+        self.least_batch = settings.least
         self.register_buffer("slow", torch.zeros(4))
         self.register_buffer("seen", torch.zeros(facts.rows, dtype=torch.int64))
         self._rows: list[Tensor] = []
 
     def forward(self, batch: Batch) -> Step:
+        if (batch := self.usable(batch)) is None:
+            return self.idle()
         z = {name: self.projectors[name](self.encoders[name](batch.views[name])) for name in self.views}
         losses = (z["left"] - z["right"]).square().sum(1) + (1 - z["left"].mean(1)).square()
         losses = torch.where(batch.row == self.settings.poison, torch.nan, losses)

@@ -95,6 +95,7 @@ class Method(nn.Module, ABC):
     projectors: nn.ModuleDict
     coupling: Coupling
     least_batch: int = 1
+    length_matters: ClassVar[bool] = False  # a step depends on how many epochs are planned: a run cannot be made longer
     shapes_suffice: ClassVar[bool] = False  # the forward pass runs without numbers: a dry run then needs no memory
 
     def __init_subclass__(cls) -> None:

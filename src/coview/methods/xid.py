@@ -112,6 +112,7 @@ class XID(Method):
     Settings = XIDSettings
     settings: XIDSettings
     coupling: Coupling = "bank"
+    length_matters = True  # q
 
     def __init__(self, settings: XIDSettings, facts: Facts) -> None:
         super().__init__(settings, facts)

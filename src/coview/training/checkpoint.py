@@ -1,13 +1,15 @@
 """Checkpoints: folders of safetensors and JSON, named by step, complete or not there at all; nothing is unpickled.
 
 `checkpoints/step-00000500/` holds `model.safetensors` (the method's whole state, banks and teachers too, and that of
-the preprocessing), `optimiser.safetensors` and `state.json`; `checkpoints/last` names the newest one. All of a
-method's state is the same on every process (rule: replicate), so a checkpoint fits any number of processes.
+the preprocessing), `optimiser.safetensors` and `state.json`, which has their digests; `checkpoints/last` names the
+newest one. All of a method's state is the same on every process (rule: replicate), so a checkpoint fits any number of
+processes.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +21,19 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from coview.errors import CoviewError, UsageError
-from coview.files import read_tensors, write_aside, write_tensors
+from coview.files import read_json, read_tensors, read_text, sha256_of, synced, write_aside, write_tensors
+
+_NAME = re.compile(r"step-\d{8,}")
+_TENSORS = ("model.safetensors", "optimiser.safetensors")
+# What state.json holds; the optional entries came later or are for the run that reads them.
+_KINDS: dict[str, Any] = {"step": int, "optimiser_groups": [{"params": [int]}], "optimiser_state": dict}
+_OPTIONAL: dict[str, Any] = {
+    "sha256": dict,
+    "world_size": int,
+    "collection": {"name": str, "fingerprint": str, "rows": int},
+    "problems": {"read": int, "replaced": list},
+    "harvest": {"steps": int, "idle": int, "used": int, "dims": dict, "same": int, "moved": bool},
+}
 
 
 @dataclass(kw_only=True)
@@ -30,7 +44,7 @@ class Checkpoint:
         step: optimiser steps done; the order of samples and the learning rate follow from it.
         model: state by name, prefixed "method." and "preprocess.".
         optimiser: `state_dict()` of the optimiser.
-        facts: world size, fingerprint of the collection, numbers of rows and classes, for checks at resume.
+        facts: world size, fingerprint of the collection, and what was counted, for checks at resume.
     """
 
     step: int
@@ -54,10 +68,12 @@ def save(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
         write_tensors(tensors, aside / "optimiser.safetensors")
         groups = checkpoint.optimiser["param_groups"]
         state = {"step": checkpoint.step, **checkpoint.facts, "optimiser_groups": groups, "optimiser_state": plain}
+        state["sha256"] = {name: sha256_of(aside / name) for name in _TENSORS}
         write_aside(aside / "state.json", json.dumps(state, indent=1))
         if target.exists():  # the same step, once more: a run stopped twice at one place
             shutil.rmtree(target)
         aside.rename(target)
+        synced(folder)
         write_aside(folder / "last", target.name + "\n")
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -65,37 +81,67 @@ def save(checkpoint: Checkpoint, folder: Path, keep: int) -> Path:
             f"{target}: the checkpoint could not be written ({error}). Earlier checkpoints are intact; make room or "
             f"choose another disk, then continue with --resume"
         ) from error
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old)
+    for old in _complete(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
     return target
 
 
 def last(folder: Path) -> Path | None:
     """Return the newest complete checkpoint, or None where there is none."""
     pointer = folder / "last"
-    named = folder / pointer.read_text(encoding="utf-8").strip() if pointer.exists() else None
-    if named is not None and named.is_dir():
-        return named
+    name = read_text(pointer, "the name of a checkpoint", limit=1000).strip() if pointer.exists() else ""
+    if _NAME.fullmatch(name) and (folder / name).is_dir():
+        return folder / name
     # The process was killed between the two renames: what is named step-* is complete.
-    return max(folder.glob("step-*"), default=None)
+    return max(_complete(folder), default=None)
 
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint, on the CPU.
 
     Raises:
-        UsageError: the folder is not a checkpoint, or a file of it is damaged.
+        UsageError: the folder is not a checkpoint, or a file of it is damaged; names the one before it.
     """
     try:
-        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        state = read_json(path / "state.json", "the state of a run")
+        _check(state)
+        digests = state.pop("sha256", {})  # checkpoints of before have none
+        for name in _TENSORS:
+            if name in digests and sha256_of(path / name) != digests[name]:
+                raise ValueError(f"{name} is not what was written: its digest differs")
         model = read_tensors(path / "model.safetensors")
         tensors = read_tensors(path / "optimiser.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UsageError(
-            f"{path}: not a readable checkpoint ({error}); remove it to continue from an earlier one"
-        ) from error
-    optimiser = {"state": _join(tensors, state.pop("optimiser_state")), "param_groups": state.pop("optimiser_groups")}
+        optimiser = {
+            "state": _join(tensors, state.pop("optimiser_state")),
+            "param_groups": state.pop("optimiser_groups"),
+        }
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, UsageError) as error:
+        before = max((other for other in _complete(path.parent) if other.name < path.name), default=None)
+        offer = f"remove it to continue from {before.name}" if before else "no earlier one is kept: start anew"
+        raise UsageError(f"{path}: not a readable checkpoint ({error}); {offer}") from error
     return Checkpoint(step=state.pop("step"), model=model, optimiser=optimiser, facts=state)
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))
+
+
+def _check(state: Mapping[str, Any]) -> None:
+    """Raise ValueError where an entry of state.json is missing or of another kind than is written."""
+    for name, kind in {**_KINDS, **{name: kind for name, kind in _OPTIONAL.items() if name in state}}.items():
+        if not _is(state.get(name), kind):
+            raise ValueError(f"state.json: {name} is not what is written there")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Tell whether plain data has a form: a type, {name: form} for some of an object's entries, [form] for a list's."""
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(_is(value.get(name), inner) for name, inner in kind.items())
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_is(item, kind[0]) for item in value)
+    if kind is int:  # a count
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+    return isinstance(value, kind)
 
 
 def _split(state: Mapping[int, Mapping[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:

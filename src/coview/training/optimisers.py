@@ -22,8 +22,8 @@ class Lars(torch.optim.Optimizer):
 
     q is 1 where a norm is zero. Biases and normalisation parameters (one dimension or none) take q = 1 and no decay.
 
-    - LARC as SwAV uses it (`everything=True`): q = trust |p| / (|g| + w |p| + 1e-8), for biases too, whatever lr is;
-      where a norm is zero, q = 1 and there is no decay.
+    - LARC as SwAV uses it (`everything=True`): q = trust |p| / (|g| + w |p| + 1e-8), for biases too; with `clip`,
+      min(q / lr, 1); where a norm is zero, q = 1 and there is no decay.
     """
 
     def __init__(
@@ -62,6 +62,8 @@ def _trusted(parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tens
     if group["everything"]:
         push = _norm(gradient)
         ratio = group["trust"] * size / (push + group["weight_decay"] * size + 1e-8)
+        if group["clip"]:
+            ratio = (ratio / group["lr"]).clamp(max=1.0)
         return torch.where((size > 0) & (push > 0), update * ratio.to(update.dtype), gradient)
     if group["clip"]:
         reach = _norm(gradient) + group["weight_decay"] * size

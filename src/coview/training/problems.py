@@ -12,7 +12,7 @@ import torch
 from coview import parallel
 from coview.data.source import Source
 from coview.data.views import Batch
-from coview.errors import DataProblemsError
+from coview.errors import DataProblemsError, UsageError
 
 PROBLEM_SHARE = 0.01  # more replaced samples than this stop the run
 PROBLEM_FLOOR = 100  # samples that must have been read before the share means anything
@@ -28,8 +28,12 @@ class Problems:
 
     def __init__(self, source: Source, saved: Mapping[str, Any] | None = None) -> None:
         self.source = source
-        self._before = int(saved["read"]) if saved else 0
-        self._listed = Counter({(name, reason): times for name, reason, times in saved["replaced"]} if saved else {})
+        try:
+            replaced = saved["replaced"] if saved else []
+            listed = {(str(name), str(reason)): int(times) for name, reason, times in replaced}
+        except (TypeError, ValueError) as error:
+            raise UsageError("state.json: problems.replaced is no list of recording, reason and times") from error
+        self._before, self._listed = int(saved["read"]) if saved else 0, Counter(listed)
         self._read = 0  # here, since then
         self._replaced: Counter[tuple[str, str]] = Counter()
 
@@ -50,15 +54,19 @@ class Problems:
         read = self._before + int(parallel.gather(torch.tensor([self._read], device=device)).sum())
         return {"read": read, "replaced": [[*problem, times] for problem, times in sorted(replaced.items())]}
 
-    def check(self) -> None:
+    def check(self, *, final: bool = False) -> None:
         """End the run, on all processes alike, which must all call it, where too much of it is replacements.
 
+        Args:
+            final: the run is at its end: what was counted is all there will be, be it ever so little.
+
         Raises:
-            DataProblemsError: more than 1 % of the samples used so far had to be replaced; lists the recordings.
+            DataProblemsError: more than 1 % of the samples used so far had to be replaced, of 100 or at the end; or
+                all of them. Lists the recordings.
         """
         state = self.state()
         read, count = state["read"], sum(times for *_, times in state["replaced"])
-        if read >= PROBLEM_FLOOR and count > PROBLEM_SHARE * read:
+        if count and (count == read or ((final or read >= PROBLEM_FLOOR) and count > PROBLEM_SHARE * read)):
             lines = "\n".join(f"  - {name}: {reason} ({times} times)" for name, reason, times in state["replaced"])
             raise DataProblemsError(
                 f"{self.source.name}: {count} of {read} samples could not be read, more than {PROBLEM_SHARE:.0%}; the "

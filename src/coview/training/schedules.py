@@ -13,7 +13,8 @@ def rate_factor(step: int, steps: int, settings: ScheduleSettings) -> float:
     """Return the factor in [0, 1] on the peak learning rate for optimiser step `step` of `steps` (from 0).
 
     Positions are fractions of the run, so that another batch size or world size keeps the shape. With w the steps of
-    warm-up and h those held at the peak: linear (step + 1) / w before w, then, with
+    warm-up and h those held at the peak: linear (step + 1) / w before w, or, from a stated share s of the peak,
+    s + (1 - s) step / (w - 1), which has its ends at s and at 1 (as SwAV's released code); then, with
     t = max(0, step - w - h) / (steps - w - h),
 
     - constant: 1
@@ -23,6 +24,8 @@ def rate_factor(step: int, steps: int, settings: ScheduleSettings) -> float:
     """
     warm = round(settings.warm_up * steps)
     if step < warm:
+        if settings.warm_up_from is not None:
+            return settings.warm_up_from + (1 - settings.warm_up_from) * step / max(1, warm - 1)
         ramp = (step + 1) / warm
         if settings.kind == "one-cycle":
             return _ONE_CYCLE_START + (1 - _ONE_CYCLE_START) * (1 - math.cos(math.pi * ramp)) / 2

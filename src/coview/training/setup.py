@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,20 @@ from coview.data.source import Source
 from coview.data.statistics import read_statistics
 from coview.data.views import ViewSpec
 from coview.encoders.recompute import recompute
-from coview.errors import UsageError
-from coview.files import read_tensors
-from coview.methods import build
+from coview.errors import SettingsError, UsageError
+from coview.methods import build, views_of
 from coview.methods.contract import Facts, Method
 from coview.model import Model
 from coview.training import checkpoint
 from coview.training.checkpoint import Checkpoint
 from coview.training.display import Display
+from coview.training.harvest import Harvest
 from coview.training.optimisers import make_optimiser
 from coview.training.problems import Problems
 from coview.training.run import enter
 from coview.training.settings import RunSettings, resolve
-from coview.training.sharding import blocks, load_optimiser, load_state, shard, state_for_file, whole_state
+from coview.training.sharding import blocks, shard, state_for_file, whole_state
+from coview.training.takeover import restore, take_statistics, take_weights
 
 
 @dataclass(kw_only=True)
@@ -50,6 +52,7 @@ class Parts:
     out: Path
     display: Display
     problems: Problems
+    harvest: Harvest
 
     def state(self) -> dict[str, Tensor]:
         """Return the names and tensors of everything that has a state and is saved.
@@ -78,16 +81,16 @@ class Parts:
         """Whether the parameters are divided over the processes."""
         return self.settings.train.sharding == "full" and parallel.world_size() > 1
 
+    def seen_together(self) -> int:
+        """Return how many samples a loss sees together, as counted; before the first step, what was asked for."""
+        train, mean = self.settings.train, self.harvest.samples_per_step()
+        return round((train.batch_size if mean is None else mean) / train.accumulate)
+
 
 def build_method(settings: RunSettings, source: Source | None = None, device: str = "cpu") -> tuple[Method, Source]:
-    """Open the source of a run and build its method, with weights drawn from the run's seed; "meta": with none.
-
-    A method says what views it wants only once it is built, and can be built only once the rows are known; so it is
-    built twice, the first time for a stand-in of a collection.
-    """
+    """Open the source of a run and build its method, with weights drawn from the run's seed; "meta": with none."""
     if source is None:
-        with torch.device(device):
-            wanted = build(settings.method, settings.method_settings, Facts(rows=1 << 16, classes=2)).views
+        wanted = views_of(settings.method, settings.method_settings)
         source = open_source(
             settings.collection, wanted, split=settings.split, seed=settings.seed, shuffled=settings.shuffled
         )
@@ -107,83 +110,128 @@ def method_facts(source: Source) -> Facts:
     return Facts(rows=len(source), classes=len(source.classes))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How a run begins: in which folder, and what it takes over."""
+
+    out: Path
+    resume: bool = False  # continue the run in the folder; start it where there is none yet
+    overwrite: bool = False  # remove the run in the folder
+    init_from: Path | None = None  # a run or a model folder whose weights are taken over
+    quiet: bool = False
+
+
 def prepare(
-    settings: RunSettings,
-    out: Path,
-    device: torch.device,
-    source: Source | None,
-    resume: bool,
-    overwrite: bool,
-    init_from: Path | None,
-    quiet: bool,
+    settings: RunSettings, start: Start, device: torch.device, source: Source | None, held: ExitStack
 ) -> tuple[Parts, int]:
-    """Build everything, enter the run folder, and return the parts and the first step."""
+    """Build everything, enter the run's folder, and return the parts and the first step; `held` gets the folder."""
     method, source = build_method(settings, source)
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = parallel.world_size()
-    settings = resolve(
-        settings,
-        device=device.type,
-        rows=len(source),
-        world=world,
-        local_world=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-    )
-    train = settings.train
-    assert train.steps is not None and isinstance(train.workers, int)  # resolved
-    parallel.on_main(lambda: enter(out, settings, resume=resume, overwrite=overwrite))
-    loader = Loader(
-        source,
-        batch_size=train.batch_size,
-        seed=settings.seed,
-        rank=parallel.rank(),
-        world=world,
-        clips_per_recording=settings.clips_per_recording,
-        workers=train.workers,
-    )
-    path = checkpoint.last(out / "checkpoints") if resume else None
+    settings = resolve(settings, device=device.type, rows=len(source), world=world, local_world=local)
+    check_parts(settings, method)
+    parallel.on_main(lambda: enter(start.out, settings, resume=start.resume, overwrite=start.overwrite, held=held))
+    path = checkpoint.last(start.out / "checkpoints") if start.resume else None
     saved = None if path is None else checkpoint.load(path)
+    preprocess = _preprocessing(settings, method, source, start, saved, device)
+    _fit_to_device(settings, method, start, device)
+    parts = _gathered(settings, start, device, source, method, preprocess, saved)
+    if saved is not None and path is not None:
+        restore(parts, saved, path)
+    elif start.resume:
+        parts.display.say(f"{start.out}: no checkpoint yet; the run starts at its beginning")
+    if world > 1 and not parts.sharded:
+        # Buffers are equal by construction (synchronised statistics, banks): sending them would only hide a mistake.
+        parts.wrapped = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
+    _announce(parts, world)
+    return parts, 0 if saved is None else saved.step
+
+
+def check_parts(settings: RunSettings, method: Method) -> None:
+    """Refuse parts of a batch in which nothing can ever be learnt.
+
+    Raises:
+        SettingsError: a part holds fewer samples than the method's loss needs.
+    """
+    train, least = settings.train, method.least_batch
+    part = train.batch_size // train.accumulate
+    if part < least and not method.closed_form:
+        raise SettingsError(
+            [
+                f"train.batch_size: {train.batch_size} samples in {train.accumulate} accumulated parts are {part} at a "
+                f"time, and {settings.method} learns from at least {least}: choose a batch_size of "
+                f"{least * train.accumulate} or more, or fewer parts"
+            ]
+        )
+
+
+def _preprocessing(
+    settings: RunSettings, method: Method, source: Source, start: Start, saved: Checkpoint | None, device: torch.device
+) -> Preprocess:
+    """Return the preprocessing with its statistics: stated ones, else those of what is taken over; a checkpoint's come
+    later."""
     preprocess = Preprocess(method.views, settings.augment)
     preprocess.fit_features(source)
-    if settings.stats is not None and saved is None:  # a checkpoint holds them
+    if saved is None and settings.stats is not None:
         preprocess.set_statistics(read_statistics(Path(settings.stats), method.views))
-    preprocess.to(device)
-    method = method.to(device)
+    elif saved is None and start.init_from is not None:
+        take_statistics(preprocess, start.init_from)
+    return preprocess.to(device)
+
+
+def _fit_to_device(settings: RunSettings, method: Method, start: Start, device: torch.device) -> None:
+    """Bring the method to its device in the form in which it is trained, with the weights that it starts from."""
+    train = settings.train
+    method.to(device)
     if train.sync_batchnorm:
         parallel.synchronise_batchnorm(method)
-    if init_from is not None:
-        _take_weights(method, init_from)
-        if settings.stats is None and saved is None:
-            _take_statistics(preprocess, init_from)
+    if start.init_from is not None:
+        take_weights(method, start.init_from)
     if train.compile:
         for encoder in {id(encoder): encoder for encoder in method.encoders.values()}.values():
             encoder.compile()
     if train.recompute:
         recompute(blocks(method))
-    if train.sharding == "full" and world > 1:
+    if train.sharding == "full" and parallel.world_size() > 1:
         shard(method, device)
-    optimiser = make_optimiser(method.parameter_groups(settings.optimiser.weight_decay), settings.optimiser, device)
+
+
+def _gathered(
+    settings: RunSettings,
+    start: Start,
+    device: torch.device,
+    source: Source,
+    method: Method,
+    preprocess: Preprocess,
+    saved: Checkpoint | None,
+) -> Parts:
+    train, facts = settings.train, {} if saved is None else saved.facts
+    assert train.steps is not None and isinstance(train.workers, int)  # resolved
+    loader = Loader(
+        source,
+        batch_size=train.batch_size,
+        seed=settings.seed,
+        rank=parallel.rank(),
+        world=parallel.world_size(),
+        clips_per_recording=settings.clips_per_recording,
+        workers=train.workers,
+    )
+    groups = method.parameter_groups(settings.optimiser.weight_decay, settings.optimiser.decay)
     first = 0 if saved is None else saved.step
-    parts = Parts(
+    return Parts(
         settings=settings,
         source=source,
         loader=loader,
         preprocess=preprocess,
         method=method,
         wrapped=method,
-        optimiser=optimiser,
+        optimiser=make_optimiser(groups, settings.optimiser, device),
         device=device,
-        out=out,
-        display=Display(train.steps, first, quiet=quiet or not parallel.is_main()),
-        problems=Problems(source, saved.facts.get("problems") if saved else None),
+        out=start.out,
+        display=Display(train.steps, first, quiet=start.quiet or not parallel.is_main()),
+        problems=Problems(source, facts.get("problems")),
+        harvest=Harvest(facts.get("harvest")),
     )
-    if saved is not None and path is not None:
-        _restore(parts, saved, path)
-    elif resume:
-        parts.display.say(f"{out}: no checkpoint yet; the run starts at its beginning")
-    if world > 1 and not parts.sharded:
-        # Buffers are equal by construction (synchronised statistics, banks): sending them would only hide a mistake.
-        parts.wrapped = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
-    _announce(parts, world)
-    return parts, first
 
 
 def _announce(parts: Parts, world: int) -> None:
@@ -218,56 +266,3 @@ def _lacking(source: Source) -> Mapping[str, int]:
 
 def _by_statistics(view: ViewSpec) -> bool:
     return getattr(view, "normalise", None) == "statistics"
-
-
-def _restore(parts: Parts, saved: Checkpoint, path: Path) -> None:
-    """Put a checkpoint's state into the parts, after checking that it belongs to this source."""
-    then, now = saved.facts["collection"], parts.source.fingerprint
-    if then["fingerprint"] != now:
-        raise UsageError(
-            f"{path}: the run was trained on {then['name']} with fingerprint {then['fingerprint']} "
-            f"({then['rows']} recordings), but {parts.source.name} now has {now} ({len(parts.source)} recordings). "
-            "Continue on the old collection, or start a new run with --init-from"
-        )
-    for prefix, module in (("method.", parts.method), ("preprocess.", parts.preprocess)):
-        own = {name.removeprefix(prefix): value for name, value in saved.model.items() if name.startswith(prefix)}
-        load_state(module, own)
-    load_optimiser(parts.optimiser, saved.optimiser)
-    parts.display.say(f"continuing {path} at step {saved.step}")
-    world = parallel.world_size()
-    if world != saved.facts["world_size"]:
-        parts.display.say(
-            f"the checkpoint is from {saved.facts['world_size']} processes, now there are {world}: the batches and the "
-            "state are the same, the numbers equal up to rounding"
-        )
-
-
-def _weights_of(folder: Path) -> Path:
-    path = next((p for p in (folder / "model.safetensors", folder / "model" / "model.safetensors") if p.exists()), None)
-    if path is None:
-        raise UsageError(f"{folder}: expected a run or a model folder with model.safetensors in it (--init-from)")
-    return path
-
-
-def _take_statistics(preprocess: Preprocess, folder: Path) -> None:
-    """Normalise as the other model was: its weights know no other scale."""
-    own, theirs = preprocess.state_dict(), read_tensors(_weights_of(folder))
-    found = {name: theirs[f"preprocess.{name}"] for name in own if f"preprocess.{name}" in theirs}
-    preprocess.load_state_dict({n: v for n, v in found.items() if v.shape == own[n].shape}, strict=False)
-
-
-def _take_weights(method: Method, folder: Path) -> None:
-    """Load the encoders and heads of another run or model; every tensor of its encoders must fit."""
-    path = _weights_of(folder)
-    own = method.state_dict()
-    theirs = {name: value for name, value in read_tensors(path).items() if not name.startswith("preprocess.")}
-    wrong = [
-        f"{name} is {tuple(value.shape)} there and {tuple(own[name].shape) if name in own else 'absent'} here"
-        for name, value in theirs.items()
-        if name.startswith("encoders.") and (name not in own or own[name].shape != value.shape)
-    ]
-    if wrong:
-        listed = "\n".join(f"  - {line}" for line in wrong[:8])
-        raise UsageError(f"{path}: {len(wrong)} tensors of its encoders do not fit this method's:\n{listed}")
-    fitting = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
-    method.load_state_dict(fitting, strict=False)

@@ -75,7 +75,11 @@ def optimiser_for_file(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load an optimiser's whole state; what has its parameter's shape is divided as the parameter is."""
+    """Load an optimiser's whole state; what has its parameter's shape is divided as the parameter is.
+
+    Factors on the rate stay those of the method: states written before there were any have none.
+    """
+    scales = [{"lr_scale": group["lr_scale"]} if "lr_scale" in group else {} for group in optimiser.param_groups]
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     entries = {
         index: {
@@ -87,3 +91,5 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -
         for index, entry in state["state"].items()
     }
     optimiser.load_state_dict({**state, "state": entries})
+    for group, scale in zip(optimiser.param_groups, scales, strict=True):
+        group.update(scale)
