@@ -10,7 +10,7 @@ Whatever is raised while a file is open leaves `open_media` as a `MediaError` th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,12 @@ def open_media(path: Path | str, sequential: Collection[Kind] = ()) -> Iterator[
             raise _unopened(path, error) from error
         with container:
             yield _choose(path, container, frozenset(sequential))
+
+
+def sequential_in(flags: Iterable[str]) -> frozenset[Kind]:
+    """Return the streams that a recording's flags say are to be read from the file's beginning."""
+    known: dict[str, Kind] = {"sequential-video": "video", "sequential-audio": "audio"}
+    return frozenset(known[flag] for flag in flags if flag in known)
 
 
 @contextmanager

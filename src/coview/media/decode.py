@@ -5,14 +5,15 @@ Frame k of a cut is the frame being shown at start + k / fps: the last one with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
 from torch import Tensor
 
 from coview.errors import MediaError, UsageError
-from coview.media.container import Media, open_media
+from coview.media.access import sequential_streams
+from coview.media.container import Kind, Media, open_media
 from coview.media.cuts import AudioCut, Clip, Sound, VideoCut
 from coview.media.pictures import read_frames_of
 from coview.media.regular import head_of
@@ -83,8 +84,14 @@ def read_clips(path: Path | str, cuts: Cuts, *, backend: Backend = "pyav") -> Re
     raise UsageError(f"there is no media backend {backend!r}; there are 'pyav' and 'torchcodec'")
 
 
-def read_samples(path: Path | str, samples: Sequence[Cuts]) -> list[Read]:
+def read_samples(
+    path: Path | str, samples: Sequence[Cuts], *, sequential: Collection[Kind] | None = None
+) -> list[Read]:
     """Read the cuts of several samples of one file, all pictures in one pass: to the bit what each alone would be.
+
+    Args:
+        sequential: the streams that seeking misplaces, as the index knows them (`sequential_in` a recording's flags);
+            None looks into the file, once for each file and process.
 
     Raises:
         MediaError: naming the file, with a reason word; also where only one of the samples cannot be read.
@@ -93,14 +100,16 @@ def read_samples(path: Path | str, samples: Sequence[Cuts]) -> list[Read]:
         if any(audio for cuts in samples for _, audio in cuts):
             raise MediaError(str(path), "no-audio", "sound was asked for, and the file is a still picture")
         return [[(read_still(path, video) if video else None, None) for video, _ in cuts] for cuts in samples]
-    with open_media(path) as media:
+    if sequential is None:
+        sequential = sequential_streams(path)
+    with open_media(path, sequential) as media:
         asked = [video for cuts in samples for video, _ in cuts if video]
         pictures = iter(read_frames_of(media, asked) if asked else ())
         sounds = [_read_sounds(media, samples[0])]
     # A sound decoder keeps more than a flush forgets (AAC: where its noise is), so that each sample opens its own.
     for cuts in samples[1:]:
         if any(audio for _, audio in cuts):
-            with open_media(path) as media:
+            with open_media(path, sequential) as media:
                 sounds.append(_read_sounds(media, cuts))
         else:
             sounds.append([None] * len(cuts))

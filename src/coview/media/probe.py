@@ -5,48 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 
-from coview.media.container import MAX_SECONDS, Media, open_media, seek_back
+from coview.errors import MediaError
+from coview.media.access import key_second, misplaced
+from coview.media.container import MAX_SECONDS, Kind, Media, open_media, sequential_in
+from coview.media.content import Look, digest_of, look_at
+from coview.media.endings import check_whole, is_cut_off, promised
 from coview.media.frames import shown_frames
+from coview.media.hearing import Ear
+from coview.media.names import film_is_called_so, still_is_called_so
 from coview.media.regular import head_of
-from coview.media.sounds import JITTER_SECONDS, to_mono
 from coview.media.stills import is_still, look_at_still
-from coview.media.upright import displayed_size
+from coview.media.survey import Seen, survey
+from coview.media.upright import Upright, displayed_size
 
 # Below this the loudest sample of a 16-bit recording is its dither.
 SILENT_PEAK = 1e-4
 # Streams that begin closer together than this are taken to begin together (two frames at 50 Hz).
 TOGETHER_SECONDS = 0.04
-# A file that ends earlier than its header says, by more than this, was cut off.
-CUT_OFF_SECONDS = 0.5
 # The share of sound packets that may be unreadable before the file is refused.
 MOST_DAMAGED = 0.01
 # A still with a shorter side is a dot or a spacer of a page, and is flagged.
 TINY_PIXELS = 16
 USUAL_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000})
-# Formats whose header states the length; others estimate it from the bit rate.
-_KNOWS_LENGTH = frozenset({"mov", "matroska", "avi", "wav", "flac", "asf", "flv"})
-
-# Extensions beyond those that the format itself declares.
-_ALSO_CALLED = {
-    "mov": {"m4v", "qt"},
-    "mpegts": {"ts", "mts", "m2ts"},
-    "mpeg": {"mpg", "mpeg", "vob"},
-    "wav": {"wav", "wave"},
-    "ogg": {"oga", "ogv", "opus", "spx"},
-    "asf": {"wmv", "wma", "asf"},
-    "avi": {"divx"},
-    "aac": {"adts"},
-}
-_STILLS_CALLED = {
-    "jpeg": {"jpg", "jpeg", "jpe", "jfif", "mpo"},
-    "png": {"png", "apng"},
-    "webp": {"webp"},
-    "bmp": {"bmp", "dib"},
-    "gif": {"gif"},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +43,7 @@ class VideoStream:
     start: float
     duration: float
     rotation: int  # degrees counter-clockwise, 0, 90, 180 or 270, that decoding applies
+    mirrored: bool  # left to right, before that
     codec: str
     keyframe_seconds: tuple[float, ...]
 
@@ -84,50 +67,72 @@ class Probe:
 
     Attributes:
         duration: seconds from the recording's second 0 to the end of its longer stream.
-        flags: facts that are no errors, of "silent", "no-audio", "no-video", "rotated", "multichannel", "odd-rate",
-            "variable-rate", "no-duration", "wrong-extension", "late-audio", "late-video", "gaps" (in the sound) and
-            "damaged" (a few packets of sound); of a picture "still", "animated" (its first is read), "tiny", "rotated"
-            and "wrong-extension".
+        content: digest of what is seen and heard, see `coview.media.content`.
+        flags: facts that are no errors, of "silent", "no-audio", "no-video", "lost-video" (without a
+            key frame), "rotated", "mirrored", "multichannel",
+            "odd-rate", "rate-changes", "variable-rate", "no-duration", "wrong-extension", "late-audio", "late-video",
+            "gaps" (in the sound), "damaged" (a few packets of sound), "cut-off" (the file's bytes end too early),
+            "sequential-video" and "sequential-audio" (cut wrongly by seeking, and therefore read from the beginning);
+            of a picture "still", "animated" (its first is read), "tiny", "rotated", "cut-off" and "wrong-extension".
     """
 
     duration: float
     video: VideoStream | None
     audio: AudioStream | None
+    content: str
     flags: tuple[str, ...]
+
+    @property
+    def sequential(self) -> frozenset[Kind]:
+        """The streams without random access, as `open_media` and `read_samples` take them."""
+        return sequential_in(self.flags)
 
 
 def probe(path: Path | str) -> Probe:
-    """Read every packet, decode all the sound and the picture's first and last frames; a still picture whole.
+    """Read every packet once, decode all the sound, and of the picture's frames the few that are looked at.
+
+    These are the first, the last and the key frame at which access by time is checked. A still is decoded whole.
 
     Raises:
         MediaError: with one of the reasons "missing", "unreadable", "empty", "too-large", "not-media", "truncated",
-            "no-streams", "zero-length", "undecodable" or "too-narrow".
+            "no-streams", "zero-length", "undecodable", "bad-rate" or "too-narrow".
     """
+    path = Path(path)
     if is_still(head_of(path)):
-        return _still(Path(path))
+        return _still(path)
     with open_media(path) as media:
-        spans = _packet_times(media)
-        promised = max(_promised(media), default=0.0)
-        if media.video is not None and not spans[media.video.index]:
-            raise media.error(*_no_packets(promised, "picture"))
-        if media.audio is not None and not spans[media.audio.index]:
-            raise media.error(*_no_packets(promised, "sound"))
-        # Before decoding: the last packet of a file that was cut off is often damaged, which is not the news.
-        _check_whole(media, max(time + seconds for times in spans.values() for time, seconds, _ in times))
-        video = None if media.video is None else _video(media, spans[media.video.index])
-        audio, heard = (None, None) if media.audio is None else _audio(media)
+        found = survey(media)
+        seen, ear = found.seen, found.ear
+        if media.video is not None and not seen.times:
+            raise media.error(*_no_packets(promised(media), "picture"))
+        if ear is not None and ear.packets < 2:  # the last only ends the stream
+            raise media.error(*_no_packets(promised(media), "sound"))
+        # Before what cannot be decoded: the last packet of a file that was cut off is often damaged.
+        check_whole(
+            media, max([*map(sum, zip(seen.times, seen.steps, strict=True)), ear.end if ear else 0.0]), found.end
+        )
+        audio = None if ear is None else _audio(media, ear)
+        try:
+            video, looks = (None, []) if media.video is None else _video(media, seen)
+        except MediaError:
+            if seen.keys or audio is None:
+                raise
+            video, looks = None, []  # a piece of a film between two key frames: all that it holds is sound
         end = max(stream.start + stream.duration for stream in (video, audio) if stream is not None)
         if end <= 0:
             raise media.error("zero-length", "the streams last 0 seconds")
         if end > MAX_SECONDS:
             raise media.error("too-large", f"{end:.0f} s; at most {MAX_SECONDS:.0f} s are read")
-        _check_whole(media, end)
-        return Probe(duration=end, video=video, audio=audio, flags=_flags(media, video, audio, heard))
+        sequential = misplaced(media, found, looks[1] if len(looks) > 2 else None)
+        heard = b"" if ear is None or ear.peak < SILENT_PEAK else ear.loudest.loudness()
+        content = digest_of(looks, len(seen.times), heard)
+        flags = _flags(media, video, audio, ear, sequential)
+        return Probe(duration=end, video=video, audio=audio, content=content, flags=flags)
 
 
 def _still(path: Path) -> Probe:
     """Return what a picture is: a stream of one frame that lasts 0 s."""
-    still = look_at_still(path)
+    still, look = look_at_still(path)
     video = VideoStream(
         width=still.width,
         height=still.height,
@@ -137,6 +142,7 @@ def _still(path: Path) -> Probe:
         start=0.0,
         duration=0.0,
         rotation=still.rotation,
+        mirrored=still.mirrored,
         codec=still.codec,
         keyframe_seconds=(0.0,),
     )
@@ -145,161 +151,98 @@ def _still(path: Path) -> Probe:
         "animated": still.animated,
         "tiny": min(still.width, still.height) < TINY_PIXELS,
         "rotated": still.rotation != 0,
-        "wrong-extension": path.suffix.lower().lstrip(".") not in _STILLS_CALLED[still.codec],
+        "mirrored": still.mirrored,
+        "cut-off": is_cut_off(path, still.codec),
+        "wrong-extension": not still_is_called_so(path.suffix, still.codec),
     }
-    return Probe(duration=0.0, video=video, audio=None, flags=tuple(name for name, holds in facts.items() if holds))
+    flags = tuple(name for name, holds in facts.items() if holds)
+    return Probe(duration=0.0, video=video, audio=None, content=digest_of([look], 1, b""), flags=flags)
 
 
-Times = list[tuple[float, float, bool]]  # (second of showing, duration, key frame) of every packet
-
-
-def _packet_times(media: Media) -> dict[int, Times]:
-    spans: dict[int, Times] = {s.index: [] for s in media.streams}
-    try:
-        for packet in media.container.demux(*media.streams):
-            if packet.size == 0:
-                continue
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None:
-                time = float(stamp * packet.time_base) - media.origin
-                spans[packet.stream.index].append(
-                    (time, float((packet.duration or 0) * packet.time_base), packet.is_keyframe)
-                )
-    except av.error.FFmpegError as error:
-        raise media.error("truncated", f"the file cannot be read to its end ({error})") from error
-    return spans
-
-
-def _promised(media: Media) -> list[float]:
-    """Durations that the header declares, in seconds."""
-    declared = [float(s.duration * s.time_base) for s in media.streams if s.duration is not None]
-    return declared + ([media.container.duration / 1e6] if media.container.duration is not None else [])
-
-
-def _no_packets(promised: float, what: str) -> tuple[str, str]:
-    if promised:
-        return "truncated", f"the header promises {promised:.2f} s, and there is no data of the {what}"
+def _no_packets(seconds: float, what: str) -> tuple[str, str]:
+    if seconds:
+        return "truncated", f"the header promises {seconds:.2f} s, and there is no data of the {what}"
     return "zero-length", f"the {what} stream holds no data"
 
 
-def _video(media: Media, packets: Times) -> VideoStream:
-    times = np.sort(np.array([time for time, _, _ in packets]))
+def _video(media: Media, seen: Seen) -> tuple[VideoStream, list[Look]]:
+    """Return what the picture is, and the frames looked at: the first, perhaps one key frame, the last."""
+    times = np.sort(np.array(seen.times))
     steps = np.diff(times)
     declared = media.video.average_rate or media.video.guessed_rate
     fps = float(declared) if declared else 1.0
     if len(steps) and steps.sum() > 0:
         fps = round(len(steps) / float(steps.sum()), 6)
-    last = max(packets)
-    duration = float(times[-1] - times[0]) + (last[1] or 1 / fps)
     middle = float(np.median(steps)) if len(steps) else 0.0
     # Containers that count milliseconds round each step by up to one of them, twice.
     constant = not len(steps) or float(np.abs(steps - middle).max()) <= max(0.0021, 0.05 * middle)
-    start = float(times[0])
+    start, end = float(times[0]), float(times[-1]) + (max(zip(seen.times, seen.steps, strict=True))[1] or 1 / fps)
     first = shown_frames(media, [start + media.origin])[0]
-    shown_frames(media, [start + media.origin + duration - 0.5 / fps])  # the end can be decoded too
+    # The end is among them: whatever begins well can still be damaged there.
+    later = [*([key_second(media, seen)] if seen.run else []), end - 0.5 / fps + media.origin]
+    looks = [
+        look_at(first),
+        *(shown_frames(media, [second], look_at)[0] for second in later),
+    ]  # the end can be read too
     width, height = displayed_size(media, first)
-    return VideoStream(
+    upright = Upright.of(first)
+    stream = VideoStream(
         width=width,
         height=height,
         fps=fps,
         constant_rate=constant,
-        frames=len(packets),
+        frames=len(times),
         start=start,
-        duration=duration,
-        rotation=round(first.rotation / 90) * 90 % 360,
+        duration=end - start,
+        rotation=upright.turns * 90,
+        mirrored=upright.mirrored,
         codec=media.video.codec_context.name,
-        keyframe_seconds=tuple(time for time, _, key in packets if key),
+        keyframe_seconds=tuple(seen.keys),
     )
+    return stream, looks
 
 
-@dataclass
-class _Heard:
-    start: float | None = None
-    end: float = 0.0
-    samples: int = 0
-    peak: float = 0.0
-    gaps: int = 0
-    damaged: int = 0
-    packets: int = 0
-    rate: int = 0
-    channels: int = 0
-
-
-def _hear(media: Media) -> _Heard:
-    """Decode all the sound once."""
-    heard = _Heard()
-    media.only(media.audio)
-    media.audio.codec_context.flush_buffers()
-    seek_back(media, media.audio, media.origin - 1)
-    for packet in media.container.demux(media.audio):
-        heard.packets += 1
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            heard.damaged += 1
-            continue
-        for frame in frames:
-            time = heard.end if frame.pts is None else float(frame.pts * frame.time_base) - media.origin
-            if heard.start is None:
-                heard.start = time
-            elif abs(time - heard.end) > JITTER_SECONDS:
-                heard.gaps += 1
-            heard.rate, heard.channels = frame.sample_rate, len(frame.layout.channels)
-            heard.samples += frame.samples
-            heard.end = time + frame.samples / frame.sample_rate
-            if frame.samples:
-                heard.peak = max(heard.peak, float(np.abs(to_mono(frame)).max()))
-    return heard
-
-
-def _audio(media: Media) -> tuple[AudioStream, _Heard]:
-    heard = _hear(media)
-    if heard.samples == 0 or heard.start is None:
-        if heard.damaged:
-            raise media.error("undecodable", f"none of {heard.packets} packets of sound could be decoded")
+def _audio(media: Media, ear: Ear) -> AudioStream:
+    if ear.samples == 0 or ear.start is None:
+        if ear.damaged:
+            raise media.error("undecodable", f"none of {ear.packets} packets of sound could be decoded")
         raise media.error("zero-length", "the sound stream holds no samples")
-    if heard.damaged > MOST_DAMAGED * heard.packets:
-        raise media.error("undecodable", f"{heard.damaged} of {heard.packets} packets of sound could not be decoded")
-    stream = AudioStream(
-        sample_rate=heard.rate,
-        channels=heard.channels,
-        start=heard.start,
-        duration=heard.end - heard.start,
+    if ear.damaged > MOST_DAMAGED * ear.packets:
+        raise media.error("undecodable", f"{ear.damaged} of {ear.packets} packets of sound could not be decoded")
+    return AudioStream(
+        sample_rate=ear.rate,
+        channels=ear.channels,
+        start=ear.start,
+        duration=ear.end - ear.start,
         codec=media.audio.codec_context.name,
-        peak=heard.peak,
-        silent=heard.peak < SILENT_PEAK,
+        peak=ear.peak,
+        silent=ear.peak < SILENT_PEAK,
     )
-    return stream, heard
 
 
-def _check_whole(media: Media, end: float) -> None:
-    """Raise "truncated" where the header of a format that knows its length promises more than there is."""
-    declared = media.container.duration
-    if media.format in _KNOWS_LENGTH and declared is not None and end < declared / 1e6 - CUT_OFF_SECONDS:
-        raise media.error("truncated", f"the header promises {declared / 1e6:.2f} s, and the data end at {end:.2f} s")
-
-
-def _flags(media: Media, video: VideoStream | None, audio: AudioStream | None, heard: _Heard | None) -> tuple[str, ...]:
-    both = video is not None and audio is not None
+def _flags(
+    media: Media, video: VideoStream | None, audio: AudioStream | None, ear: Ear | None, sequential: frozenset[Kind]
+) -> tuple[str, ...]:
     late = audio.start - video.start if video is not None and audio is not None else 0.0
     facts = {
         "no-video": video is None,
+        "lost-video": video is None and media.video is not None,
         "no-audio": audio is None,
         "silent": audio is not None and audio.silent,
         "rotated": video is not None and video.rotation != 0,
+        "mirrored": video is not None and video.mirrored,
         "multichannel": audio is not None and audio.channels > 2,
         "odd-rate": audio is not None and audio.sample_rate not in USUAL_RATES,
+        "rate-changes": ear is not None and len(ear.rates) > 1,
         "variable-rate": video is not None and not video.constant_rate,
-        "no-duration": not _promised(media),
-        "wrong-extension": not _extension_fits(media),
-        "late-audio": both and late > TOGETHER_SECONDS,
-        "late-video": both and late < -TOGETHER_SECONDS,
-        "gaps": heard is not None and heard.gaps > 0,
-        "damaged": heard is not None and heard.damaged > 0,
+        "no-duration": not promised(media),
+        "wrong-extension": not film_is_called_so(media),
+        "late-audio": late > TOGETHER_SECONDS,
+        "late-video": late < -TOGETHER_SECONDS,
+        "gaps": ear is not None and ear.gaps > 0,
+        "damaged": ear is not None and ear.damaged > 0,
+        "cut-off": is_cut_off(media.path, media.format),
+        "sequential-video": "video" in sequential,
+        "sequential-audio": "audio" in sequential,
     }
     return tuple(name for name, holds in facts.items() if holds)
-
-
-def _extension_fits(media: Media) -> bool:
-    usual = _ALSO_CALLED.get(media.format, set()) | set(media.container.format.extensions)
-    return not usual or media.path.suffix.lower().lstrip(".") in usual

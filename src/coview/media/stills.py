@@ -19,22 +19,24 @@ from PIL import Image
 from torch import Tensor
 
 from coview.errors import MediaError
-from coview.media.container import MAX_PIXELS, NARROW
+from coview.media.container import MAX_PIXELS, NARROW, boundary
+from coview.media.content import Look, look_at_brightness
 from coview.media.cuts import VideoCut
 from coview.media.pictures import square
-from coview.media.regular import head_of
+from coview.media.regular import check_file, head_of
 
 _GROUND = (128, 128, 128, 255)  # black and white drawings both stay visible on it
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # the only readers of Pillow that see a file
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF")  # the only readers of Pillow that see a file
+_BRANDS = (b"avif", b"avis")  # of files that look like MP4
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes, the format's versions
 _EXIF_ORIENTATION = 0x0112
 _TURNS = {  # what shows a picture of an orientation upright, and the degrees counter-clockwise in it
     2: (Image.Transpose.FLIP_LEFT_RIGHT, 0),
     3: (Image.Transpose.ROTATE_180, 180),
     4: (Image.Transpose.FLIP_TOP_BOTTOM, 180),
-    5: (Image.Transpose.TRANSPOSE, 270),
+    5: (Image.Transpose.TRANSPOSE, 90),
     6: (Image.Transpose.ROTATE_270, 270),
-    7: (Image.Transpose.TRANSVERSE, 90),
+    7: (Image.Transpose.TRANSVERSE, 270),
     8: (Image.Transpose.ROTATE_90, 90),
 }
 # What Pillow's readers raise on damaged files.
@@ -56,6 +58,11 @@ class Still:
         """Degrees counter-clockwise that reading applies."""
         return _TURNS[self.orientation][1] if self.orientation in _TURNS else 0
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether it is mirrored left to right before that."""
+        return self.orientation in (2, 4, 5, 7)
+
 
 def is_still(head: bytes) -> bool:
     """Tell whether a file's first bytes are those of a picture that this file reads."""
@@ -63,20 +70,22 @@ def is_still(head: bytes) -> bool:
         return len(head) >= 18 and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
     if head[:4] == b"RIFF":
         return head[8:12] == b"WEBP"
+    if head[4:8] == b"ftyp":
+        return head[8:12] in _BRANDS
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
 
 
-def look_at_still(path: Path | str) -> Still:
-    """Decode a picture whole, and say what it is.
+def look_at_still(path: Path | str) -> tuple[Still, Look]:
+    """Decode a picture whole; return what it is, and a look at it as it is stored.
 
     Raises:
-        MediaError: "unreadable", "truncated", "undecodable", "too-large" or "too-narrow".
+        MediaError: "missing", "unreadable", "empty", "truncated", "undecodable", "too-large" or "too-narrow".
     """
     path = Path(path)
-    about = _load(path, None)[1]
+    picture, about = _load(path, None)
     if about.codec == "png":
         _check_sums(path)
-    return about
+    return about, look_at_brightness(np.asarray(picture.convert("L")))
 
 
 def read_whole_still(path: Path | str, size: int) -> NDArray[np.uint8]:
@@ -100,46 +109,53 @@ def read_still(path: Path | str, cut: VideoCut) -> Tensor:
 
 def _load(path: Path, short: int | None) -> tuple[Image.Image, Still]:
     """Return a picture in RGB as it lies in the file; with `short`, perhaps at a size that is nearer to it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, without which a picture is one
-            with Image.open(path, formats=_FORMATS) as image:
-                about = _check(path, image)
-                if short is not None:
-                    # A JPEG can be decoded at an eighth to a half; twice the size leaves scaling its work.
-                    times = 2 * short / min(image.size)
-                    image.draft(None, (round(image.width * times), round(image.height * times)))
-                return _to_rgb(image), about
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise MediaError(str(path), "too-large", f"at most {MAX_PIXELS} pixels are read ({error})") from error
-    except PermissionError as error:
-        raise MediaError(str(path), "unreadable", "no permission to read the file") from error
-    except _DAMAGED as error:
-        reason = "truncated" if _ends_early(path, error) else "undecodable"
-        raise MediaError(str(path), reason, f"the picture cannot be decoded ({error})") from error
+    check_file(path)
+    with boundary(path):
+        try:
+            return _decode(path, short)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise MediaError(str(path), "too-large", f"at most {MAX_PIXELS} pixels are read ({error})") from error
+        except PermissionError:
+            raise
+        except _DAMAGED as error:
+            reason = "truncated" if _ends_early(path, error) else "undecodable"
+            raise MediaError(str(path), reason, f"the picture cannot be decoded ({error})") from error
+
+
+def _decode(path: Path, short: int | None) -> tuple[Image.Image, Still]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, without which a picture is one
+        with Image.open(path, formats=_FORMATS) as image:
+            orientation, codec, animated = _check(path, image)
+            width, height = image.size if orientation < 5 else image.size[::-1]
+            if short is not None:
+                # A JPEG can be decoded at an eighth to a half; twice the size leaves scaling its work.
+                times = 2 * short / min(image.size)
+                image.draft(None, (round(image.width * times), round(image.height * times)))
+            picture = _to_rgb(image)
+    return picture, Still(width=width, height=height, codec=codec, orientation=orientation, animated=animated)
 
 
 def _check_sums(path: Path) -> None:
     """Compare a PNG's checksums, which decoding does not: what they contradict is decoded to something."""
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            image.verify()
-    except _DAMAGED as error:
-        raise MediaError(str(path), "undecodable", f"the picture is damaged ({error})") from error
+    with boundary(path):
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                image.verify()
+        except _DAMAGED as error:
+            raise MediaError(str(path), "undecodable", f"the picture is damaged ({error})") from error
 
 
-def _check(path: Path, image: Image.Image) -> Still:
+def _check(path: Path, image: Image.Image) -> tuple[int, str, bool]:
+    """Return a picture's EXIF orientation, its codec and whether it moves."""
     size = f"{image.width} x {image.height} pixels"
     if image.width * image.height > MAX_PIXELS:
         raise MediaError(str(path), "too-large", f"{size}; at most {MAX_PIXELS} are read")
     if max(image.size) > NARROW * min(image.size):
         raise MediaError(str(path), "too-narrow", f"{size}; at most {NARROW} times as long as wide is read")
-    orientation = _orientation(image)
-    width, height = image.size if orientation < 5 else image.size[::-1]
     codec = "jpeg" if image.format == "MPO" else str(image.format).lower()  # a telephone's JPEG with a second picture
-    animated = codec != "jpeg" and bool(getattr(image, "is_animated", False))
-    return Still(width=width, height=height, codec=codec, orientation=orientation, animated=animated)
+    return _orientation(image), codec, codec != "jpeg" and bool(getattr(image, "is_animated", False))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -1,0 +1,106 @@
+"""One pass over a file: every packet of the chosen streams is read once, and all the sound decoded."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import av
+
+from coview.media.container import Media
+from coview.media.hearing import Ear
+from coview.media.packets import stamp_of
+
+# Access by time is checked at the last key frame up to this second, or at the second key frame where that is later.
+CHECKED_SECONDS = 20.0
+_BEFORE = 4  # packets kept before the key frame at which access is checked
+
+
+@dataclass
+class Seen:
+    """What is kept of the picture's packets; times are seconds on the recording's clock.
+
+    Attributes:
+        times, steps: when each packet's picture is shown, and how long; what an edit list leaves out is not in them.
+        keys: when the key frames are shown.
+        clock: where the latest packet ends, for streams whose packets carry no times.
+        run: the packets that lead to the key frame at which access is checked, and it; empty where only one is there.
+    """
+
+    times: list[float] = field(default_factory=list)
+    steps: list[float] = field(default_factory=list)
+    keys: list[float] = field(default_factory=list)
+    run: list[Any] = field(default_factory=list)
+    packets: int = 0
+    clock: float = 0.0
+    _recent: deque[Any] = field(default_factory=lambda: deque(maxlen=_BEFORE))
+
+    @property
+    def end(self) -> float:
+        """Where the last picture ends, as far as packets say how long they are shown."""
+        return max(map(sum, zip(self.times, self.steps, strict=True)), default=0.0)
+
+    def see(self, packet: Any, time: float, step: float) -> None:
+        """Take in a packet."""
+        self.packets, self.clock = self.packets + 1, time + step
+        if packet.is_keyframe and (not self.keys or time <= CHECKED_SECONDS or not self.run):
+            self.run = [*self._recent, packet] if self.packets > 1 else []
+        self._recent.append(packet)
+        if packet.is_keyframe:
+            self.keys.append(time)
+            if len(self.keys) == 1:  # what lies before the first cannot be decoded
+                self.times, self.steps = [], []
+        if not packet.is_discard:
+            self.times.append(time)
+            self.steps.append(step)
+
+
+@dataclass
+class Survey:
+    """What a pass found: the picture's packets, the sound, and where the packets of any stream end."""
+
+    seen: Seen
+    ear: Ear | None
+    end: float
+
+
+def survey(media: Media, until: float | None = None) -> Survey:
+    """Read a file once, whole, or about as far as second `until` of the recording's clock.
+
+    Raises:
+        MediaError: "truncated" where the file cannot be read to its end; "bad-rate" and "undecodable" as of the sound.
+    """
+    seen, end = Seen(), 0.0
+    ear = None if media.audio is None else Ear(media, CHECKED_SECONDS)
+    video = -1 if media.video is None else media.video.index
+    audio = -1 if media.audio is None else media.audio.index
+    seconds = {stream.index: float(stream.time_base) for stream in media.container.streams if stream.time_base}
+    try:
+        for packet in media.container.demux():
+            index, stamp = packet.stream_index, packet.pts
+            if index == audio and ear is not None:
+                ear.hear(packet)
+            if packet.size == 0 or index not in seconds:
+                continue
+            if stamp is None or (media.ordered and index == video):
+                stamp = stamp_of(packet)
+            if stamp is None and index == video:
+                stamp = round((seen.clock + media.origin) / seconds[index])
+            if stamp is None:
+                continue
+            time, step = stamp * seconds[index] - media.origin, (packet.duration or 0) * seconds[index]
+            end = max(end, time + step)
+            if index == video:
+                seen.see(packet, time, step)
+            if until is not None and time > until and (index == video or media.video is None) and _enough(seen, media):
+                break
+    except av.error.FFmpegError as error:
+        raise media.error("truncated", f"the file cannot be read to its end ({error})") from error
+    if ear is not None:
+        ear.finish()
+    return Survey(seen, ear, end)
+
+
+def _enough(seen: Seen, media: Media) -> bool:
+    return media.video is None or len(seen.keys) > 1
