@@ -20,6 +20,7 @@ from coview.data.placing import place, place_window
 from coview.data.timeline import Timeline, Timelines
 from coview.data.views import Batch, ViewSpec
 from coview.errors import DataProblemsError, MediaError, UsageError
+from coview.media.container import KINDS
 from coview.media.decode import Read, read_samples
 from coview.randomness import integers, uniform
 
@@ -75,7 +76,9 @@ class MediaSource:
         self.short = {name: torch.from_numpy(view.short(known)) for name, view in self.views.items()}
         number = pc.index_in(table.column("label"), pa.array(self.classes, pa.string()))
         self.labels = torch.from_numpy(pc.fill_null(number, -1).to_numpy().astype(np.int64))
-        self._mirrorable = torch.from_numpy(~_flagged(table.column("flags"), "nomirror"))
+        flags = table.column("flags")
+        self._mirrorable = torch.from_numpy(~_flagged(flags, "nomirror"))
+        self._sequential = {kind: set(np.flatnonzero(_flagged(flags, f"sequential-{kind}")).tolist()) for kind in KINDS}
 
     def __len__(self) -> int:
         return len(self._recordings)
@@ -201,7 +204,8 @@ class MediaSource:
 
     def _read_samples(self, index: int, samples: Sequence[Sample]) -> list[Read]:
         """Read the cuts of samples of recording number `index` from its own file."""
-        return read_samples(self.root / Path(self._recordings[index].path), [sample.cuts for sample in samples])
+        path, sequential = self._recordings[index].path, [k for k, rows in self._sequential.items() if index in rows]
+        return read_samples(self.root / Path(path), [sample.cuts for sample in samples], sequential=sequential)
 
     def _read_track(self, index: int, track: str, samples: Sequence[Sample]) -> list[Read]:
         path = self.root / Path(self._recordings[index].tracks[track])

@@ -10,7 +10,7 @@ Whatever is raised while a file is open leaves `open_media` as a `MediaError` th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from coview.errors import CoviewError, MediaError
 from coview.media.regular import check_file, head_of
 
 Kind = Literal["video", "audio"]
+KINDS: tuple[Kind, ...] = ("video", "audio")
 
 MAX_SECONDS = 24 * 3600.0
 MAX_PIXELS = 8192 * 8192
@@ -109,10 +110,9 @@ def open_media(path: Path | str, sequential: Collection[Kind] = ()) -> Iterator[
             yield _choose(path, container, frozenset(sequential))
 
 
-def sequential_in(flags: Iterable[str]) -> frozenset[Kind]:
+def sequential_in(flags: Collection[str]) -> frozenset[Kind]:
     """Return the streams that a recording's flags say are to be read from the file's beginning."""
-    known: dict[str, Kind] = {"sequential-video": "video", "sequential-audio": "audio"}
-    return frozenset(known[flag] for flag in flags if flag in known)
+    return frozenset(kind for kind in KINDS if f"sequential-{kind}" in flags)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ that header, ADTS or a raw stream that stops between two packets cannot be told 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from coview.media.container import Media
@@ -29,20 +30,20 @@ def promised(media: Media) -> float:
     return max(declared, default=0.0)
 
 
-def check_whole(media: Media, end: float, end_of_all: float) -> None:
+def check_whole(media: Media, ends: Mapping[int, float]) -> None:
     """Refuse a file of a format that knows its length where the data end earlier.
 
     Args:
-        end: where the chosen streams end, in seconds on the recording's clock.
-        end_of_all: where the file's packets end, of whatever stream.
+        ends: stream index -> where it ends, in seconds on the recording's clock; of streams that are not chosen too.
 
     Raises:
         MediaError: "truncated".
     """
     if media.format not in _KNOWS_LENGTH:
         return
-    wanted = promised(media)
-    found = end if any(_declared(stream) is not None for stream in media.streams) else max(end, end_of_all)
+    wanted, known = promised(media), any(_declared(stream) is not None for stream in media.streams)
+    chosen = {stream.index for stream in media.streams} if known else ends.keys()
+    found = max((end for index, end in ends.items() if index in chosen), default=0.0)
     if found < wanted - CUT_OFF_SECONDS:
         raise media.error("truncated", f"the header promises {wanted:.2f} s, and the data end at {found:.2f} s")
 

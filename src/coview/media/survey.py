@@ -36,11 +36,6 @@ class Seen:
     clock: float = 0.0
     _recent: deque[Any] = field(default_factory=lambda: deque(maxlen=_BEFORE))
 
-    @property
-    def end(self) -> float:
-        """Where the last picture ends, as far as packets say how long they are shown."""
-        return max(map(sum, zip(self.times, self.steps, strict=True)), default=0.0)
-
     def see(self, packet: Any, time: float, step: float) -> None:
         """Take in a packet."""
         self.packets, self.clock = self.packets + 1, time + step
@@ -58,11 +53,11 @@ class Seen:
 
 @dataclass
 class Survey:
-    """What a pass found: the picture's packets, the sound, and where the packets of any stream end."""
+    """What a pass found: the picture's packets, the sound, and by stream index where its packets end."""
 
     seen: Seen
     ear: Ear | None
-    end: float
+    ends: dict[int, float]
 
 
 def survey(media: Media, until: float | None = None) -> Survey:
@@ -71,7 +66,7 @@ def survey(media: Media, until: float | None = None) -> Survey:
     Raises:
         MediaError: "truncated" where the file cannot be read to its end; "bad-rate" and "undecodable" as of the sound.
     """
-    seen, end = Seen(), 0.0
+    seen, ends = Seen(), dict[int, float]()
     ear = None if media.audio is None else Ear(media, CHECKED_SECONDS)
     video = -1 if media.video is None else media.video.index
     audio = -1 if media.audio is None else media.audio.index
@@ -90,7 +85,7 @@ def survey(media: Media, until: float | None = None) -> Survey:
             if stamp is None:
                 continue
             time, step = stamp * seconds[index] - media.origin, (packet.duration or 0) * seconds[index]
-            end = max(end, time + step)
+            ends[index] = max(ends.get(index, 0.0), time + step)
             if index == video:
                 seen.see(packet, time, step)
             if until is not None and time > until and (index == video or media.video is None) and _enough(seen, media):
@@ -99,7 +94,7 @@ def survey(media: Media, until: float | None = None) -> Survey:
         raise media.error("truncated", f"the file cannot be read to its end ({error})") from error
     if ear is not None:
         ear.finish()
-    return Survey(seen, ear, end)
+    return Survey(seen, ear, ends)
 
 
 def _enough(seen: Seen, media: Media) -> bool:

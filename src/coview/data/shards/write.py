@@ -39,7 +39,7 @@ from coview.data.tables import fingerprint_of
 from coview.errors import MediaError, UsageError
 from coview.files import write_aside
 from coview.media import jpeg
-from coview.media.container import open_media
+from coview.media.container import open_media, sequential_in
 from coview.media.cuts import SAME_INSTANT, AudioCut
 from coview.media.flac import encode_flac
 from coview.media.pictures import read_whole_frames
@@ -141,7 +141,7 @@ def _encode(
     files: list[tuple[str, bytes]] = []
     if is_still(head_of(path)):
         return about | _store(files, [read_whole_still(path, settings.size)], 0.0, settings), files
-    with open_media(path) as media:
+    with open_media(path, sequential_in(recording.flags)) as media:
         if recording.has_audio and not recording.silent:
             rate = settings.sample_rate
             # On the grid of whole samples, so that every cut begins at the same instants as one from the file.
