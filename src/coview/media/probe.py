@@ -108,9 +108,7 @@ def probe(path: Path | str) -> Probe:
         if ear is not None and ear.packets < 2:  # the last only ends the stream
             raise media.error(*_no_packets(promised(media), "sound"))
         # Before what cannot be decoded: the last packet of a file that was cut off is often damaged.
-        check_whole(
-            media, max([*map(sum, zip(seen.times, seen.steps, strict=True)), ear.end if ear else 0.0]), found.end
-        )
+        check_whole(media, found.ends)
         audio = None if ear is None else _audio(media, ear)
         try:
             video, looks = (None, []) if media.video is None else _video(media, seen)
