@@ -83,8 +83,8 @@ def _picture_is_placed(media: Media, seen: Seen, look: Look | None) -> bool:
     # A key frame looks the same whatever was decoded before it: here, what little comes before it in the file.
     if sought == _decoded_in_passing(media, seen.run):
         return True
-    with open_media(media.path, sequential=("video",)) as fresh:
-        fresh.ordered = media.ordered
+    with open_media(media.path) as fresh:
+        fresh.sequential, fresh.ordered = frozenset({"video"}), media.ordered
         try:
             return bool(sought == shown_frames(fresh, [second], look_at)[0])
         except MediaError:

@@ -53,7 +53,7 @@ def look_at_brightness(bright: NDArray[np.uint8]) -> Look:
     sums = np.add.reduceat(np.add.reduceat(bright.astype(np.int64), rows, 0), columns, 1)
     sizes = np.maximum(np.diff([*rows, bright.shape[0]]), 1)[:, None]
     sizes = sizes * np.maximum(np.diff([*columns, bright.shape[1]]), 1)[None]
-    return Look((sums // sizes).astype(np.uint8).tobytes(), zlib.crc32(np.ascontiguousarray(bright)))
+    return Look((sums // sizes).astype(np.uint8).tobytes(), zlib.crc32(bright.tobytes()))
 
 
 @dataclass
@@ -92,7 +92,8 @@ class LoudestSecond:
         second[: len(heard)] = heard[: self.rate]
         power = np.array([float(np.mean(part**2)) if len(part) else 0.0 for part in np.array_split(second, _PARTS)])
         level = 10 * np.log10(np.maximum(power, 10 ** (_FLOOR_DB / 10)))
-        return np.round((level - _FLOOR_DB) / _STEP_DB).astype(np.uint16).tobytes()
+        steps: NDArray[np.uint16] = np.round((level - _FLOOR_DB) / _STEP_DB).astype("<u2")
+        return steps.tobytes()
 
 
 def digest_of(looks: list[Look], frames: int, loudness: bytes) -> str:
