@@ -83,7 +83,8 @@ def test_masking_hits_the_share_asked_for_and_whole_pixels_where_they_are_the_un
 def test_noise_and_salt_and_pepper():
     x = torch.zeros(64, 1000)
     assert abs(add_noise(x, KEYS, 0, 0.3).std() - 0.3) < 0.01
-    noisy, hit = salt_and_pepper(x, KEYS, 0, 0.4, -1.0, 2.0)
+    x[:, 0], x[:, 1] = -1.0, 2.0
+    noisy, hit = salt_and_pepper(x, KEYS, 0, 0.4)
     assert abs(hit.float().mean() - 0.4) < 3 * math.sqrt(0.24 / x.numel())
     assert set(noisy.unique().tolist()) == {-1.0, 0.0, 2.0}
     assert abs((noisy == 2).float().sum() / hit.sum() - 0.5) < 0.02

@@ -41,10 +41,10 @@ AUDIO: dict[str, Callable[[], Encoder]] = {
 }
 TEXT: dict[str, Callable[[], Encoder]] = {"text-characters": CharacterText, "minilm": MiniLM}
 
-IMAGE: dict[str, Callable[[], Encoder]] = {
-    "image-tiny": lambda: SmallPlane(3),
-    "resnet-18": lambda: ResNet(18),
-    "resnet-50": lambda: ResNet(50),
+IMAGE: dict[str, Callable[[int], Encoder]] = {  # of a number of channels
+    "image-tiny": SmallPlane,
+    "resnet-18": functools.partial(ResNet, 18),
+    "resnet-50": functools.partial(ResNet, 50),
     **{f"regnety-{size}": functools.partial(RegNetY, size) for size in SIZES},
 }
 
@@ -77,14 +77,18 @@ def build_text(name: str) -> Encoder:
     return _build(TEXT, "text", name)
 
 
-def build_image(name: str) -> Encoder:
-    """Build an image encoder, fresh weights, from its short name; raises UsageError with the known names."""
-    return _build(IMAGE, "image", name)
+def build_image(name: str, channels: int = 3) -> Encoder:
+    """Build an image encoder, fresh weights, from its short name; raises UsageError with the known names.
+
+    Args:
+        channels: of the pictures: 3, or 1 of lightness or 2 of colour.
+    """
+    return _build(IMAGE, "image", name, channels)
 
 
-def _build(known: Mapping[str, Callable[[], Encoder]], kind: str, name: str) -> Encoder:
+def _build(known: Mapping[str, Callable[..., Encoder]], kind: str, name: str, *arguments: int) -> Encoder:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise UsageError(f"unknown {kind} encoder {name!r}{hint} Known: {', '.join(known)}")
-    return known[name]()
+    return known[name](*arguments)

@@ -29,17 +29,20 @@ STEM = 32  # channels
 
 
 class RegNetY(Encoder):
-    """RegNetY on pictures (B, 3, H, W): bottleneck blocks of grouped convolutions with squeeze and excitation.
+    """RegNetY on pictures (B, C, H, W): bottleneck blocks of grouped convolutions with squeeze and excitation.
 
     The mean of the last map. Trunks of 37.4 M (8gf) to 9.3 G (10b) parameters; `SIZES` names them.
     """
 
-    def __init__(self, size: str) -> None:
+    def __init__(self, size: str, channels: int = 3) -> None:
         super().__init__()
         depth, width, slope, quantisation, group = SIZES[size]
         with torch.device("cpu"):  # the generator computes with tensors, also where the network is built without any
             params = BlockParams.from_init_params(depth, width, slope, quantisation, group, se_ratio=0.25)
         net = RegNet(params, num_classes=1, stem_width=STEM, norm_layer=partial(nn.BatchNorm2d, eps=1e-5, momentum=0.1))
+        if channels != 3:
+            net.stem[0] = nn.Conv2d(channels, STEM, 3, 2, 1, bias=False)
+            nn.init.normal_(net.stem[0].weight, std=(2 / (9 * STEM)) ** 0.5)  # as torchvision's own
         self.stem, self.trunk_output = net.stem, net.trunk_output
         self.stages = tuple(name for name, _ in self.trunk_output.named_children())
         self.dim = params.widths[-1]

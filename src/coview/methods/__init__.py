@@ -49,6 +49,7 @@ METHODS: dict[str, str] = {
     "swav": "coview.methods.swav:SwAV",
     "vcca": "coview.methods.vcca:VCCA",
     "vcca-private": "coview.methods.vcca:VCCAPrivate",
+    "denoising-autoencoder": "coview.methods.denoising_autoencoder:DenoisingAutoencoder",
     "vae-cca": "coview.methods.vae_cca:VAECCA",
 }
 

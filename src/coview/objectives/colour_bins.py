@@ -34,10 +34,10 @@ def colour_bins() -> Tensor:
         for side in (0.0, 1.0)
     ]
     ab = srgb_to_lab(torch.cat(faces))[:, 1:]
-    cells = torch.floor(ab / STEP).long().unique(dim=0)
+    cells = torch.unique(torch.floor(ab / STEP).long(), dim=0)
     corners = torch.cat([cells + torch.tensor(corner) for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]) * STEP
     corners = corners[(corners.abs() <= REACH).all(1)]
-    nodes = torch.cat([corners, torch.tensor(EXCEPTIONS)]).unique(dim=0)
+    nodes: Tensor = torch.unique(torch.cat([corners, torch.tensor(EXCEPTIONS)]), dim=0)
     assert len(nodes) == COUNT, f"the rule gives {len(nodes)} bins, not the published {COUNT}"
     return nodes.float()
 

@@ -31,12 +31,13 @@ def add_noise(x: Tensor, key: Tensor, stream: int, deviation: float) -> Tensor:
     return x + deviation * normal(key, stream, *x.shape[1:]).to(x.dtype)
 
 
-def salt_and_pepper(
-    x: Tensor, key: Tensor, stream: int, share: float, low: float, high: float
-) -> tuple[Tensor, Tensor]:
-    """Set a share of the numbers of x (B, ...) to `low` or `high` by a fair coin; returns that and what was hit."""
+def salt_and_pepper(x: Tensor, key: Tensor, stream: int, share: float) -> tuple[Tensor, Tensor]:
+    """Set a share of the numbers of x (B, ...) to their sample's least or greatest by a fair coin; returns what was hit
+    too.
+    """
+    low, high = (value.reshape(-1, *[1] * (x.ndim - 1)) for value in x.flatten(1).aminmax(dim=1))
     drawn = uniform(key, stream, *x.shape[1:])
-    extreme = torch.where(drawn < share / 2, low, high).to(x.dtype)
+    extreme = torch.where(drawn < share / 2, low, high)
     hit = drawn < share
     return torch.where(hit, extreme, x), hit
 
@@ -63,7 +64,8 @@ def emphasis(hit: Tensor, on: float, off: float) -> Tensor:
 def gaussian_denoiser(covariance: Tensor, deviation: float) -> Tensor:
     """Return the best linear map W (D, D) of x + noise, for zero-mean data: W = S (S + deviation^2 I)^-1."""
     noise = deviation**2 * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    return torch.linalg.solve(covariance + noise, covariance, left=False)
+    weight: Tensor = torch.linalg.solve(covariance + noise, covariance, left=False)
+    return weight
 
 
 def masking_denoiser(covariance: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,8 @@ def window_histograms(index: Tensor, window: int, bins: int = BINS) -> Tensor:
 def gaussian_edges(bins: int = BINS, deviation: float = 25.0) -> Tensor:
     """Return the bins - 1 inner edges, float64, that cut a normal distribution into equal shares: Lab's axes."""
     share = torch.arange(1, bins, dtype=torch.float64) / bins
-    return deviation * torch.special.ndtri(share)
+    edges: Tensor = deviation * torch.special.ndtri(share)
+    return edges
 
 
 def reachable_chroma(lightness: Tensor) -> Tensor:

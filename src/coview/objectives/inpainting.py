@@ -72,7 +72,7 @@ def hole_error(x: Tensor, filled: Tensor, mask: Tensor, normalise: Normalise = "
     if normalise == "sum":
         return error
     if normalise == "picture":
-        return error / x[0].numel()
+        return error / x.shape[1:].numel()
     return error / (mask.flatten(1).sum(1) * x.shape[1]).clamp(min=1)
 
 
