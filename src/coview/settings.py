@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 import types
 import typing
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from coview.errors import SettingsError
+from coview.files import read_yaml
 
 T = TypeVar("T")
 
@@ -34,26 +36,26 @@ def to_dict(settings: Any) -> Any:
     return settings
 
 
-def from_dict(kind: type[T], data: Mapping[str, Any]) -> T:
+def from_dict(kind: type[T], data: Mapping[str, Any], base: T | None = None) -> T:
     """Build the dataclass `kind` from plain data.
+
+    Args:
+        base: has the values that the data do not state, group by group; without it, the dataclasses' defaults.
 
     Raises:
         SettingsError: listing every unknown name (with the nearest known one), missing name and wrong type at once.
             A `ValueError` of a dataclass's own `__post_init__` is listed in the same way.
     """
     problems: list[str] = []
-    value = _build(kind, data, "", problems)
+    value = _build(kind, data, "", problems, base)
     if problems:
         raise SettingsError(problems)
     return typing.cast(T, value)
 
 
 def load_yaml(kind: type[T], path: Path) -> T:
-    """Read the dataclass `kind` from a YAML file; errors as in `from_dict`, with the file's name."""
-    with path.open(encoding="utf-8") as stream:
-        data = yaml.safe_load(stream)
-    if not isinstance(data, Mapping):
-        raise SettingsError([f"{path}: expected a mapping of settings, found {type(data).__name__}"])
+    """Read the dataclass `kind` from a YAML file; errors as in `from_dict` and `read_yaml`, with the file's name."""
+    data = read_yaml(path, "settings")
     try:
         return from_dict(kind, data)
     except SettingsError as error:
@@ -76,9 +78,9 @@ def diff(old: Any, new: Any, prefix: str = "") -> list[str]:
     return [] if old == new else [f"{prefix}: {old} -> {new}"]
 
 
-def _build(kind: Any, data: Any, where: str, problems: list[str]) -> Any:
+def _build(kind: Any, data: Any, where: str, problems: list[str], base: Any = None) -> Any:
     if not isinstance(data, Mapping):
-        problems.append(f"{where or 'settings'}: expected a group of settings, found {data!r}")
+        problems.append(f"{where or 'settings'}: expected a group of settings, found {_short(data)}")
         return None
     # A class that stands for several, such as a view, says which one the data mean.
     try:
@@ -95,10 +97,12 @@ def _build(kind: Any, data: Any, where: str, problems: list[str]) -> Any:
             near = difflib.get_close_matches(str(name), known, n=1)
             problems.append(f"{label}: unknown setting" + (f"; did you mean {near[0]!r}?" if near else ""))
             continue
-        values[name] = _convert(hints[name], value, label, problems)
+        values[name] = _convert(hints[name], value, label, problems, getattr(base, name, None))
+    if base is not None:
+        values = {name: getattr(base, name) for name in known} | values
     for name, field in known.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in data:
+        if required and name not in values and name not in data:
             problems.append(f"{where}.{name}: missing" if where else f"{name}: missing")
     if len(problems) > before:
         return None
@@ -109,15 +113,15 @@ def _build(kind: Any, data: Any, where: str, problems: list[str]) -> Any:
         return None
 
 
-def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
+def _convert(hint: Any, value: Any, where: str, problems: list[str], base: Any = None) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return _convert_union(arguments, value, where, problems)
+        return _convert_union(arguments, value, where, problems, base)
     if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where, problems)
+        return _build(hint, value, where, problems, base if type(base) is hint else None)
     if origin is typing.Literal:
-        if value not in arguments:
-            problems.append(f"{where}: expected one of {', '.join(map(repr, arguments))}, found {value!r}")
+        if not isinstance(value, str | int | float | bool | None) or value not in arguments:
+            problems.append(f"{where}: expected one of {', '.join(map(repr, arguments))}, found {_short(value)}")
         return value
     if origin in (tuple, list) and isinstance(value, (list, tuple)):
         fixed = origin is tuple and arguments[-1:] != (Ellipsis,)
@@ -129,20 +133,23 @@ def _convert(hint: Any, value: Any, where: str, problems: list[str]) -> Any:
         return origin(items)
     if origin is dict and isinstance(value, Mapping):
         return {str(k): _convert(arguments[1], v, f"{where}.{k}", problems) for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
         return float(value)
     if hint is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)  # YAML 1.1 takes 3e-4, without a point, for a word
     if hint is Path and isinstance(value, str):
         return Path(value)
     plain = origin or hint
+    if plain is float and isinstance(value, float) and not math.isfinite(value):
+        problems.append(f"{where}: expected a finite number, found {value!r}")
+        return None
     if plain is Any or (isinstance(value, plain) and (plain is bool or not isinstance(value, bool))):
         return value
-    problems.append(f"{where}: expected {getattr(hint, '__name__', hint)}, found {value!r}")
+    problems.append(f"{where}: expected {getattr(hint, '__name__', hint)}, found {_short(value)}")
     return None
 
 
-def _convert_union(kinds: tuple[Any, ...], value: Any, where: str, problems: list[str]) -> Any:
+def _convert_union(kinds: tuple[Any, ...], value: Any, where: str, problems: list[str], base: Any) -> Any:
     if value is None and type(None) in kinds:
         return None
     complaints: list[list[str]] = []
@@ -150,9 +157,15 @@ def _convert_union(kinds: tuple[Any, ...], value: Any, where: str, problems: lis
         if kind is type(None):
             continue
         tried: list[str] = []
-        result = _convert(kind, value, where, tried)
+        result = _convert(kind, value, where, tried, base)
         if not tried:
             return result
         complaints.append(tried)
     problems.extend(sorted(complaints, key=len)[0])  # of the kind that came closest
     return None
+
+
+def _short(value: Any) -> str:
+    """Return a value for a message; a file may hold pages of it."""
+    text = repr(value) if not isinstance(value, int) or abs(value) < 1 << 200 else "a number of many digits"
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -125,4 +125,4 @@ def test_wrong_use(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     error = run(capsys, 2, "fuse", "dcca", *names, *out, "--method.dimension", "30", "--train.batch-size", "40")[
         "error"
     ]
-    assert "cannot teach canonical correlations of 30 dimensions" in error
+    assert "40 at a time, and dcca learns from at least 60" in error

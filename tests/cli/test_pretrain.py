@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 
-from coview.cli.pretrain import main, read, shown
+from coview.cli.options import read_run
+from coview.cli.pretrain import main, shown
 from coview.data.augment import PRESETS
 from coview.data.index import index_source
 from coview.data.memmap import fill
@@ -15,10 +16,16 @@ from coview.data.open import open_source
 from coview.data.synthetic.digits import DigitsWorld
 from coview.errors import SettingsError, UsageError
 from coview.media.encode import write_clip
+from coview.methods import load_method
 from coview.methods.xid import XIDSettings
 
 WORLD = ["--collection", "digits-av:A"]
 SMALL = [*WORLD, "--tiny", "--preset", "digits", "--train.device", "cpu", "--train.batch-size", "16"]
+
+
+def read(method, words):
+    asked = read_run("pretrain", method, words, "")
+    return asked.arguments, asked.settings
 
 
 def test_help_lists_the_methods(capsys):
@@ -84,13 +91,66 @@ def test_dry_run(tmp_path, capsys):
     assert "negatives: null" in capsys.readouterr().out
 
 
+def test_a_dry_run_says_where_each_value_comes_from(tmp_path, capsys):
+    path = tmp_path / "some.yaml"
+    path.write_text("method: {name: swav, queue: 64}\ntrain: {epochs: 7}\n")
+    words = [
+        "swav",
+        "-o",
+        "run",
+        "--collection",
+        "digits-av:A",
+        "--tiny",
+        "--settings",
+        str(path),
+        "--preset",
+        "digits",
+    ]
+    options = ["--optimiser.lr", "0.25", "--train.batch-size", "64", "--dry-run"]
+    assert main([*words, *options, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    origins = plan["origins"]
+    assert set(origins) >= {"method.prototypes", "augment.flip", "collection", "train.workers", "optimiser.kind"}
+    for name, origin in {
+        "method.queue": str(path),
+        "train.epochs": str(path),
+        "augment.flip": "preset digits",
+        "optimiser.lr": "option",
+        "train.batch_size": "option",
+        "optimiser.kind": "tiny recipe of swav",
+        "method.prototypes": "tiny recipe of swav",
+        "train.device": "computed",
+        "seed": "default",
+    }.items():
+        assert origins[name] == origin, name
+    assert plan["settings"]["method"]["queue"] == 64 and plan["settings"]["train"]["epochs"] == 7
+    assert main([*words, *options]) == 0
+    assert "preset digits: [augment.*]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_recipe_of_the_method_is_where_a_run_starts():
+    for method in ("swav", "xid", "dcca"):
+        recipe = load_method(method).recipe()
+        settings = read(method, ["-o", "r", "--collection", "c"])[1]
+        assert (settings.optimiser, settings.schedule, settings.augment) == (
+            recipe.optimiser,
+            recipe.schedule,
+            recipe.augment,
+        )
+        assert (settings.train.epochs, settings.train.batch_size) == (recipe.epochs, recipe.batch_size)
+    with pytest.raises(UsageError, match=r"no recipe of augmentation 'digit'; did you mean 'digits'"):
+        read("xid", ["-o", "r", *WORLD, "--preset", "digit"])
+
+
 def test_a_run_is_resumed_by_its_folder_alone(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("coview.evaluation.exhibits.MAPPED", 24)
     monkeypatch.setattr("coview.evaluation.exhibits.GALLERY", 24)
     out = str(tmp_path / "run")
     assert main(["xid", "-o", out, *SMALL, "--train.steps", "2", "--json"]) == 0
     said = capsys.readouterr()
-    assert "show the test part (1500 recordings), unseen in training" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "show the test part (1500 recordings), other recordings than in training by their ids" in page
+    assert "unseen" not in page  # a world has no files to compare
     assert json.loads(said.out)["steps"] == 2 and "2 steps of 16" in said.err and "digits-av:A" in said.err
     monkeypatch.setattr("coview.evaluation.report.write_report", lambda run, **shown: run / "report.html")
     assert main(["xid", "-o", out, "--resume", "--json"]) == 0

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from coview.cli.main import main as main_of_all
-from coview.cli.pretrain import main, read
+from coview.cli.options import read_run
+from coview.cli.pretrain import main
 from coview.errors import UsageError
 from coview.methods import build
 from coview.methods.contract import Facts
@@ -91,14 +92,14 @@ def test_evaluations():
 
 def test_a_recipe_starts_a_run_and_options_change_it():
     options = ["-o", "run", "--recipe", "av_ssrl.xid", "--collection", "c", "--train.epochs", "3"]
-    _, settings = read("xid", options)
+    settings = read_run("pretrain", "xid", options, "").settings
     assert settings == dataclasses.replace(
         run_recipe("av_ssrl.xid"), collection="c", train=dataclasses.replace(run_recipe("av_ssrl.xid").train, epochs=3)
     )
     with pytest.raises(UsageError, match="its method is 'av-vicreg', not 'xid'"):
-        read("xid", ["-o", "run", "--recipe", "av_ssrl.vicreg", "--collection", "c"])
+        read_run("pretrain", "xid", ["-o", "run", "--recipe", "av_ssrl.vicreg", "--collection", "c"], "")
     with pytest.raises(UsageError, match="either --recipe or --settings"):
-        read("xid", [*options, "--settings", __file__])
+        read_run("pretrain", "xid", [*options, "--settings", __file__], "")
     with pytest.raises(UsageError, match=r"did you mean 'av_ssrl.xid'"):
         main(["--recipe", "av_ssrl.xids", "-o", "run"])
     with pytest.raises(UsageError, match=r"Known here: av_ssrl\.ucf_linear"):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
+import dataclasses
+import itertools
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
+import tyro
 
+from coview.cli.options import Asked, read_run
 from coview.cli.output import Output
+from coview.errors import UsageError
+from coview.settings import to_dict
 
 if TYPE_CHECKING:
     from coview.data.source import Source
-    from coview.model import Model
+    from coview.data.views import ViewSpec
     from coview.training.settings import RunSettings
 
 HELP = """usage: coview fuse METHOD FEATURES... -o MODEL [--beside COLLECTION] [options]
@@ -43,115 +48,76 @@ METHODS = (
 
 
 @dataclass
-class Words:
-    """The command line, taken apart: what `fuse` itself needs, and the rest, which is a run's settings."""
+class _Features:
+    """What `fuse` takes beside a run's options."""
 
-    method: str
-    features: list[str]
-    beside: str
-    split: str
-    standardise: bool
-    rest: list[str]
+    beside: str = ""
+    split: Literal["train", "validation", "test"] = "train"
+    as_they_are: bool = False
 
 
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(HELP.format(methods=", ".join(METHODS)))
+        print(HELP.format(methods=", ".join(METHODS)), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
-    words = take_apart(argv)
-    arguments, settings = resolve(words)
+    asked = read(argv)
     from coview.cli import pretrain
     from coview.methods import load_method
 
-    if not load_method(words.method).closed_form:
-        return pretrain.start(arguments, settings)
+    if asked.arguments.dry_run or not load_method(asked.settings.method).closed_form:
+        return pretrain.start(asked)
+    from coview.evaluation.correlations import correlations
     from coview.training.closed_form import fit
 
-    out = Output(json=arguments.json)
+    settings, out = asked.settings, Output(json=asked.arguments.json)
     with out.steps() as show:
-        model = fit(settings, arguments.out, progress=lambda done, total: show("reading features", done, total))
-    figures = correlations(model, settings)
-    out.result(
-        {"model": str(arguments.out), "views": {name: str(view) for name, view in model.views.items()}, **figures}
-    )
+        model = fit(settings, asked.arguments.out, progress=lambda done, total: show("reading features", done, total))
+    parts = [("fitted", _opened(settings, model.views, settings.split)), *pretrain.other_parts(settings, model.views)]
+    figures = {f"correlations_{part}": correlations(model, source) for part, source in parts}
+    views = {name: str(view) for name, view in model.views.items()}
+    out.result({"model": str(asked.arguments.out), "views": views, **figures})
     return 0
 
 
-def take_apart(argv: list[str]) -> Words:
-    """Split the command line into `fuse`'s own words and a run's.
+def read(argv: list[str]) -> Asked:
+    """Return the arguments and the settings of a run whose views are those of the features.
 
     Raises:
         UsageError: no such method, or no features.
     """
-    from coview.errors import UsageError
-
     method, rest = argv[0], argv[1:]
     if method not in ("cca", *METHODS):
         raise UsageError(f"{method!r} does not fuse features; use cca or one of {', '.join(METHODS)}")
-    first = next((place for place, word in enumerate(rest) if word.startswith("-")), len(rest))
-    words = Words(method, rest[:first], "", "train", True, [])
-    following = iter(rest[first:])
-    for word in following:
-        name, _, value = word.partition("=")
-        if name in ("--beside", "--split"):
-            setattr(words, name[2:], value or next(following, ""))
-        elif word == "--as-they-are":
-            words.standardise = False
-        else:
-            words.rest.append(word)
-    if not words.features:
+    features = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
+    own, words = tyro.cli(_Features, args=rest[len(features) :], return_unknown_args=True, add_help=False)
+    description = f"Bring features into one space by {method}; `coview fuse --help` says what FEATURES are."
+    if {"-h", "--help"} & set(words):
+        return read_run(f"fuse {' '.join(features) or 'FEATURES...'}", method, words, description)
+    if not features:
         raise UsageError("say which features to fuse: folders of `coview embed`, Parquet, .safetensors or .npy files")
-    return words
+    name = ",".join(features) + (f"@{own.beside}" if own.beside else "")
+    return read_run("fuse", method, words, description, base(method, name, own), "the features")
 
 
-def resolve(words: Words) -> tuple[Any, RunSettings]:
-    """Look into the features, and return the arguments and settings of a run whose views they are."""
-    from coview.cli.pretrain import read
+def base(method: str, name: str, own: _Features) -> RunSettings:
+    """Return the settings of a run of a method on named features, before any option."""
     from coview.data.features_source import open_features
-    from coview.settings import to_dict
+    from coview.settings import from_dict
+    from coview.training.settings import recommended
 
-    name = ",".join(words.features) + (f"@{words.beside}" if words.beside else "")
-    found = open_features(name).views
-    views = {view: to_dict(spec) for view, spec in found.items()}
-    for fields in views.values():
-        fields["normalise"] = "statistics" if words.standardise else "none"
-    own: dict[str, Any] = {"name": words.method, "views": views}
-    if words.method == "cca":
-        own["components"] = min(32, *(fields["dim"] for fields in views.values()))
-    start = {"method": own, "collection": name, "split": words.split, "train": {"batch_size": 256}}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "settings.yaml"
-        file.write_text(yaml.safe_dump(start, sort_keys=False), encoding="utf-8")
-        return read(words.method, ["--settings", str(file), *words.rest])
+    normalise = "none" if own.as_they_are else "statistics"
+    views = {view: dataclasses.replace(spec, normalise=normalise) for view, spec in open_features(name).views.items()}
+    start = recommended(method)
+    stated: dict[str, Any] = {"views": to_dict(views)}
+    if method == "cca":
+        stated["components"] = min(32, *(spec.dim for spec in views.values()))
+    settings = from_dict(type(start.method_settings), stated, start.method_settings)
+    train = dataclasses.replace(start.train, batch_size=256)
+    return dataclasses.replace(start, method_settings=settings, collection=name, split=own.split, train=train)
 
 
-def correlations(model: Model, settings: RunSettings) -> dict[str, Any]:
-    """Return the correlations of the fitted space where it was fitted, and on other recordings if there are any."""
+def _opened(settings: RunSettings, views: Mapping[str, ViewSpec], split: Any) -> Source:
     from coview.data.open import open_source
-    from coview.errors import UsageError
 
-    source = open_source(settings.collection, model.views, split=settings.split, seed=settings.seed)
-    figures = {"correlations_fitted": measure(model, source)}
-    for split in ("validation", "test"):
-        try:
-            other = open_source(settings.collection, model.views, split=split, seed=settings.seed)
-        except UsageError:  # there is no such part
-            continue
-        if not set(other.ids) & set(source.ids):
-            return figures | {f"correlations_{split}": measure(model, other)}
-    return figures
-
-
-def measure(model: Model, source: Source) -> dict[str, Any]:
-    """Return rows, the mean and the first canonical correlations of the model's space on a source."""
-    import torch
-
-    from coview.embedding.extract import extract
-
-    features = extract(model, source, space="projected", batch_size=1024)
-    together = torch.stack(list(features.present.values())).all(0)
-    first, second = (features.values[view][together].double() for view in list(model.views)[:2])
-    x, y = first - first.mean(0), second - second.mean(0)
-    values = (x * y).sum(0) / (x.square().sum(0) * y.square().sum(0)).sqrt().clamp(min=1e-12)
-    return {"recordings": int(together.sum()), "mean": float(values.mean()), "first": values[:5].tolist()}
+    return open_source(settings.collection, views, split=split, seed=settings.seed)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
+from coview.cli.options import Asked, by_origin, flat, read_first, read_run
 from coview.cli.output import Output
-from coview.errors import SettingsError, UsageError
+from coview.errors import UsageError
 
 if TYPE_CHECKING:
     from coview.data.source import Source
@@ -49,36 +45,10 @@ Examples:
 """
 
 
-@dataclass(kw_only=True)
-class Arguments:
-    """What the command takes beside the run's settings."""
-
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The run's folder."""
-    recipe: str | None = None
-    """A published configuration to start from, such as av_ssrl.xid; other options change it."""
-    settings: Path | None = None
-    """A settings.yaml to start from, whole or in part; other options change it."""
-    tiny: bool = False
-    """Start from the method's smallest settings: small networks, for a CPU and for the procedural worlds."""
-    preset: Literal["xid", "digits", "none"] | None = None
-    """Start from a named recipe of augmentation."""
-    dry_run: bool = False
-    """Print the resolved settings, shapes, parameters, negatives and memory; train nothing."""
-    resume: bool = False
-    """Continue the run in its folder, or start it where there is none yet."""
-    overwrite: bool = False
-    """Remove the run that is in the folder."""
-    init_from: Path | None = None
-    """Start from the weights of another run or model."""
-    json: bool = False
-    """Print the result as JSON on stdout."""
-
-
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     from coview.methods import available
-    from coview.recipes import RUNS
+    from coview.recipes import RUNS, run_recipe
 
     names = sorted(available())
     if not argv or argv[0] in ("-h", "--help"):
@@ -87,10 +57,8 @@ def main(argv: list[str]) -> int:
         }
         print(HELP.format(**listed), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
-    recipe = _before_options(argv).recipe
+    recipe = read_first(argv).recipe
     if argv[0].startswith("-") and recipe:
-        from coview.recipes import run_recipe
-
         argv = [run_recipe(recipe).method, *argv]
     method, rest = argv[0], argv[1:]
     if method not in names:
@@ -100,128 +68,67 @@ def main(argv: list[str]) -> int:
             + (f"; did you mean {near[0]!r}?" if near else "")
             + f" Known: {', '.join(names)}"
         )
-    arguments, settings = read(method, rest)
-    return start(arguments, settings)
+    return start(read_run("pretrain", method, rest, EXAMPLES.format(method=method)))
 
 
-def start(arguments: Any, settings: RunSettings) -> int:
+def start(asked: Asked) -> int:
     """Train, or only say what would be trained; returns the exit code."""
-    return _dry_run(arguments, settings) if arguments.dry_run else _train(arguments, settings)
-
-
-def read(method: str, argv: list[str]) -> tuple[Any, RunSettings]:
-    """Return the command's own arguments and the run's settings: files first, then options.
-
-    Raises:
-        SettingsError, UsageError: a file or an option is wrong.
-    """
-    from coview.data.augment import PRESETS
-    from coview.methods import load_method
-    from coview.recipes import run_recipe
-    from coview.training.settings import RunSettings, load_run
-
-    start = _before_options(argv)
-    stored = start.out / "settings.yaml" if start.out else None
-    if start.settings is not None and not start.settings.is_file():
-        raise UsageError(f"{start.settings}: there is no such settings file")
-    path = start.settings or (stored if start.resume and stored and stored.is_file() else None)
-    kind = load_method(method).Settings
-    if start.recipe and start.settings:
-        raise UsageError("pass either --recipe or --settings; both say everything")
-    base = RunSettings(method=method, method_settings=kind(), collection="")
-    base = load_run(path) if path else run_recipe(start.recipe) if start.recipe else base
-    if base.method != method:
-        raise UsageError(f"{path or start.recipe}: its method is {base.method!r}, not {method!r}")
-    if start.tiny:
-        base = dataclasses.replace(base, method_settings=kind.tiny())
-    if start.preset:
-        base = dataclasses.replace(base, augment=PRESETS[start.preset])
-
-    own = {field.name: getattr(base, field.name) for field in dataclasses.fields(RunSettings)}
-    own["method"] = own.pop("method_settings")
-    fields = [(name, _hint(name, value), dataclasses.field(default=value)) for name, value in own.items()]
-    whole = dataclasses.make_dataclass("Arguments", fields, bases=(Arguments,), kw_only=True)
-    try:
-        arguments: Any = tyro.cli(
-            whole,
-            prog=f"coview pretrain {method}",
-            description=EXAMPLES.format(method=method),
-            args=argv,
-            config=(tyro.conf.AvoidSubcommands,),
-        )
-    except ValueError as error:  # a settings dataclass refused its values
-        raise SettingsError([str(error)]) from error
-    values = {name: getattr(arguments, name) for name in own}
-    settings = RunSettings(**{**values, "method": method, "method_settings": values["method"]})
-    if not settings.collection:
-        raise SettingsError(["collection: missing; --collection names a collection, a memory-mapped set or a world"])
-    return arguments, settings
-
-
-@dataclass
-class _Start:
-    out: Path | None = None
-    settings: Path | None = None
-    recipe: str | None = None
-    preset: Literal["xid", "digits", "none"] | None = None
-    resume: bool = False
-    tiny: bool = False
-
-
-def _before_options(argv: list[str]) -> _Start:
-    """Return what decides the defaults of everything else, which must be known before the rest is read."""
-    start = _Start()
-    words = iter(word for item in argv for word in (item.split("=", 1) if item.startswith("--") else [item]))
-    for word in words:
-        if word in ("-o", "--out"):
-            start.out = Path(next(words, ""))
-        elif word == "--settings":
-            start.settings = Path(next(words, ""))
-        elif word == "--recipe":
-            start.recipe = next(words, "")
-        elif word == "--preset" and (name := next(words, "")) in ("xid", "digits", "none"):
-            start.preset = name  # type: ignore[assignment]
-        elif word in ("--resume", "--tiny"):
-            setattr(start, word[2:], True)
-    return start
-
-
-def _hint(name: str, value: Any) -> Any:
-    """Return a field's type for the parser: the method's own settings are of the chosen method's kind."""
-    import typing
-
-    from coview.training.settings import RunSettings
-
-    return type(value) if name == "method" else typing.get_type_hints(RunSettings)[name]
+    return _dry_run(asked) if asked.arguments.dry_run else _train(asked)
 
 
 def shown(settings: RunSettings, views: Mapping[str, ViewSpec], trained: Source) -> tuple[Source, str]:
     """Return what the report's map and examples are made of, and the sentence that says so.
 
-    The test part, else the validation part, where the collection has one that training has not seen, with true pairs;
-    else what the run was trained on.
+    The test part, else the validation part, where the collection has one that shares no recording with the training
+    part, with true pairs; else what the run was trained on. That it is unseen is said only where files and contents
+    could be compared too.
     """
+    from coview.data.leaks import shared
+
+    said = ""
+    for split, part in other_parts(settings, views):
+        overlap = shared(trained, part)
+        if len(part) > 1 and not overlap:
+            unseen = ", unseen in training" if overlap.checked else ", other recordings than in training by their ids"
+            return part, f"The map and the examples show the {split} part ({len(part)} recordings){unseen}.{said}"
+        said += f" The {split} part is not shown: {overlap.sentence()}." if overlap else ""
+    return trained, f"The map and the examples show recordings that the model was trained on.{said}"
+
+
+def other_parts(settings: RunSettings, views: Mapping[str, ViewSpec]) -> Iterator[tuple[str, Source]]:
+    """Yield the test and the validation part of a run's collection, where it has them and learns from another part."""
     from coview.data.open import open_source
 
-    for split in ("test", "validation"):
+    for split in ("test", "validation") if settings.split else ():
+        if split == settings.split:
+            continue
         try:
-            unseen = open_source(settings.collection, views, split=split, seed=settings.seed)
+            yield split, open_source(settings.collection, views, split=split, seed=settings.seed)
         except UsageError:  # there is no such part
             continue
-        if len(unseen) > 1 and not set(unseen.ids) & set(trained.ids):
-            return unseen, (
-                f"The map and the examples show the {split} part ({len(unseen)} recordings), unseen in training."
-            )
-    return trained, "The map and the examples show recordings that the model was trained on."
 
 
-def _dry_run(arguments: Any, settings: RunSettings) -> int:
+def leaks(settings: RunSettings, views: Mapping[str, ViewSpec], trained: Source) -> list[str]:
+    """Return a sentence for each other part of the collection that holds what is trained on."""
+    from coview.data.leaks import shared
+
+    found = ((split, shared(trained, part)) for split, part in other_parts(settings, views))
+    return [f"LEAK into the {split} part: {overlap.sentence()}" for split, overlap in found if overlap]
+
+
+def _dry_run(asked: Asked) -> int:
     from coview.training.dry_run import describe
+    from coview.training.settings import run_to_dict
 
-    plan = describe(settings)
-    out = Output(json=arguments.json)
-    if arguments.json:
-        out.result(plan)
+    plan = describe(asked.settings)
+    stated = flat(run_to_dict(asked.settings))
+    origins = {
+        name: asked.origins.get(name, "default") if value == stated.get(name) else "computed"
+        for name, value in flat(plan["settings"]).items()
+    }
+    plan["origins"] = origins if asked.arguments.json else by_origin(origins)
+    if asked.arguments.json:
+        Output(json=True).result(plan)
         return 0
     import yaml
 
@@ -229,26 +136,45 @@ def _dry_run(arguments: Any, settings: RunSettings) -> int:
     return 0
 
 
-def _train(arguments: Any, settings: RunSettings) -> int:
+def _train(asked: Asked) -> int:
     import json
 
     import coview
     from coview import parallel
+    from coview.data.open import open_source
     from coview.evaluation.report import write_report
+    from coview.methods import views_of
     from coview.training.loop import train
-    from coview.training.setup import build_method
 
+    settings, arguments = asked.settings, asked.arguments
+    output = Output(json=arguments.json, quiet=not parallel.is_main())
+    views = views_of(settings.method, settings.method_settings)
+    trained = open_source(
+        settings.collection, views, split=settings.split, seed=settings.seed, shuffled=settings.shuffled
+    )
+    found = leaks(settings, views, trained) if parallel.is_main() else []
+    for sentence in found:
+        output.say(sentence)
     run = train(
         settings,
         arguments.out,
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         init_from=arguments.init_from,
+        source=trained,
     )
-    if parallel.is_main():
-        method, source = build_method(settings)
-        source, note = shown(settings, method.views, source)
-        page = write_report(run, model=coview.load(run), source=source, notes=[note])
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        Output(json=arguments.json).result({"run": str(run), "report": str(page), **summary})
-    return 0
+    if not parallel.is_main():
+        return 0
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    source, note = shown(settings, views, trained)
+    page = write_report(run, model=coview.load(run), source=source, notes=[note, *found])
+    result = {"run": str(run), "report": str(page), **summary, "leaks": found}
+    return output.finish(result, problems_of(summary))
+
+
+def problems_of(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a run's data lacked, from its summary: recordings that were replaced, steps without a sample."""
+    found = [(str(name), "could not be read and was replaced") for name in summary["replaced_recordings"]]
+    if summary["idle_steps"]:
+        found.append((f"{summary['idle_steps']} steps", "had nothing to learn from: too few samples with all views"))
+    return found

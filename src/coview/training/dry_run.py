@@ -17,7 +17,7 @@ from coview.encoders.recompute import recompute
 from coview.methods import load_method
 from coview.methods.contract import Method
 from coview.training.settings import RunSettings, choose_device, resolve, run_to_dict
-from coview.training.setup import build_method
+from coview.training.setup import build_method, check_parts
 from coview.training.sharding import blocks
 
 PROCESSES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)  # a run's memory is told for these numbers
@@ -45,6 +45,7 @@ def describe(settings: RunSettings, source: Source | None = None) -> dict[str, A
         world = parallel.world_size()
         device = choose_device(settings.train.device)
         settings = resolve(settings, device=device, rows=len(source), world=world)
+        check_parts(settings, method)
         train = settings.train
         probe = max(_PROBE, method.least_batch)
         example = method.example_batch(probe, settings.seed)

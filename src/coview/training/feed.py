@@ -20,7 +20,7 @@ def prepared(parts: Parts, first: int) -> Iterator[Batch]:
     """Yield model batches on the device, from step `first` on, with the planned epochs and steps filled in."""
     train = parts.settings.train
     for step, raw in enumerate(parts.loader.stream(first), first):
-        batch = replace(raw.to(parts.device), epochs=train.epochs)
+        batch = replace(raw.to(parts.device), epochs=train.epochs, step=step, steps=int(train.steps or 0))
         with torch.no_grad():
             ready = parts.preprocess(batch, train=True)
         if step == 0 and parallel.is_main():

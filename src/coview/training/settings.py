@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
 
 from coview.data.augment import AugmentSettings
 from coview.data.open import is_decoded
 from coview.errors import SettingsError
+from coview.files import read_yaml
 from coview.methods import load_method
 from coview.methods.recipe import OptimiserSettings as OptimiserSettings
 from coview.methods.recipe import ScheduleSettings as ScheduleSettings
 from coview.settings import from_dict, to_dict
+
+_MOST = 10**9  # of anything that is counted; more is a mistake of the keyboard
+_COUNTS = ("epochs", "steps", "batch_size", "accumulate", "checkpoint_every", "keep", "watch_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +49,14 @@ class TrainSettings:
     knn_every: int = 0  # epochs between kNN measurements on the labels; 0: none
 
     def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in ("epochs", "batch_size", "accumulate", "checkpoint_every")}
-        counts |= {"keep": self.keep, "watch_every": self.watch_every}
-        wrong = [name for name, value in counts.items() if value < 1]
-        if self.steps is not None and self.steps < 1:
-            wrong.append("steps")
+        counts: dict[str, Any] = {name: getattr(self, name) for name in _COUNTS}
+        wrong = [name for name, value in counts.items() if value is not None and not 1 <= value <= _MOST]
         if wrong:
-            raise ValueError(f"{', '.join(wrong)} must be at least 1")
+            raise ValueError(f"{', '.join(wrong)} must be from 1 to {_MOST}")
+        if self.workers != "auto" and not 0 <= self.workers <= 1024:
+            raise ValueError("workers must be auto, or from 0 to 1024 on each process")
+        if not 0 <= self.knn_every <= _MOST:
+            raise ValueError(f"knn_every must be from 0 to {_MOST}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,10 @@ class RunSettings:
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError("seed must be from 0 to 2^63 - 1")
+        if not 1 <= self.clips_per_recording <= 10**6:
+            raise ValueError("clips_per_recording must be from 1 to 1000000")
         if self.method_settings is None:
             object.__setattr__(self, "method_settings", load_method(self.method).Settings())
 
@@ -84,8 +92,31 @@ def run_to_dict(settings: RunSettings) -> dict[str, Any]:
     return {**plain, "method": {"name": settings.method, **own}}
 
 
-def run_from_dict(data: Mapping[str, Any]) -> RunSettings:
+def recommended(method: str, *, tiny: bool = False) -> RunSettings:
+    """Return a run of a method with its own recipe, the published one or that of its smallest settings; no collection.
+
+    Raises:
+        UsageError: the method is unknown.
+    """
+    kind = load_method(method)
+    recipe = kind.recipe(tiny=tiny)
+    return RunSettings(
+        method=method,
+        method_settings=kind.Settings.tiny() if tiny else kind.Settings(),
+        collection="",
+        clips_per_recording=recipe.clips_per_recording,
+        augment=recipe.augment,
+        train=TrainSettings(epochs=recipe.epochs, batch_size=recipe.batch_size),
+        optimiser=recipe.optimiser,
+        schedule=recipe.schedule,
+    )
+
+
+def run_from_dict(data: Mapping[str, Any], base: RunSettings | None = None) -> RunSettings:
     """Read what `run_to_dict` wrote, or a person's shorter version of it.
+
+    Args:
+        base: has what the data do not say, of the same method; without it, plain defaults.
 
     Raises:
         SettingsError: listing every problem of the method's settings and of the others at once.
@@ -96,14 +127,16 @@ def run_from_dict(data: Mapping[str, Any]) -> RunSettings:
     method = {"name": method} if isinstance(method, str) else method
     if not isinstance(method, Mapping) or not isinstance(method.get("name"), str):
         raise SettingsError(["method: expected a group with the method's `name`, as listed by `coview methods`"])
+    base = base if base is not None and base.method == method["name"] else None
     problems: list[str] = []
     own, run = None, None
     try:
-        own = from_dict(load_method(method["name"]).Settings, {k: v for k, v in method.items() if k != "name"})
+        stated = {k: v for k, v in method.items() if k != "name"}
+        own = from_dict(load_method(method["name"]).Settings, stated, base and base.method_settings)
     except SettingsError as error:
         problems += [f"method.{problem}" for problem in error.problems]
     try:
-        run = from_dict(RunSettings, {"method": method["name"], **rest})
+        run = from_dict(RunSettings, {"method": method["name"], **rest}, base)
     except SettingsError as error:
         problems += error.problems
     if problems or run is None:
@@ -111,13 +144,11 @@ def run_from_dict(data: Mapping[str, Any]) -> RunSettings:
     return dataclasses.replace(run, method_settings=own)
 
 
-def load_run(path: Path) -> RunSettings:
-    """Read a run's settings from a YAML file; errors as in `run_from_dict`, with the file's name."""
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(data, Mapping):
-        raise SettingsError([f"{path}: expected a mapping of settings, found {type(data).__name__}"])
+def load_run(path: Path, base: RunSettings | None = None) -> RunSettings:
+    """Read a run's settings from a YAML file; errors as in `run_from_dict` and `read_yaml`, with the file's name."""
+    data = read_yaml(path, "the settings of a run")
     try:
-        return run_from_dict(data)
+        return run_from_dict(data, base)
     except SettingsError as error:
         raise SettingsError([f"{path}: {problem}" for problem in error.problems]) from None
 
