@@ -1,11 +1,19 @@
 """Collectives: values and gradients over 1, 2 and 4 real processes equal those of one process on the joined batch."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
 import worlds
 from torch import nn
 
 from coview import parallel
+from coview.errors import UsageError
 
 ROWS = {1: [7], 2: [5, 2], 4: [2, 0, 4, 1]}
 
@@ -154,3 +162,82 @@ def test_initialise_alone_makes_no_group(monkeypatch):
     assert parallel.initialise("cpu") == torch.device("cpu")
     assert not torch.distributed.is_initialized()
     parallel.shutdown()
+
+
+STALLING = """
+import os, signal, sys, time, torch
+from coview import parallel
+from coview.errors import CoviewError
+parallel.initialise("cpu")
+try:
+    try:
+        parallel.gather(torch.ones(1))
+        print("together", flush=True)
+        if parallel.rank() == 1:
+            {what}
+        parallel.gather(torch.ones(1))
+    finally:
+        parallel.shutdown()
+except CoviewError as error:
+    print(error, flush=True)
+    sys.exit(1)
+"""
+
+
+def start_three(what):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    around = {**os.environ, "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "COVIEW_TIMEOUT": "4"}
+    command = [sys.executable, "-c", STALLING.format(what=what)]
+    return [
+        subprocess.Popen(command, env={**around, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
+        for rank in range(3)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "story"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSTOP)", "processes 0, 2 waited for process 1, which did not come"),
+        ("time.sleep(60)", "processes 0, 2 waited for process 1, which did not come"),
+        ("os._exit(1)", "waited for process 1, which ended; its own message says why"),
+    ],
+)
+def test_a_process_that_stalls_or_leaves_is_named_in_stated_time(what, story):
+    running = start_three(what)
+    try:
+        assert [process.stdout.readline() for process in running] == ["together\n"] * 3
+        started = time.monotonic()
+        said = {rank: running[rank].communicate(timeout=60)[0] for rank in (0, 2)}
+        assert time.monotonic() - started < 45
+        assert all(story in text and "COVIEW_TIMEOUT=SECONDS" in text for text in said.values()), said
+        assert [running[rank].returncode for rank in (0, 2)] == [1, 1]
+    finally:
+        for process in running:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.parametrize("asked", ["soon", "0", "-3", "nan", "inf"])
+def test_a_time_out_that_is_no_number_is_refused(asked, monkeypatch):
+    monkeypatch.setenv("COVIEW_TIMEOUT", asked)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="COVIEW_TIMEOUT"):
+        parallel.initialise("cpu")
+
+
+def failing():
+    def act():
+        raise OSError("the disk is full")
+
+    try:
+        parallel.on_main(act)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def test_what_fails_on_process_0_ends_all():
+    told = worlds.run(2, failing)
+    assert told[0] == "OSError: the disk is full" and told[1].startswith("UsageError: process 0 stopped")

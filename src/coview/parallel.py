@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
@@ -19,6 +22,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from coview.errors import CoviewError, UsageError
+
+WAIT_SECONDS = 900.0  # how long a process waits for the others in a collective; COVIEW_TIMEOUT says otherwise
+_ANSWER_SECONDS = 5.0  # how long those that have given up wait for each other's word
+_LEFT = re.compile("connection (closed|reset|refused)|broken pipe|peer", re.IGNORECASE)
+_STALLED = re.compile("timed? ?out", re.IGNORECASE)
 
 
 def joined() -> bool:
@@ -49,7 +57,11 @@ def is_main() -> bool:
 def initialise(device: torch.device | str) -> torch.device:
     """Join the process group that torchrun or srun announce (nccl on CUDA, else gloo); return this process's device.
 
-    Alone, no group is made. A bare "cuda" becomes the device of the local rank.
+    Alone, no group is made. A bare "cuda" becomes the device of the local rank. In a collective the others are waited
+    for 900 s, or as long as the environment's COVIEW_TIMEOUT says.
+
+    Raises:
+        UsageError: COVIEW_TIMEOUT is no number of seconds.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -61,15 +73,70 @@ def initialise(device: torch.device | str) -> torch.device:
         os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", "9500")) % 20000))
         cuda = device.type == "cuda"
         dist.init_process_group(
-            "nccl" if cuda else "gloo", rank=rank(), world_size=world_size(), device_id=device if cuda else None
+            "nccl" if cuda else "gloo",
+            rank=rank(),
+            world_size=world_size(),
+            device_id=device if cuda else None,
+            timeout=timedelta(seconds=_wait_seconds()),
         )
     return device
 
 
 def shutdown() -> None:
-    """Leave the process group, if there is one."""
-    if joined():
-        dist.destroy_process_group()
+    """Leave the process group, if there is one. To be called in a `finally`.
+
+    Raises:
+        CoviewError: what ended the work was waiting for another process; names those that waited and those that were
+            waited for.
+    """
+    if not joined():
+        return
+    error = sys.exc_info()[1]
+    story = _who_waited(error) if isinstance(error, RuntimeError) else None
+    dist.destroy_process_group()
+    if story is not None:
+        raise CoviewError(story) from error
+
+
+def _wait_seconds() -> float:
+    asked = os.environ.get("COVIEW_TIMEOUT", str(WAIT_SECONDS))
+    try:
+        seconds = float(asked)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e7:
+        raise UsageError(f"COVIEW_TIMEOUT is {asked!r}; expected seconds, such as 900")
+    return seconds
+
+
+def _who_waited(error: RuntimeError) -> str | None:
+    """Return who waited for whom where `error` is a collective's, else None; those that gave up tell each other."""
+    stalled = _STALLED.search(str(error)) is not None
+    if not stalled and _LEFT.search(str(error)) is None:
+        return None
+    world, here = dist.get_world_size(), dist.get_rank()
+    waiting, ended = {here}, time.monotonic() + _ANSWER_SECONDS
+    try:
+        store = dist.distributed_c10d._get_default_store()
+        store.set_timeout(timedelta(seconds=_ANSWER_SECONDS))
+        store.set(f"coview/waiting/{here}", "1")
+        while len(waiting) < world - 1 and time.monotonic() < ended:
+            waiting = {other for other in range(world) if store.check([f"coview/waiting/{other}"])}
+            time.sleep(0.1)
+    except (
+        RuntimeError
+    ):  # the process that keeps the store, which is process 0 without torchrun, is the one that stalls
+        pass
+    absent = [other for other in range(world) if other not in waiting]
+    did = "did not come: stalled, or far behind" if stalled else "ended; its own message says why"
+    return (
+        f"{_named(sorted(waiting))} waited for {_named(absent)}, which {did} "
+        f"(COVIEW_TIMEOUT=SECONDS sets how long processes wait, now {_wait_seconds():g})"
+    )
+
+
+def _named(ranks: list[int]) -> str:
+    return f"process{'es' if len(ranks) > 1 else ''} {', '.join(map(str, ranks)) or '?'}"
 
 
 def _first_host(nodes: str) -> str:
@@ -94,12 +161,12 @@ def gather(x: Tensor) -> Tensor:
 
 
 def on_main(action: Callable[[], Any]) -> None:
-    """Let process 0 act; where that fails, every process raises, so that none is left waiting."""
-    problem: CoviewError | None = None
+    """Let process 0 act; where that fails, whatever it raises, every process raises, so that none is left waiting."""
+    problem: Exception | None = None
     if is_main():
         try:
             action()
-        except CoviewError as error:
+        except Exception as error:
             problem = error
     failed = gather(torch.tensor([problem is not None], dtype=torch.uint8, device=collective_device()))
     if problem is not None:

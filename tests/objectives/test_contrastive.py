@@ -222,3 +222,21 @@ def test_gradcheck_with_groups():
     x, y = (torch.randn(5, 3, dtype=torch.float64).requires_grad_() for _ in "xy")
     groups = torch.tensor([1, 1, -1, 0, 1])
     assert torch.autograd.gradcheck(lambda x, y: symmetric(x, y, 0.5, groups), (x, y))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("q", [0.5, 1.0])
+def test_rince_of_scores_beyond_exp_is_a_number_with_its_order_and_gradient(q, kind):
+    positive = torch.tensor([10.0, 79.0, 100.0, 250.0, 1500.0], dtype=kind).requires_grad_()
+    losses = {}
+    for above in (0.0, 1.0, 2.0):
+        total = (positive.detach() + above).requires_grad_()
+        loss = rince(positive, total, q, 1.0)
+        grads = torch.autograd.grad(loss.sum(), (positive, total))
+        assert all(bool(value.isfinite().all()) for value in (loss, *grads))
+        assert bool((grads[0] < 0).all()) and bool((grads[1] > 0).all())
+        losses[above] = loss.detach()
+    assert bool((losses[0.0] < losses[1.0]).all()) and bool((losses[1.0] < losses[2.0]).all())
+    inside = q * (positive.detach() + 2) <= 80
+    plain = (((q * (positive.detach() + 2)).exp() - (q * positive.detach()).exp()) / q)[inside]
+    torch.testing.assert_close(losses[2.0][inside], plain, rtol=1e-5, atol=0)

@@ -9,7 +9,7 @@ import worlds
 
 from coview import parallel
 from coview.errors import UsageError
-from coview.objectives import kmeans as module
+from coview.objectives import kmeans_rows as module
 from coview.objectives.kmeans import assign, kmeans, seeds
 
 GOLDEN = {name: np.load(Path(__file__).parents[1] / "golden" / f"{name}.npz") for name in ("xdc", "deepclusterv2")}
@@ -116,6 +116,40 @@ def test_what_cannot_be_clustered_is_refused():
         kmeans(torch.tensor([[0.0], [torch.nan], [1.0]]), 2, seed=0)
     found = kmeans(torch.zeros(8, 2), 3, seed=0)  # all the same: clusters, though of no use
     assert found.inertia == 0
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [1e3, -1e6, 1e9])
+def test_a_common_offset_changes_no_label(offset, kind):
+    """|x|^2 - 2 x.c loses all digits when what all rows share is a million times what tells them apart."""
+    fine = torch.randint(-40, 41, (300, 6), generator=torch.Generator().manual_seed(1)).double() / 64
+    x = fine + 8 * torch.eye(6)[torch.arange(300) % 5].double()
+    far = (64 * x + 64 * offset).to(kind)
+    near = (far.double() - 64 * offset) / 64  # what the type has kept of x
+    expected = kmeans(near, 5, seed=0, start=near[:5])
+    found = kmeans(far, 5, seed=0, start=far[:5])
+    assert torch.equal(found.labels, expected.labels)
+    torch.testing.assert_close(found.inertia / 4096, expected.inertia, rtol=1e-6, atol=0)
+    labels, distance = assign(far, found.centroids)
+    assert torch.equal(labels, found.labels)
+    torch.testing.assert_close(distance.sum().item() / 4096, expected.inertia, rtol=1e-6, atol=0)
+    assert set(seeds(far, 5, seed=0)[:, 0].tolist()) <= set(far[:, 0].tolist())
+
+
+def test_what_float32_cannot_tell_is_told_in_float64():
+    """Two centroids a few units of float32 apart, and the same ones twice: the nearest, of equals the first."""
+    x = torch.tensor([[1.0], [1.0 + 2**-23], [1.0 + 2**-22], [3.0]])
+    centroids = torch.tensor([[1.0 + 2**-22], [1.0], [1.0 + 2**-22], [1.0]], dtype=torch.float64)
+    labels, _ = assign(x, torch.cat([centroids, torch.tensor([[2.9], [2.9]])]))
+    assert labels.tolist() == [1, 0, 0, 4]
+
+
+def test_what_is_given_is_left_as_it_is():
+    x = blobs().double()
+    kept = x.clone()
+    kmeans(x, 5, seed=0)
+    assign(x, x[:5])
+    assert torch.equal(x, kept)
 
 
 def share(x, clusters, sizes, spherical, empty_start):

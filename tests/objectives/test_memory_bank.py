@@ -123,3 +123,17 @@ def test_update_is_identical_on_every_process(sizes):
     expected = updated(row, embedding, [6])
     for memory in worlds.run(len(sizes), updated, row, embedding, sizes):
         assert torch.equal(memory, expected)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_what_is_not_finite_is_never_kept_and_never_near(bad, momentum):
+    bank = MemoryBank(6, 4, momentum, seed=0)
+    before = bank.memory.clone()
+    embedding = torch.randn(3, 4)
+    embedding[1, 2] = bad
+    bank.update(torch.tensor([0, 1, 2]), embedding)
+    assert bool(bank.memory.isfinite().all()) and torch.equal(bank.memory[1], before[1])
+    assert not torch.equal(bank.memory[[0, 2]], before[[0, 2]])
+    bank.update(torch.tensor([3, 3]), torch.stack([embedding[0], embedding[1]]))  # the last finite one of a row counts
+    assert not torch.equal(bank.memory[3], before[3]) and bool(bank.memory.isfinite().all())

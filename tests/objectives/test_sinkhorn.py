@@ -97,6 +97,37 @@ def test_finite_at_the_ends_of_the_range(epsilon):
     torch.testing.assert_close(codes.sum(1), torch.ones(6))
 
 
+def exact(scores, epsilon, iterations):
+    """Sinkhorn on logarithms in float64, a line a step."""
+    log_q = scores.double() / epsilon
+    for _ in range(iterations):
+        log_q = log_q - log_q.logsumexp(-2, keepdim=True)
+        log_q = log_q - log_q.logsumexp(-1, keepdim=True)
+    return log_q.exp()
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spread", [1.0, 5.0, 30.0, 1000.0, 1e6])
+@pytest.mark.parametrize("iterations", [1, 3, 10])
+def test_scores_beyond_cosines_empty_no_row(spread, kind, iterations):
+    scores = (cosines(12, 5, 2) * spread).to(kind)
+    codes = sinkhorn(scores, epsilon=0.05, iterations=iterations)
+    assert codes.dtype == kind
+    torch.testing.assert_close(codes.double(), exact(scores, 0.05, iterations), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(codes.sum(-1), torch.ones_like(codes[..., 0]))
+    whole = sinkhorn(scores, epsilon=0.05, iterations=0)
+    torch.testing.assert_close(whole.sum((1, 2)), torch.full((2,), 12.0, dtype=kind))
+
+
+@pytest.mark.parametrize("sizes", [[6, 6], [7, 0, 4, 1]])
+def test_one_process_out_of_range_takes_all_to_logarithms(sizes):
+    scores = cosines(12, 5, 2)
+    scores[:, -1] *= 500
+    expected = exact(scores, 0.05, 3)
+    parts = worlds.run(len(sizes), on_a_rank, scores, sizes, 0.05, 3)
+    torch.testing.assert_close(torch.cat(parts, 1), expected, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("sizes", [[6, 6], [3, 3, 3, 3], [7, 0, 4, 1]])
 def test_unequal_parts_are_one_batch(sizes):
     scores = cosines(12, 5, 2)

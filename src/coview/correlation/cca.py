@@ -19,7 +19,7 @@ from torch import Tensor
 
 from coview.correlation.estimator import LinearEstimator
 from coview.correlation.linalg import positive_signs, whitener
-from coview.correlation.moments import Array, Moments
+from coview.correlation.moments import Array, Moments, TooFewRowsError
 from coview.errors import InputError
 
 PerView = float | Sequence[float]
@@ -76,6 +76,11 @@ class CCA(LinearEstimator):
         per_view(self.ridge, self.shrinkage, len(moments.dims))
         if len(moments.dims) != 2:
             raise InputError(f"{len(moments.dims)} views; CCA takes two, use GCCA or MCCA for more")
+        if self.components > min(moments.dims):
+            raise InputError(
+                f"components is {self.components}, but the views have {list(moments.dims)} columns; "
+                f"expected at most {min(moments.dims)}"
+            )
 
     def _regularised(self) -> bool:
         ridges, shrinkages = per_view(self.ridge, self.shrinkage, 2)
@@ -86,11 +91,11 @@ def canonical_pair(left: Tensor, cross: Tensor, right: Tensor, components: int) 
     """Return the weights [(d1, k), (d2, k)] and all singular values, from whiteners (d, rank) and C12 (d1, d2).
 
     Raises:
-        InputError: `components` exceeds the smaller rank.
+        TooFewRowsError: `components` exceeds the smaller rank.
     """
     limit = min(left.shape[1], right.shape[1])
     if components > limit:
-        raise InputError(
+        raise TooFewRowsError(
             f"components is {components}, but the views have ranks {left.shape[1]} and {right.shape[1]} only; "
             f"expected at most {limit}"
         )

@@ -7,17 +7,17 @@ An estimator turns joint moments into one weight matrix per view (`_solve`); how
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from coview.correlation.gaussian import joint_gaussian
-from coview.correlation.moments import Moments
+from coview.correlation.moments import Moments, TooFewRowsError
 from coview.correlation.projection import Projection
 from coview.correlation.tables import Where, open_table, read_blocks
-from coview.errors import InputError
 from coview.parallel import rank, world_size
 
 
@@ -46,18 +46,49 @@ class LinearEstimator(Projection):
         Raises:
             InputError: views that do not fit together, NaN in rows that are present, impossible settings.
         """
-        if hasattr(self, "moments_"):
-            del self.moments_
-        return self.partial_fit(X, y, present=present)
+        with self._all_or_nothing():
+            vars(self).pop("moments_", None)
+            return self.fit_moments(self._grown(X, y, present))
 
     def partial_fit(self, X: Any, y: Any = None, *, present: Sequence[Any] | None = None) -> Self:
-        """Take in further rows and fit again; the result is that of `fit` on all rows at once. Arguments as there."""
+        """Take in further rows and fit again; the result is that of `fit` on all rows at once. Arguments as there.
+
+        Rows that do not yet determine a fit are kept: until enough have come, `transform` says that nothing is fitted.
+
+        Raises:
+            InputError: as `fit`; the estimator is then what it was before the call, and the next rows are taken in.
+        """
+        with self._all_or_nothing():
+            moments = self._grown(X, y, present)
+            try:
+                return self.fit_moments(moments)
+            except TooFewRowsError:
+                if hasattr(self, "weights_"):
+                    raise
+                self.moments_ = moments
+                return self
+
+    def _grown(self, X: Any, y: Any, present: Sequence[Any] | None) -> Moments:
+        """Return the moments of the rows so far and of these; what is kept is not touched."""
         views = self._views(X, y, reset=not hasattr(self, "moments_"))
-        if not hasattr(self, "moments_"):
+        if hasattr(self, "moments_"):
+            moments = self.moments_.copy()
+        else:
             device = views[0].device if isinstance(views[0], Tensor) else "cpu"
-            self.moments_ = Moments([view.shape[1] for view in views], device)
-        self.moments_.update(views, present)
-        return self.fit_moments(self.moments_)
+            moments = Moments([view.shape[1] for view in views], device)
+        moments.update(views, present)
+        return moments
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Give every attribute back as it was where the fit fails."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def fit_streamed(self, views: Sequence[Where], *, device: torch.device | str = "cpu") -> Self:
         """Fit on matrices on disk, in blocks of rows: memory does not depend on their number.
@@ -84,21 +115,23 @@ class LinearEstimator(Projection):
         Raises:
             InputError: fewer than two rows, or impossible settings.
         """
-        self._check_settings(moments)
-        count, mean, covariance = joint_gaussian(moments, self.missing)
-        if count < 2:
-            raise InputError(f"Found array with {count} sample(s) that have all views while a minimum of 2 is required")
-        mean, covariance = mean.cpu(), covariance.cpu()  # only D^2 numbers move, and LAPACK is at home there
-        slices = moments.slices
-        if count <= max(moments.dims) and not self._regularised():
-            warnings.warn(
-                f"{count} rows for views of {list(moments.dims)} columns: training correlations are 1 whatever the "
-                "data; use more rows, or ridge or shrinkage",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        self._keep(count, mean, covariance, self._solve(mean, covariance, slices), slices)
-        self.moments_ = moments
+        with self._all_or_nothing():
+            self._check_settings(moments)
+            count, mean, covariance = joint_gaussian(moments, self.missing)
+            if count < 2:
+                found = f"Found array with {count} sample(s) that have all views"
+                raise TooFewRowsError(f"{found} while a minimum of 2 is required")
+            mean, covariance = mean.cpu(), covariance.cpu()  # only D^2 numbers move, and LAPACK is at home there
+            slices = moments.slices
+            if count <= max(moments.dims) and not self._regularised():
+                warnings.warn(
+                    f"{count} rows for views of {list(moments.dims)} columns: training correlations are 1 whatever the "
+                    "data; use more rows, or ridge or shrinkage",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            self._keep(count, mean, covariance, self._solve(mean, covariance, slices), slices)
+            self.moments_ = moments
         return self
 
     def _check_settings(self, moments: Moments) -> None:

@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from coview.correlation.moments import Moments, Pattern
+from coview.correlation.moments import Moments, Pattern, TooFewRowsError
 from coview.errors import InputError
 
 _ROUNDS, _TOLERANCE = 500, 1e-9
@@ -31,7 +31,7 @@ def joint_gaussian(moments: Moments, missing: str = "complete") -> tuple[int, Te
         return moments.count, moments.complete.mean, moments.covariance()
     for pair in combinations(range(len(moments.dims)), 2):
         if not any(all(pattern[view] for view in pair) for pattern in moments.patterns):
-            raise InputError(f"no row has views {pair[0]} and {pair[1]} together, so nothing ties them")
+            raise TooFewRowsError(f"no row has views {pair[0]} and {pair[1]} together, so nothing ties them")
     return _expectation_maximisation(moments)
 
 

@@ -22,7 +22,12 @@ from coview.parallel import world_size
 
 Array: TypeAlias = npt.NDArray[Any]
 Pattern: TypeAlias = tuple[bool, ...]
+_LARGEST = 1e150  # its square, summed over any number of rows, is a float64
 _MAX_VIEWS = 16  # patterns of presence are agreed on by a vector of 2^V flags
+
+
+class TooFewRowsError(InputError):
+    """The rows so far do not determine a fit; further ones may."""
 
 
 class Moments:
@@ -82,8 +87,8 @@ class Moments:
             present: one boolean (N,) per view, false where a row lacks it; its numbers there are not read.
 
         Raises:
-            InputError: other shapes than expected; or NaN or infinity in a row that is present, after which these
-                moments are spoilt and must not be used.
+            InputError: other shapes than expected; or NaN, infinity or numbers above 1e150 in a row that is present.
+                Nothing has been taken in then.
         """
         tensors = [_tensor(view).to(self.device) for view in views]
         shapes = [tuple(view.shape) for view in tensors]
@@ -92,26 +97,27 @@ class Moments:
         if len(tensors[0]) == 0:
             return
         masks = _masks(present, len(tensors), len(tensors[0]))
-        if masks is None:
-            self._take(tensors, (True,) * len(tensors))
-            return
-        codes, rows = torch.unique(masks, dim=0, return_inverse=True)
-        for number, code in enumerate(codes.tolist()):
-            if any(code):
-                chosen = (rows == number).nonzero().flatten().to(self.device)
-                self._take([view[chosen] for view, has in zip(tensors, code, strict=True) if has], tuple(code))
+        parts: dict[Pattern, list[Tensor]] = {(True,) * len(tensors): tensors}
+        if masks is not None:
+            codes, rows = torch.unique(masks, dim=0, return_inverse=True)
+            parts = {}
+            for number, code in enumerate(codes.tolist()):
+                if any(code):
+                    chosen = (rows == number).nonzero().flatten().to(self.device)
+                    parts[tuple(code)] = [view[chosen] for view, has in zip(tensors, code, strict=True) if has]
+        for part in parts.values():
+            _check_finite(part)  # before anything is taken in
+        for pattern, part in parts.items():
+            if pattern not in self.patterns:
+                self.patterns[pattern] = self._nothing(pattern)
+            self.patterns[pattern].update(part)
 
-    def _take(self, views: Sequence[Tensor], pattern: Pattern) -> None:
-        if pattern not in self.patterns:
-            dim = sum(d for d, has in zip(self.dims, pattern, strict=True) if has)
-            self.patterns[pattern] = Scatter(dim, self.device)
-        state = self.patterns[pattern]
-        state.update(views)
-        if not bool(torch.isfinite(state.mean).all()):  # one bad number spoils its column's mean
-            raise InputError(
-                "Input X contains NaN or infinity, or numbers too large for float64 sums; "
-                "leave such rows out, or mark them by `present`"
-            )
+    def _nothing(self, pattern: Pattern) -> Scatter:
+        return Scatter(sum(d for d, has in zip(self.dims, pattern, strict=True) if has), self.device)
+
+    def copy(self) -> Moments:
+        """Return moments of the same rows that share no memory with these."""
+        return Moments.from_state_dict(self.state_dict(), self.device)
 
     def merge(self, other: Moments) -> None:
         """Take in what another state has seen (Chan's update).
@@ -132,8 +138,7 @@ class Moments:
         """
         result = Moments(self.dims, self.device)
         for pattern in self._patterns_anywhere():
-            dim = sum(d for d, has in zip(self.dims, pattern, strict=True) if has)
-            result.patterns[pattern] = self.patterns.get(pattern, Scatter(dim, self.device)).reduced()
+            result.patterns[pattern] = (self.patterns.get(pattern) or self._nothing(pattern)).reduced()
         return result
 
     def _patterns_anywhere(self) -> list[Pattern]:
@@ -174,6 +179,16 @@ def _tensor(view: Tensor | Array) -> Tensor:
     if not array.flags.writeable:  # torch warns of memory it must not write; nothing here writes
         array = array.view()
     return torch.as_tensor(array if array.dtype.kind == "f" else array.astype(np.float64))
+
+
+def _check_finite(views: Sequence[Tensor]) -> None:
+    for view in views:
+        low, high = torch.aminmax(view)  # NaN comes through
+        if not (float(high) <= _LARGEST and float(low) >= -_LARGEST):
+            raise InputError(
+                "Input X contains NaN or infinity, or numbers too large for float64 sums; "
+                "leave such rows out, or mark them by `present`"
+            )
 
 
 def _masks(present: Sequence[Tensor | Array] | None, views: int, rows: int) -> Tensor | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from coview.correlation.cca import PerView, per_view, regularise
 from coview.correlation.estimator import LinearEstimator
 from coview.correlation.linalg import positive_signs, whitener
-from coview.correlation.moments import Array, Moments
+from coview.correlation.moments import Array, Moments, TooFewRowsError
 from coview.errors import InputError
 
 
@@ -43,8 +43,8 @@ class _Multiset(LinearEstimator):
 
     def _top(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         if self.components > len(matrix):
-            raise InputError(
-                f"components is {self.components}, but the views have {len(matrix)} dimensions in all; expected fewer"
+            raise TooFewRowsError(
+                f"components is {self.components}, but the views have {len(matrix)} dimensions; expected fewer"
             )
         values, vectors = torch.linalg.eigh(matrix)
         return values.flip(0)[: self.components], vectors.flip(1)[:, : self.components]
@@ -52,6 +52,10 @@ class _Multiset(LinearEstimator):
     def _check_settings(self, moments: Moments) -> None:
         super()._check_settings(moments)
         per_view(self.ridge, self.shrinkage, len(moments.dims))
+        if self.components > sum(moments.dims):
+            raise InputError(
+                f"components is {self.components}, but the views have {sum(moments.dims)} columns; expected fewer"
+            )
 
     def _regularised(self) -> bool:
         return self.ridge != 0 or self.shrinkage != 0

@@ -5,24 +5,26 @@ that may lie in a memory-mapped file: they are walked in blocks. Sums are taken 
 that they are exact and the order of summing cannot matter; a float32 sum stops growing at 2**24 points. Seeds are drawn
 from keys of (seed, row). Labels are therefore equal to the bit for 1, 2 or 4 processes unless a point lies as far from
 two centroids to the last digits of float64.
+
+Features are centred first, so that a common offset costs no digits. The nearest centroid is looked for in float32 and
+once more in float64 where float32's rounding could have chosen; sums follow the rows that change their cluster.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from coview.errors import UsageError
-from coview.parallel import gather, rank, row_counts, sum_with_grad
+from coview.objectives.kmeans_rows import Nearest, Rows, Sums
+from coview.parallel import gather, sum_with_grad
 from coview.randomness import make_key, uniform
 
-BLOCK = 1 << 14  # rows looked at together
 SEED_ROWS = 64  # rows per cluster that seeds are chosen among
 
 
@@ -83,8 +85,9 @@ def kmeans(
         UsageError: fewer rows than clusters, or features that are not finite.
     """
     parts = [x] if isinstance(x, Tensor) else list(x)
-    rows = _Rows(parts, index, unit, spherical, torch.device(device) if device is not None else parts[0].device)
+    rows = Rows(parts, index, unit, spherical, torch.device(device) if device is not None else parts[0].device)
     row = rows.numbers() if row is None and index is None else _first(row, index).to(rows.device)
+    rows.centre(row)
     total, largest = rows.survey()
     if total < clusters:
         raise UsageError(f"{clusters} clusters need at least as many recordings, found {total}")
@@ -92,26 +95,25 @@ def kmeans(
         raise UsageError("k-means: the features hold values that are not finite; look at the run's loss and data")
     bits = 62 - max(total - 1, 1).bit_length()  # a sum of all rows fits 63 bits
     scale = 2.0 ** (bits - 1 - math.frexp(largest)[1])  # a power of two: scaling costs no digits
-    centroids = _seeds(rows, row, clusters, seed) if start is None else start.to(rows.device, torch.float64)
-    centroids = normalize(centroids, dim=1) if spherical else centroids
-    labels = torch.full((len(rows),), -1, dtype=torch.int64, device=rows.device)
+    centroids = _seeds(rows, row, clusters, seed) if start is None else start.to(rows.offset) - rows.offset
+    centroids = rows.unit_length(centroids)
+    sums = Sums(rows, clusters, scale)
     made, converged = 0, False
     while made < iterations and not converged:
-        before, (labels, distance) = labels, _assign(rows, centroids)
+        labels = _assign(rows, centroids)
         made += 1
-        converged = not bool(sum_with_grad((labels != before).sum()))
+        converged = not sums.follow(labels)
         if not converged:
-            sums, counts = _sums(rows, labels, clusters, scale)
+            total_sums, counts = sums.everyone()
             if empty == "reseed" and not bool(counts.all()):
-                _reseed(rows, row, labels, distance, sums, counts, scale)
-            means = sums.double() / counts.clamp(min=1)[:, None] / scale
-            centroids = torch.where(counts[:, None] > 0, means, centroids)
-            centroids = normalize(centroids, dim=1) if spherical else centroids
+                _reseed(rows, row, labels, _distances(rows, centroids, labels), total_sums, counts, scale)
+            means = total_sums.double() / counts.clamp(min=1)[:, None] / scale
+            centroids = rows.unit_length(torch.where(counts[:, None] > 0, means, centroids))
     if not converged:
-        labels, distance = _assign(rows, centroids)
+        labels = _assign(rows, centroids)
     counts = sum_with_grad(torch.bincount(labels, minlength=clusters))
-    inertia = float(sum_with_grad(distance.sum()))
-    return Clusters(centroids=centroids, labels=labels, counts=counts, inertia=inertia, iterations=made)
+    inertia = float(sum_with_grad(_distances(rows, centroids, labels).sum()))
+    return Clusters(centroids=centroids + rows.offset, labels=labels, counts=counts, inertia=inertia, iterations=made)
 
 
 @torch.no_grad()
@@ -120,7 +122,11 @@ def assign(x: Tensor, centroids: Tensor, *, spherical: bool = False) -> tuple[Te
 
     Of several equally near ones the first. Computed where the centroids lie.
     """
-    return _assign(_Rows([x], None, False, spherical, centroids.device), centroids.double())
+    rows = Rows([x], None, False, spherical, centroids.device)
+    rows.offset = centroids.double().mean(0)
+    centred = centroids.double() - rows.offset
+    labels = _assign(rows, centred)
+    return labels, _distances(rows, centred, labels)
 
 
 @torch.no_grad()
@@ -130,67 +136,42 @@ def seeds(x: Tensor, clusters: int, *, seed: int, row: Tensor | None = None, sph
     They are chosen among 64 K rows, or all where there are fewer: those whose keys of (seed, row) are lowest. The next
     seed is drawn with a probability proportional to the squared distance to the nearest seed so far.
     """
-    rows = _Rows([x], None, False, spherical, x.device)
-    return _seeds(rows, rows.numbers() if row is None else row, clusters, seed)
-
-
-class _Rows:
-    """This process's rows of features, read in blocks: float64 on one device, joined and scaled as asked."""
-
-    def __init__(
-        self, parts: list[Tensor], index: Tensor | None, unit: bool, spherical: bool, device: torch.device
-    ) -> None:
-        self.parts, self.index = parts, None if index is None else index.cpu()
-        self.unit, self.spherical, self.device = unit, spherical, device
-
-    def __len__(self) -> int:
-        return self.parts[0].shape[0] if self.index is None else self.index.shape[0]
-
-    def take(self, place: slice | Tensor) -> Tensor:
-        """Return rows (n, D) by their position among this process's."""
-        where = place.cpu() if isinstance(place, Tensor) else place
-        where = where if self.index is None else self.index[where]
-        where = where.to(self.parts[0].device) if isinstance(where, Tensor) else where
-        read = [part[where].to(self.device, torch.float64) for part in self.parts]
-        joined = torch.cat([normalize(part, dim=1) for part in read] if self.unit else read, 1)
-        return normalize(joined, dim=1) if self.spherical else joined
-
-    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        for first in range(0, len(self), BLOCK):
-            place = slice(first, first + BLOCK)
-            yield place, self.take(place)
-
-    def numbers(self) -> Tensor:
-        """Return int64 (N_r,): the number of each row among those of all processes, in order of rank."""
-        own = torch.arange(len(self), device=self.device)
-        return own + sum(row_counts(own)[: rank()])
-
-    def survey(self) -> tuple[int, float]:
-        """Return the number of rows and the largest magnitude, of all processes."""
-        own = torch.zeros(1, 2, dtype=torch.float64, device=self.device)
-        own[0, 0] = len(self)
-        for _, block in self.blocks():
-            # A maximum would pass over what is not a number on some devices; a sum of magnitudes does not.
-            own[0, 1] = torch.maximum(own[0, 1], block.abs().max()) + 0 * block.abs().sum()
-        everyone = gather(own)
-        return int(everyone[:, 0].sum()), max(float(everyone[:, 1].max()), 1e-200)
+    rows = Rows([x], None, False, spherical, x.device)
+    row = rows.numbers() if row is None else row
+    rows.centre(row)
+    return _seeds(rows, row, clusters, seed) + rows.offset
 
 
 def _first(*choices: Tensor | None) -> Tensor:
     return next(choice for choice in choices if choice is not None)
 
 
-def _assign(rows: _Rows, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    sizes = centroids.square().sum(1)
+def _assign(rows: Rows, centroids: Tensor) -> Tensor:
+    """Return the nearest of the centred centroids (K, D) for each row, int64 (N_r,); of equally near ones the first."""
     labels = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
-    distance = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
-    for part, block in rows.blocks():
-        nearest, index = torch.addmm(sizes, block, centroids.T, alpha=-2).min(1)
-        labels[part], distance[part] = index, (nearest + block.square().sum(1)).clamp(min=0)
-    return labels, distance
+    exact, narrow = Nearest(centroids), Nearest(centroids.float())
+    # Half precision behind products of float32 must be off; elsewhere than on a CPU it may be on.
+    fast = rows.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+    for place in rows.places():
+        if not fast:
+            labels[place] = exact.first(rows.take(place))
+            continue
+        labels[place], certain = narrow.one(rows.near(place))
+        close = place.start + certain.logical_not().nonzero().flatten()
+        if len(close):
+            labels[close] = exact.first(rows.take(close))
+    return labels
 
 
-def _seeds(rows: _Rows, row: Tensor, clusters: int, seed: int) -> Tensor:
+def _distances(rows: Rows, centroids: Tensor, labels: Tensor) -> Tensor:
+    """Return the squared distance of each row to its own centroid, float64 (N_r,)."""
+    found = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+    for place in rows.places():
+        found[place] = (rows.take(place) - centroids[labels[place]]).square().sum(1)
+    return found
+
+
+def _seeds(rows: Rows, row: Tensor, clusters: int, seed: int) -> Tensor:
     wanted = SEED_ROWS * clusters
     order, mine = make_key(seed, row).sort()
     keys = gather(order[:wanted])
@@ -212,17 +193,8 @@ def _seeds(rows: _Rows, row: Tensor, clusters: int, seed: int) -> Tensor:
     return candidates[taken]
 
 
-def _sums(rows: _Rows, labels: Tensor, clusters: int, scale: float) -> tuple[Tensor, Tensor]:
-    """Return the sums (K, D) in fixed point and the counts (K,) of all processes' clusters, int64."""
-    width = sum(part.shape[1] for part in rows.parts)
-    sums = torch.zeros(clusters, width, dtype=torch.int64, device=rows.device)
-    for part, block in rows.blocks():
-        sums.index_add_(0, labels[part], (block * scale).round().long())
-    return sum_with_grad(sums), sum_with_grad(torch.bincount(labels, minlength=clusters))
-
-
 def _reseed(
-    rows: _Rows, row: Tensor, labels: Tensor, distance: Tensor, sums: Tensor, counts: Tensor, scale: float
+    rows: Rows, row: Tensor, labels: Tensor, distance: Tensor, sums: Tensor, counts: Tensor, scale: float
 ) -> None:
     """Move the rows farthest from their centroids, one each, into the empty clusters' sums and counts."""
     holes = torch.nonzero(counts == 0).flatten()

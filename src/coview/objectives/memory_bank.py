@@ -60,7 +60,7 @@ class MemoryBank(nn.Module):
         for start in range(0, self.memory.shape[0], CHUNK):
             part = self.memory[start : start + CHUNK]
             place = torch.arange(start, start + part.shape[0], device=row.device).expand(query.shape[0], -1)
-            scores = (query @ part.T).masked_fill(place == row[:, None], -torch.inf)
+            scores = (query @ part.T).nan_to_num(nan=-torch.inf).masked_fill(place == row[:, None], -torch.inf)
             best, order = torch.cat([best, scores], 1).topk(min(count, best.shape[1] + part.shape[0]), dim=1)
             index = torch.cat([index, place], 1).gather(1, order)
         return index
@@ -71,10 +71,12 @@ class MemoryBank(nn.Module):
 
         Args:
             row: int64 (N_r,). Of several samples of one row, the last in global order counts alone.
-            embedding: (N_r, D), of any length; N_r may differ between processes and be 0.
+            embedding: (N_r, D), of any length; N_r may differ between processes and be 0. Rows that are not finite
+                are passed over: the bank keeps what it remembers of them.
         """
-        row = gather(row)
-        embedding = gather(normalize(embedding.to(self.memory.dtype), dim=1))
+        embedding = normalize(embedding.to(self.memory.dtype), dim=1)
+        finite = embedding.isfinite().all(1)
+        row, embedding = gather(row[finite]), gather(embedding[finite])
         ordered, order = row.sort(stable=True)
         last = torch.ones_like(ordered, dtype=torch.bool)
         last[:-1] = ordered[1:] != ordered[:-1]

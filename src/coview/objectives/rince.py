@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from coview.objectives.infonce import infonce
@@ -19,7 +20,9 @@ from coview.objectives.precision import in_float32
 def rince(positive: Tensor, total: Tensor, q: float, density: float, as_released: bool = False) -> Tensor:
     """Return the loss of every anchor (N,) from s+ (N,) and `total` (N,).
 
-    Both terms grow as 1/q, so they are formed as expm1(q x) / q, where the 1/q cancels before rounding.
+    Both terms grow as 1/q, so they are formed as expm1(q x) / q, where the 1/q cancels before rounding. Where q x is
+    above 80 (700 in float64) exp is no number of the type soon: it goes on as its tangent there, which keeps the order
+    of losses and the signs of gradients.
 
     Args:
         positive: scores s+.
@@ -33,4 +36,10 @@ def rince(positive: Tensor, total: Tensor, q: float, density: float, as_released
         return infonce(positive, total)
     if as_released:
         return (density * total.exp()) ** q / q - positive.exp() ** q / q
-    return ((q * (total + math.log(density))).expm1() - (q * positive).expm1()) / q
+    return (_expm1(q * (total + math.log(density))) - _expm1(q * positive)) / q
+
+
+def _expm1(x: Tensor) -> Tensor:
+    limit = 700.0 if x.dtype == torch.float64 else 80.0
+    inside = torch.where(x > limit, limit, x).expm1()
+    return torch.where(x > limit, inside + math.exp(limit) * (x - limit), inside)
