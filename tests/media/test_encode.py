@@ -1,10 +1,11 @@
+import av
 import numpy as np
 import pytest
 import torch
 
 from coview.errors import UsageError
 from coview.media.decode import read_audio, read_video
-from coview.media.encode import write_clip
+from coview.media.encode import picture_encoder, write_clip
 from coview.media.probe import probe
 
 
@@ -72,3 +73,22 @@ def test_what_cannot_be_written_is_refused(tmp_path, frames, fps, waveform, rate
     with pytest.raises(UsageError):
         write_clip(tmp_path / "a.mp4", frames, fps, waveform, rate)
     assert not list(tmp_path.iterdir())
+
+
+def test_without_libx264_another_encoder_writes_and_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(av.codec, "codecs_available", av.codec.codecs_available - {"libx264", "libopenh264"})
+    picture_encoder.cache_clear()
+    frames = moving(20)
+    try:
+        with pytest.warns(UserWarning, match="written by mpeg4"):
+            write_clip(tmp_path / "a.mp4", frames, 16.0, torch.zeros(20000), 16000)
+        got = read_video(tmp_path / "a.mp4", 0.0, 20, 16.0, 64)
+        assert float((got.float() - frames.float()).square().mean(dim=(0, 2, 3)).max()) < 100
+        assert probe(tmp_path / "a.mp4").video.codec == "mpeg4"
+        monkeypatch.setattr(av.codec, "codecs_available", set())
+        picture_encoder.cache_clear()
+        with pytest.raises(UsageError, match="libx264, libopenh264, mpeg4"):
+            write_clip(tmp_path / "b.mp4", frames, 16.0, None, None)
+        assert not list(tmp_path.glob("*b.mp4*"))
+    finally:
+        picture_encoder.cache_clear()

@@ -1,5 +1,7 @@
 """Stored pictures: what is written is read, and a damaged one is named."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,3 +33,14 @@ def test_what_cannot_be_read_is_named(data, why):
     with pytest.raises(MediaError, match=why) as error:
         jpeg.decode(data, 60, 40, "shard-00000.tar")
     assert "shard-00000.tar" in str(error.value)
+
+
+def test_a_header_that_promises_millions_of_pixels_allocates_nothing():
+    data = bytearray(jpeg.encode(RAMP, 90))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = (65500).to_bytes(2, "big") * 2
+    tracemalloc.start()
+    with pytest.raises(MediaError, match="65500 x 65500, not 60 x 40"):
+        jpeg.decode(bytes(data), 60, 40, "here")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()

@@ -7,6 +7,7 @@ Checked once, when a file is indexed, near its 20th second; a stream that differ
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +49,22 @@ def _look_into(path: Path, size: int, changed: int) -> frozenset[Kind]:
     try:
         with open_media(path) as media:
             found = survey(media, CHECKED_SECONDS)
-            return misplaced(media, found, None)
+            passed = in_passing(media, found.seen.run)
+            sought = shown_frames(media, [key_second(media, found.seen)], look_at)[0] if found.seen.run else None
+            return misplaced(media, found, sought, passed)
     except MediaError:  # whoever reads the file says what is wrong with it
         return frozenset()
 
 
-def misplaced(media: Media, found: Survey, look: Look | None) -> frozenset[Kind]:
+def misplaced(media: Media, found: Survey, sought: Look | None, passed: Mapping[int, Any]) -> frozenset[Kind]:
     """Return the streams of which seeking brings something else than what lies there.
 
     Args:
-        look: of the key frame that ends `found.seen.run`, as seeking brings it, where it has been read.
+        sought: of the key frame that ends `found.seen.run`, as seeking brings it; None where there is none.
+        passed: frames as `in_passing` gave them.
     """
     kinds: set[Kind] = set(media.sequential)
-    if "video" not in kinds and found.seen.run and found.seen.keys and not _picture_is_placed(media, found.seen, look):
+    if "video" not in kinds and sought is not None and not _picture_is_placed(media, found.seen, sought, passed):
         kinds.add("video")
     if found.ear is not None and not _sound_is_placed(media, found.ear):
         kinds.add("audio")
@@ -74,35 +78,32 @@ def key_second(media: Media, seen: Seen) -> float:
     return float(stamp * media.video.time_base)
 
 
-def _picture_is_placed(media: Media, seen: Seen, look: Look | None) -> bool:
-    second = key_second(media, seen)
-    try:
-        sought = look or shown_frames(media, [second], look_at)[0]
-    except MediaError:
-        return True  # damaged there: a cut of it fails by itself, and says so
-    # A key frame looks the same whatever was decoded before it: here, what little comes before it in the file.
-    if sought == _decoded_in_passing(media, seen.run):
+def in_passing(media: Media, run: list[Any]) -> dict[int, Any]:
+    """Decode the packets of `Seen.run` one after the other; return time stamp -> frame of the key frames among them."""
+    context, wanted = media.video.codec_context if run else None, {p.pts for p in run if p.is_keyframe}
+    found: dict[int, Any] = {}
+    if run:
+        context.flush_buffers()
+    for packet in [*run, None] if run else []:
+        try:
+            frames = context.decode(packet)
+        except av.error.FFmpegError:  # between two key frames much is missing
+            continue
+        found |= {frame.pts: frame for frame in frames if frame.pts in wanted and not frame.is_corrupt}
+    return found
+
+
+def _picture_is_placed(media: Media, seen: Seen, sought: Look, passed: Mapping[int, Any]) -> bool:
+    # A key frame looks the same whatever was decoded before it.
+    frame = passed.get(seen.run[-1].pts)
+    if frame is not None and look_at(frame) == sought:
         return True
     with open_media(media.path) as fresh:
         fresh.sequential, fresh.ordered = frozenset({"video"}), media.ordered
         try:
-            return bool(sought == shown_frames(fresh, [second], look_at)[0])
-        except MediaError:
+            return bool(sought == shown_frames(fresh, [key_second(media, seen)], look_at)[0])
+        except MediaError:  # damaged on the way there: a cut of it fails by itself, and says so
             return True
-
-
-def _decoded_in_passing(media: Media, run: list[Any]) -> Look | None:
-    """Decode packets one after the other and look at the frame of the last; None where it does not come."""
-    context, key = media.video.codec_context, run[-1]
-    context.flush_buffers()
-    looks: dict[Any, Look] = {}
-    for packet in [*run, None]:
-        try:
-            frames = context.decode(packet)
-        except av.error.FFmpegError:  # begun between key frames
-            continue
-        looks |= {frame.pts: look_at(frame) for frame in frames if frame.pts == key.pts and not frame.is_corrupt}
-    return looks.get(key.pts)
 
 
 def _sound_is_placed(media: Media, ear: Ear) -> bool:

@@ -50,9 +50,9 @@ def look_at_brightness(bright: NDArray[np.uint8]) -> Look:
     """Look at a picture's brightness (H, W), in whole numbers, so that every processor finds the same."""
     rows, columns = (np.linspace(0, side, FIELDS + 1).astype(int)[:-1] for side in bright.shape)
     # Small pictures have fields that begin at the same pixel; each then holds that pixel.
-    sums = np.add.reduceat(np.add.reduceat(bright.astype(np.int64), rows, 0), columns, 1)
+    sums = np.add.reduceat(np.add.reduceat(bright, rows, 0, dtype=np.uint32), columns, 1, dtype=np.uint64)
     sizes = np.maximum(np.diff([*rows, bright.shape[0]]), 1)[:, None]
-    sizes = sizes * np.maximum(np.diff([*columns, bright.shape[1]]), 1)[None]
+    sizes = sizes.astype(np.uint64) * np.maximum(np.diff([*columns, bright.shape[1]]), 1)[None].astype(np.uint64)
     return Look((sums // sizes).astype(np.uint8).tobytes(), zlib.crc32(bright.tobytes()))
 
 

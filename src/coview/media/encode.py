@@ -1,9 +1,15 @@
-"""Writing a clip as MP4: H.264 picture and AAC sound, in time with each other."""
+"""Writing a clip as MP4: H.264 picture and AAC sound, in time with each other.
+
+H.264 is written by libx264 where FFmpeg has it (PyAV's wheel has; it is GPL), else by libopenh264; where neither is
+there, the picture is MPEG-4 Part 2 of FFmpeg's own encoder, which coview and most players read and browsers do not show.
+"""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,12 +20,15 @@ from torch import Tensor
 
 from coview.errors import UsageError
 
+_ENCODERS = ("libx264", "libopenh264", "mpeg4")
 _PRESET = "veryfast"
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 _SOUND_BITS = 96000
+_BITS_PER_PIXEL = 0.5
 _BLOCK = 1024  # samples per AAC frame
 # The clock of the written picture: exact for every whole rate, and for 29.97 (3003 ticks a frame).
 _CLOCK = 90000
+_MPEG4_CLOCK = 60000  # as exact; MPEG-4 counts to 65535
 
 
 def write_clip(
@@ -36,7 +45,8 @@ def write_clip(
 
     Either may be None. H and W must be even. Frame k is shown from k / fps seconds, or from `times[k]` (float (T,),
     increasing) for a variable rate. The encoder's delay of 1,024 samples is written as an edit list, so that sample j
-    is heard at j / sample_rate on reading. The file appears under its name only when it is complete.
+    is heard at j / sample_rate on reading. The file appears under its name only when it is complete. `crf` is libx264's
+    constant quality, which other encoders do not have.
 
     Raises:
         UsageError: nothing to write, odd frame sides, a wrong type or rate, or samples that are not finite.
@@ -50,7 +60,7 @@ def write_clip(
             picture = None if frames is None else _picture_stream(container, frames, fps, crf)
             sound = None if waveform is None else _sound_stream(container, sample_rate)
             if frames is not None:
-                _write_frames(container, picture, frames, _stamps(frames.shape[1], fps, times))
+                _write_frames(container, picture, frames, _seconds(frames.shape[1], fps, times))
             if waveform is not None:
                 _write_sound(container, sound, waveform)
         part.replace(path)
@@ -75,13 +85,38 @@ def _check(frames: Tensor | None, fps: float | None, waveform: Tensor | None, sa
             raise UsageError(f"AAC has the sample rates {', '.join(map(str, _AAC_RATES))} Hz, found {sample_rate}")
 
 
+@functools.cache
+def picture_encoder() -> str:
+    """Return the name of the encoder that pictures are written with here; warns once where it is not libx264.
+
+    Raises:
+        UsageError: FFmpeg has none of them.
+    """
+    name = next((name for name in _ENCODERS if name in av.codec.codecs_available and _can_encode(name)), None)
+    if name is None:
+        raise UsageError(f"FFmpeg has none of the encoders {', '.join(_ENCODERS)} here; install PyAV from its wheel")
+    if name != _ENCODERS[0]:
+        warnings.warn(f"FFmpeg has no {_ENCODERS[0]} here: clips are written by {name}", stacklevel=2)
+    return name
+
+
+def _can_encode(name: str) -> bool:
+    try:
+        return av.Codec(name, "w").is_encoder
+    except ValueError:  # it can only decode
+        return False
+
+
 def _picture_stream(container: Any, frames: Tensor, fps: float | None, crf: int) -> Any:
-    rate = Fraction(fps or 25).limit_denominator(1001)
-    stream = container.add_stream("libx264", rate=rate, options={"preset": _PRESET, "crf": str(crf)})
+    rate, encoder = Fraction(fps or 25).limit_denominator(1001), picture_encoder()
+    options = {"preset": _PRESET, "crf": str(crf)} if encoder == _ENCODERS[0] else {}
+    stream = container.add_stream(encoder, rate=rate, options=options)
     stream.height, stream.width = frames.shape[2:]
     stream.pix_fmt = "yuv420p"
-    stream.codec_context.time_base = Fraction(1, _CLOCK)
+    stream.codec_context.time_base = Fraction(1, _MPEG4_CLOCK if encoder == "mpeg4" else _CLOCK)
     stream.codec_context.thread_count = 1
+    if encoder != _ENCODERS[0]:  # they know no constant quality: bits by the pixel, plenty
+        stream.bit_rate = max(100_000, round(frames.shape[2] * frames.shape[3] * float(rate) * _BITS_PER_PIXEL))
     return stream
 
 
@@ -93,20 +128,21 @@ def _sound_stream(container: Any, sample_rate: int | None) -> Any:
     return stream
 
 
-def _stamps(count: int, fps: float | None, times: Tensor | None) -> list[int]:
+def _seconds(count: int, fps: float | None, times: Tensor | None) -> list[float]:
     if times is None:
-        return [round(k * _CLOCK / (fps or 1)) for k in range(count)]
-    stamps = [round(float(t) * _CLOCK) for t in times]
-    if len(stamps) != count or any(b <= a for a, b in itertools.pairwise(stamps)):
+        return [k / (fps or 1) for k in range(count)]
+    seconds = [float(time) for time in times]
+    if len(seconds) != count or any(b - a < 1 / _MPEG4_CLOCK for a, b in itertools.pairwise(seconds)):
         raise UsageError(f"times must be {count} increasing seconds, one per frame")
-    return stamps
+    return seconds
 
 
-def _write_frames(container: Any, stream: Any, frames: Tensor, stamps: list[int]) -> None:
+def _write_frames(container: Any, stream: Any, frames: Tensor, seconds: list[float]) -> None:
     pictures = np.ascontiguousarray(frames.permute(1, 2, 3, 0).cpu().numpy())
-    for stamp, picture in zip(stamps, pictures, strict=True):
+    base = stream.codec_context.time_base
+    for second, picture in zip(seconds, pictures, strict=True):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts, frame.time_base = stamp, Fraction(1, _CLOCK)
+        frame.pts, frame.time_base = round(second * base.denominator), base
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 

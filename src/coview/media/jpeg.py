@@ -28,10 +28,12 @@ def decode(data: bytes, width: int, height: int, name: str) -> Picture:
         MediaError: "undecodable", with `name`; also where it has another size.
     """
     try:
+        # The header first: a damaged one of 65500 x 65500 pixels would take 12 GB before it is refused.
+        rows, columns = simplejpeg.decode_jpeg_header(data)[:2]
+        if (rows, columns) != (height, width):
+            found = f"{columns} x {rows}"
+            raise MediaError(name, "undecodable", f"a stored picture is {found}, not {width} x {height}")
         picture: Picture = simplejpeg.decode_jpeg(data)
     except ValueError as error:
         raise MediaError(name, "undecodable", f"a stored picture is damaged ({error})") from error
-    if picture.shape != (height, width, 3):
-        found = f"{picture.shape[1]} x {picture.shape[0]}"
-        raise MediaError(name, "undecodable", f"a stored picture is {found}, not {width} x {height}")
     return picture

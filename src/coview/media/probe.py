@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from coview.errors import MediaError
-from coview.media.access import key_second, misplaced
+from coview.media.access import in_passing, key_second, misplaced
 from coview.media.container import MAX_SECONDS, Kind, Media, open_media, sequential_in
 from coview.media.content import Look, digest_of, look_at
 from coview.media.endings import check_whole, is_cut_off, promised
-from coview.media.frames import shown_frames
+from coview.media.frames import shown_frames, shown_together
 from coview.media.hearing import Ear
 from coview.media.names import film_is_called_so, still_is_called_so
 from coview.media.regular import head_of
@@ -111,7 +113,8 @@ def probe(path: Path | str) -> Probe:
         check_whole(media, found.ends)
         audio = None if ear is None else _audio(media, ear)
         try:
-            video, looks = (None, []) if media.video is None else _video(media, seen)
+            passed = in_passing(media, seen.run)
+            video, looks = (None, []) if media.video is None else _video(media, seen, passed)
         except MediaError:
             if seen.keys or audio is None:
                 raise
@@ -121,7 +124,7 @@ def probe(path: Path | str) -> Probe:
             raise media.error("zero-length", "the streams last 0 seconds")
         if end > MAX_SECONDS:
             raise media.error("too-large", f"{end:.0f} s; at most {MAX_SECONDS:.0f} s are read")
-        sequential = misplaced(media, found, looks[1] if len(looks) > 2 else None)
+        sequential = misplaced(media, found, looks[1] if len(looks) > 2 else None, passed)
         heard = b"" if ear is None or ear.peak < SILENT_PEAK else ear.loudest.loudness()
         content = digest_of(looks, len(seen.times), heard)
         flags = _flags(media, video, audio, ear, sequential)
@@ -163,7 +166,7 @@ def _no_packets(seconds: float, what: str) -> tuple[str, str]:
     return "zero-length", f"the {what} stream holds no data"
 
 
-def _video(media: Media, seen: Seen) -> tuple[VideoStream, list[Look]]:
+def _video(media: Media, seen: Seen, passed: Mapping[int, Any]) -> tuple[VideoStream, list[Look]]:
     """Return what the picture is, and the frames looked at: the first, perhaps one key frame, the last."""
     times = np.sort(np.array(seen.times))
     steps = np.diff(times)
@@ -175,13 +178,11 @@ def _video(media: Media, seen: Seen) -> tuple[VideoStream, list[Look]]:
     # Containers that count milliseconds round each step by up to one of them, twice.
     constant = not len(steps) or float(np.abs(steps - middle).max()) <= max(0.0021, 0.05 * middle)
     start, end = float(times[0]), float(times[-1]) + (max(zip(seen.times, seen.steps, strict=True))[1] or 1 / fps)
-    first = shown_frames(media, [start + media.origin])[0]
+    stamp = round((start + media.origin) / float(media.video.time_base))
+    first = passed[stamp] if stamp in passed else shown_frames(media, [start + media.origin])[0]
     # The end is among them: whatever begins well can still be damaged there.
     later = [*([key_second(media, seen)] if seen.run else []), end - 0.5 / fps + media.origin]
-    looks = [
-        look_at(first),
-        *(shown_frames(media, [second], look_at)[0] for second in later),
-    ]  # the end can be read too
+    looks = [look_at(first), *(look for [look] in shown_together(media, [[second] for second in later], look_at))]
     width, height = displayed_size(media, first)
     upright = Upright.of(first)
     stream = VideoStream(

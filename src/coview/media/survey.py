@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,6 @@ from coview.media.packets import stamp_of
 
 # Access by time is checked at the last key frame up to this second, or at the second key frame where that is later.
 CHECKED_SECONDS = 20.0
-_BEFORE = 4  # packets kept before the key frame at which access is checked
 
 
 @dataclass
@@ -25,7 +23,8 @@ class Seen:
         times, steps: when each packet's picture is shown, and how long; what an edit list leaves out is not in them.
         keys: when the key frames are shown.
         clock: where the latest packet ends, for streams whose packets carry no times.
-        run: the packets that lead to the key frame at which access is checked, and it; empty where only one is there.
+        run: packets: the first key frame, the frame before the one at which access is checked, and that one; empty
+            where there is no second key frame.
     """
 
     times: list[float] = field(default_factory=list)
@@ -34,15 +33,17 @@ class Seen:
     run: list[Any] = field(default_factory=list)
     packets: int = 0
     clock: float = 0.0
-    _recent: deque[Any] = field(default_factory=lambda: deque(maxlen=_BEFORE))
+    _first: Any = None
+    _last: Any = None
 
     def see(self, packet: Any, time: float, step: float) -> None:
         """Take in a packet."""
         self.packets, self.clock = self.packets + 1, time + step
-        if packet.is_keyframe and (not self.keys or time <= CHECKED_SECONDS or not self.run):
-            self.run = [*self._recent, packet] if self.packets > 1 else []
-        self._recent.append(packet)
+        if packet.is_keyframe and self.keys and not packet.is_discard and (time <= CHECKED_SECONDS or not self.run):
+            self.run = [self._first, self._last, packet]
+        self._last = packet
         if packet.is_keyframe:
+            self._first = self._first or packet
             self.keys.append(time)
             if len(self.keys) == 1:  # what lies before the first cannot be decoded
                 self.times, self.steps = [], []
