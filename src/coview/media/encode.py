@@ -1,7 +1,7 @@
 """Writing a clip as MP4: H.264 picture and AAC sound, in time with each other.
 
 H.264 is written by libx264 where FFmpeg has it (PyAV's wheel has; it is GPL), else by libopenh264; where neither is
-there, the picture is MPEG-4 Part 2 of FFmpeg's own encoder, which coview and most players read and browsers do not show.
+there, the picture is MPEG-4 Part 2 of FFmpeg's own encoder, which coview and most players read, but no browser shows.
 """
 
 from __future__ import annotations
