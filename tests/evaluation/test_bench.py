@@ -8,7 +8,6 @@ from measured import tiny_model
 from measuring import NumberSource, SmallModel
 
 from coview.data.synthetic.digits import DigitsWorld
-from coview.embedding.extract import fingerprint
 from coview.evaluation.bench import Bench
 from coview.evaluation.controls import drift
 from coview.evaluation.linear_probe import linear_probe
@@ -61,8 +60,8 @@ def test_a_probe_leaves_the_encoder_as_it_is_and_the_released_drift_happens_to_a
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert {"video_probe/x", "video_probe_bn-adapt/x"} <= {m.name for m in bench.result.results}
     choices = bench.result.choices
-    assert choices["frozen"]["sha256_before"] == choices["frozen"]["sha256_after"] == fingerprint(model)
-    assert choices["bn-adapt"]["sha256"] != fingerprint(model)  # its running statistics have moved
+    assert choices["frozen"]["sha256_before"] == choices["frozen"]["sha256_after"] == model.digest
+    assert choices["bn-adapt"]["sha256"] != model.digest  # its running statistics have moved
     drift(model, train)
     changed = {name for name, value in model.method.state_dict().items() if not torch.equal(value, before[name])}
     assert changed

@@ -5,7 +5,7 @@ from torch import nn
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
 from coview.data.synthetic.digits import DigitsWorld
-from coview.embedding.extract import extract, fingerprint
+from coview.embedding.extract import extract
 from coview.evaluation.controls import random_weights
 from coview.methods.contract import Facts
 from coview.methods.stica import STiCA, STiCASettings
@@ -14,11 +14,11 @@ from coview.model import Model
 
 def test_random_weights_are_other_weights_of_the_same_shape_with_calibrated_statistics() -> None:
     model, source = tiny_model(), DigitsWorld("A", "train", 96)
-    before, state = fingerprint(model), torch.get_rng_state()
+    before, state = model.digest, torch.get_rng_state()
     twin = random_weights(model, source, seed=1, batch_size=32)
-    assert fingerprint(model) == before != fingerprint(twin)
+    assert model.digest == before != twin.digest
     assert torch.equal(torch.get_rng_state(), state)
-    assert fingerprint(random_weights(model, source, seed=1, batch_size=32)) == fingerprint(twin)
+    assert random_weights(model, source, seed=1, batch_size=32).digest == twin.digest
     shapes = {name: tensor.shape for name, tensor in model.method.state_dict().items()}
     assert shapes == {name: tensor.shape for name, tensor in twin.method.state_dict().items()}
     layers = [layer for layer in twin.method.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]

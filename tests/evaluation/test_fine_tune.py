@@ -16,7 +16,6 @@ from coview.data.augment import PRESETS, AugmentSettings
 from coview.data.part import Part
 from coview.data.preprocess import Preprocess
 from coview.data.synthetic.digits import DigitsWorld
-from coview.embedding.extract import fingerprint
 from coview.errors import UsageError
 from coview.evaluation.bench import Result
 from coview.evaluation.few_shot import Budget, draw
@@ -56,7 +55,7 @@ def test_figures_choices_and_the_model_that_stays(done: tuple[Path, Result]) -> 
     assert [m.name for m in result.results] == ["audio_finetune/xid", "audio_finetune_top5/xid"]
     assert result.results[0].n == 13
     choices = result.choices["audio_finetune"]
-    assert choices["start"] == fingerprint(tiny_model())  # the model itself was not trained
+    assert choices["start"] == tiny_model().digest  # the model itself was not trained
     assert choices["epochs"] == 2
     assert "chose nothing" in choices["weights"]
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()

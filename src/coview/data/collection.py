@@ -85,6 +85,13 @@ class Collection:
     def _read(cls, folder: Path, columns: Names[str]) -> pa.Table:
         return read_table(folder / _ROWS, SCHEMA, later=LATER, columns=columns, remedy=_REMEDY)
 
+    @classmethod
+    def of(cls, recordings: Sequence[Recording]) -> Collection:
+        """Return recordings, whose paths are absolute, as a collection that lies in memory alone."""
+        rows = [dataclasses.asdict(recording) for recording in recordings]
+        about = {"root": ".", "classes": [], "fingerprint": ""}
+        return cls(Path("."), pa.Table.from_pylist(rows, schema=_schema(Recording)), about)
+
     def __len__(self) -> int:
         return int(self._table.num_rows)
 

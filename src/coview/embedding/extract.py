@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,26 +18,31 @@ from coview import parallel
 from coview.data.source import Source
 from coview.data.views import Batch
 from coview.errors import CoviewError, UsageError
+from coview.methods.contract import Space
 
 if TYPE_CHECKING:
     from coview.model import Model
 
-Space = Literal["backbone", "projected"]
+__all__ = ["Embed", "Features", "Space", "extract", "extract_locally", "read_windows"]
+
 Embed = Callable[[Batch], Mapping[str, Tensor]]
+NOT_FINITE = "its embedding is NaN or infinite"
 
 
 @dataclass
 class Features:
-    """What a model makes of N recordings, W evenly spaced windows each.
+    """What a model makes of N recordings, W evenly spaced windows each. All numbers are finite.
 
     Attributes:
-        clips: view -> float32 (N, W, D) on the CPU; zero where absent.
+        clips: name of an embedding, mostly that of its view -> float32 (N, W, D) on the CPU; zero where absent.
         clip_present: view -> bool (N, W).
         start: view -> float64 (N, W), where each window begins, in seconds.
         labels: int64 (N,), -1 where unlabelled.
         rows: int64 (N,), positions in the source, ascending.
         ids: the recordings' ids.
         classes: names of the labels.
+        problems: (id, reason) of every recording that could not be read, or whose embedding was not finite, in full or
+            in part: what of it is absent may be absent for that reason.
     """
 
     clips: dict[str, Tensor]
@@ -47,10 +52,13 @@ class Features:
     rows: Tensor
     ids: list[str]
     classes: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
 
     @cached_property
     def values(self) -> dict[str, Tensor]:
         """View -> float32 (N, D), the mean over the windows that are present; zero where none is."""
+        if all(clips.shape[1] == 1 for clips in self.clips.values()):
+            return {view: clips[:, 0] for view, clips in self.clips.items()}  # no copy: they may lie in files
         counts = {view: mask.sum(1, keepdim=True).clamp(min=1) for view, mask in self.clip_present.items()}
         return {view: clips.sum(1) / counts[view] for view, clips in self.clips.items()}
 
@@ -80,9 +88,15 @@ def extract(
     order by row. So every process holds the same complete set, no row is counted twice or padded, and since a batch
     holds the same rows for every W, the numbers are those of one process to the bit.
 
+    What cannot be read, and what a model makes NaN or infinity of, is absent and listed in `Features.problems`.
+
     Args:
-        embed: what to make of a raw batch instead of the features of `space`: "view" or "view/what" -> (B, D).
+        embed: what to make of a raw batch instead of the features of `space`: "name" or "name/what" -> (B, D).
         progress: called with (done, total), this process's clips.
+
+    Raises:
+        UsageError: there are no recordings.
+        CoviewError: no recording at all has a finite embedding, of those that have the view.
     """
     everything = torch.arange(len(source)) if rows is None else rows
     if everything.numel() == 0:
@@ -105,7 +119,7 @@ def extract(
     def whole(parts: dict[str, Tensor]) -> dict[str, Tensor]:
         return {view: _gather(part[:count], device)[order] for view, part in parts.items()}
 
-    return Features(
+    found = Features(
         clips=whole(local.clips),
         clip_present=whole(local.clip_present),
         start=whole(local.start),
@@ -113,7 +127,10 @@ def extract(
         rows=everything,
         ids=[source.ids[row] for row in everything.tolist()],
         classes=list(source.classes),
+        problems=_everyones(local.problems if count else []),
     )
+    require_some(found)
+    return found
 
 
 def extract_locally(
@@ -132,14 +149,20 @@ def extract_locally(
     clips: dict[str, list[Tensor]] = {}
     masks: dict[str, list[Tensor]] = {}
     starts: dict[str, list[Tensor]] = {}
+    problems: dict[tuple[str, str], None] = {}  # in order, each once
     done, total = 0, rows.numel() * windows
     for batch in read_windows(source, rows, windows, batch_size):
+        problems |= dict.fromkeys((source.ids[row], reason) for row, reason in batch.replaced)
         for name, values in (embed(batch) if embed else model.encode(batch, space)).items():
-            view = name.partition("/")[0]
-            present = batch.present[view].cpu()
-            clips.setdefault(name, []).append(values.detach().float().cpu() * present[:, None])
+            read = model.reads[name.partition("/")[0]]
+            there = torch.stack([batch.present[view].cpu() for view in read]).all(0)
+            values = values.detach().float().cpu()
+            finite = values.flatten(1).isfinite().all(1)
+            problems |= {(source.ids[row], NOT_FINITE): None for row in batch.row.cpu()[there & ~finite].tolist()}
+            present = there & finite
+            clips.setdefault(name, []).append(torch.where(present[:, None], values, 0.0))
             masks.setdefault(name, []).append(present)
-            starts.setdefault(name, []).append(batch.start[view].double().cpu())
+            starts.setdefault(name, []).append(batch.start[read[0]].double().cpu())
         done += len(batch)
         if progress:
             progress(done, total)
@@ -157,7 +180,18 @@ def extract_locally(
         rows=rows,
         ids=[source.ids[row] for row in rows.tolist()],
         classes=list(source.classes),
+        problems=list(problems),
     )
+
+
+def require_some(features: Features) -> None:
+    """Refuse features of which nothing is left because a model's embeddings are not finite."""
+    bad = [recording for recording, reason in features.problems if reason == NOT_FINITE]
+    if bad and not any(bool(present.any()) for present in features.clip_present.values()):
+        raise CoviewError(
+            f"the model makes NaN or infinity of all {len(bad)} recordings it could read ({', '.join(bad[:3])}, ...): "
+            "training diverged, or its statistics of normalisation are wrong; take an earlier checkpoint"
+        )
 
 
 def read_windows(source: Source, rows: Tensor, windows: int, batch_size: int) -> Iterator[Batch]:
@@ -177,14 +211,13 @@ def read_windows(source: Source, rows: Tensor, windows: int, batch_size: int) ->
             yield waiting.popleft().result()
 
 
-def fingerprint(model: Model) -> str:
-    """Return the SHA-256 of every tensor of encoders, heads and preprocessing: name, shape, type, bytes."""
-    digest = hashlib.sha256()
-    for part in (model.method.encoders, model.method.projectors, model.preprocess):
-        for name, tensor in sorted(part.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _everyones(problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the problems of all processes, in the order of the recordings' ids."""
+    if parallel.world_size() == 1:
+        return sorted(set(problems))
+    text = torch.frombuffer(bytearray(json.dumps(problems).encode() + b"\n"), dtype=torch.uint8)
+    lines = bytes(parallel.gather(text.to(parallel.collective_device())).cpu().tolist()).splitlines()
+    return sorted({(name, reason) for line in lines for name, reason in json.loads(line)})
 
 
 def _gather(tensor: Tensor, device: torch.device) -> Tensor:

@@ -1,20 +1,17 @@
-"""A store of embeddings: unit vectors on disk with the id, file and seconds of each, and a card saying whose they are.
+"""Features in files: written part by part by one process or many, gone on with after a kill, repaired by a rerun.
 
-    card.json                 what made the vectors; written first
-    00000.video.npy           float32 (M, D), rows of length 1, one per window that is present
-    00000.parquet             view, row, id, path, start, end of every vector of the part, in the vectors' order
-
-A part holds 1,024 recordings. It is complete when its Parquet file is there, which is written last; everything is
-written aside and renamed, so that a stopped call leaves whole parts only and the next one goes on from there.
+The one form in which features and embeddings are kept: for search, for protocols, and for clustering of more than
+memory holds. `coview.data.stored` says what lies where, and reads it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,218 +21,254 @@ from torch.nn.functional import normalize
 
 from coview import parallel
 from coview.data.source import Source
-from coview.embedding.extract import Features, Space, extract_locally, fingerprint
-from coview.errors import UsageError
-from coview.files import write_aside
+from coview.data.stored import (
+    FORMAT,
+    Array,
+    Stored,
+    digest_of,
+    map_all,
+    map_arrays,
+    open_stored,
+    part_count,
+    read_card,
+    read_part,
+    rows_of,
+)
+from coview.embedding.extract import Features, Space, extract_locally, require_some
+from coview.errors import CoviewError, UsageError
+from coview.files import is_leftover, locked, write_aside, written_whole
 from coview.settings import diff, to_dict
 
 if TYPE_CHECKING:
     from coview.model import Model
 
-FORMAT = 1
-PART = 1024  # recordings
+_PARTS = 1024  # at most: each leaves a file in `done/`
 
 
-@dataclass(frozen=True)
-class Part:
-    """One part of a store, for one view: `vectors` float32 (M, D), memory-mapped, and the columns of its table."""
-
-    vectors: np.ndarray[Any, np.dtype[np.float32]]
-    table: pa.Table
-
-
-class Store:
-    """A complete store, opened for reading.
-
-    Attributes:
-        folder: where it lies.
-        card: contents of card.json.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        """Open a store.
-
-        Raises:
-            UsageError: the folder is no store, is of another format, or is not complete.
-        """
-        self.folder, self.card = folder, read_card(folder)
-        missing = [name for name in self._names() if not (folder / f"{name}.parquet").is_file()]
-        if missing:
-            raise UsageError(
-                f"{folder}: {len(missing)} of {len(self._names())} parts are missing; the embedding was stopped, run "
-                "the same `coview embed` again to complete it"
-            )
-
-    @property
-    def views(self) -> list[str]:
-        """The views that have vectors."""
-        return list(self.card["views"])
-
-    def parts(self, view: str) -> Iterator[Part]:
-        """Yield the parts that hold vectors of a view, in order."""
-        if view not in self.views:
-            raise UsageError(
-                f"{self.folder}: there are no embeddings of {view!r}; there are of {', '.join(self.views)}"
-            )
-        for name in self._names():
-            file = self.folder / f"{name}.{view}.npy"
-            if file.is_file():
-                table = pq.read_table(self.folder / f"{name}.parquet", filters=[("view", "==", view)])
-                yield Part(np.load(file, mmap_mode="r", allow_pickle=False), table)
-
-    def check_model(self, model: Model) -> None:
-        """Refuse a model that did not make these embeddings."""
-        asked = fingerprint(model)
-        if asked != self.card["model"]:
-            raise UsageError(
-                f"{self.folder} holds embeddings of another model (its weights are {self.card['model'][:12]}, those of "
-                f"the model asked are {asked[:12]}). Similarities between two models mean nothing: use the model that "
-                "made them, or embed the collection again into another folder"
-            )
-
-    def _names(self) -> list[str]:
-        return part_names(self.card["recordings"])
-
-
-def build_store(
+def store(
     model: Model,
     source: Source,
     folder: Path,
     *,
-    paths: Sequence[str],
     space: Space = "projected",
     windows: int = 1,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Store | None:
-    """Embed a source into a store, or complete one; parts that are there are not made again.
+    normalised: bool = True,
+    precision: Literal["float16", "float32"] = "float32",
+    paths: Sequence[str] = (),
+    about: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Stored:
+    """Embed a source into a folder, or complete what a stopped call left there; returns it on every process.
+
+    Parts that are there are not made again. Recordings that could not be read are tried again, and parts whose numbers
+    have changed since they were written are made anew. Process r of W makes every W-th part; all must see the folder.
 
     Args:
-        model: whose embeddings.
-        source: the recordings; `paths` names the file of each.
-        folder: the store's; made where it is not there.
         space: "projected", where views are compared, or "backbone".
         windows: evenly spaced cuts per recording, so that results have times.
         batch_size: recordings at a time.
+        normalised: vectors of length 1, whose inner product is the cosine.
+        paths: the file of each recording; none where there are no files.
+        about: what else the numbers depend on; goes into the card, and must be the same when the call is repeated.
         progress: called with (recordings done, recordings) of this process.
 
-    Process r of W makes every W-th part. Returns the store, or None on a process other than the first, which may be
-    done before the others are.
-
     Raises:
-        UsageError: the folder holds something else, or embeddings made in another way (the message lists how).
+        UsageError: the folder holds something else, or embeddings made in another way; another process works on it.
+        CoviewError: the folder cannot be written, or no recording at all has a finite embedding.
     """
-    windows = source.windows(windows)
+    if not len(source):
+        raise UsageError(f"{source.name}: there is nothing to embed; the collection or its split is empty")
     card = {
         "format": FORMAT,
-        "model": fingerprint(model),
+        "model": model.digest,
         "method": model.method.about.slug,
         "source": Path(source.name).name,
         "collection": source.fingerprint,
         "recordings": len(source),
         "space": space,
-        "windows": windows,
-        "normalised": True,
-        "metric": "inner product of unit vectors: the cosine",
+        "windows": source.windows(windows),
+        "normalised": normalised,
+        "metric": "inner product of unit vectors: the cosine" if normalised else "cosine",
+        "precision": precision,
         "preprocessing": to_dict(source.views),
-        "views": {},
+        **(about or {}),
     }
-    names = part_names(len(source))
-    if parallel.is_main():
-        claim(folder, card)
-    _wait(model)
-    claim(folder, card)  # the others check what the first has written
-    mine = list(range(len(names)))[parallel.rank() :: parallel.world_size()]
-    for count, number in enumerate(mine):
-        if not (folder / f"{names[number]}.parquet").is_file():
-            rows = torch.arange(number * PART, min((number + 1) * PART, len(source)))
-            features = extract_locally(model, source, rows, windows=windows, space=space, batch_size=batch_size)
-            write_part(folder, names[number], features, source, paths)
-        progress(min((count + 1) * PART, len(source)), min(len(mine) * PART, len(source)))
-    parallel.gather(
-        torch.zeros(1, device=next(model.method.parameters()).device)
-    )  # wait for the other processes' parts
-    if not parallel.is_main():
-        return None
-    dims: dict[str, int] = {}
-    for name in names:
-        for file in sorted(folder.glob(f"{name}.*.npy")):
-            dims[file.name.split(".")[1]] = np.load(file, mmap_mode="r", allow_pickle=False).shape[1]
-    write_aside(folder / "card.json", json.dumps({**card, "views": dims}, indent=2) + "\n")
-    return Store(folder)
+    done = _complete(folder, card)
+    if done is not None:
+        return done
+
+    def embed(rows: torch.Tensor) -> Features:
+        return extract_locally(model, source, rows, windows=windows, space=space, batch_size=batch_size)
+
+    with _held(folder):
+        _in_turn(folder, lambda: _begin(folder, card, embed, source, paths, batch_size))
+        known = read_card(folder)
+        if known.get("model") != card["model"]:
+            raise CoviewError(f"{folder}: not the same folder on all processes; use a disk that they share")
+        mine = range(parallel.rank(), part_count(known), parallel.world_size())
+        _everywhere(folder, lambda: _make_parts(folder, known, mine, embed, source, normalised, progress))
+        found = open_stored(folder, checked=True)
+    require_some(features_of(found, source))
+    return found
 
 
-def claim(folder: Path, card: Mapping[str, Any]) -> None:
-    """Write the card into a new folder, or check that the one there was made in the same way."""
+def features_of(found: Stored, source: Source) -> Features:
+    """Return stored numbers as features of the source that they were made of; they stay in their files."""
+    return Features(
+        clips={name: torch.from_numpy(array) for name, array in found.clips.items()},
+        clip_present={name: torch.from_numpy(array) for name, array in found.present.items()},
+        start={name: torch.from_numpy(array) for name, array in found.start.items()},
+        labels=source.labels,
+        rows=torch.arange(len(source)),
+        ids=list(source.ids),
+        classes=list(source.classes),
+        problems=list(found.problems),
+    )
+
+
+def check_model(found: Stored, model: Model) -> None:
+    """Refuse a model that did not make these embeddings."""
+    asked = model.digest
+    if asked != found.card["model"]:
+        raise UsageError(
+            f"{found.folder} holds embeddings of another model (its weights are {str(found.card['model'])[:12]}, those "
+            f"of the model asked are {asked[:12]}). Similarities between two models mean nothing: use the model that "
+            "made them, or embed the collection again into another folder"
+        )
+
+
+def _complete(folder: Path, card: Mapping[str, Any]) -> Stored | None:
+    """Return a store of the same card with nothing to repair, on all processes alike; None where there is work."""
+    found = None
     if (folder / "card.json").is_file():
-        changes = diff({**read_card(folder), "views": {}}, dict(card))
-        if changes:
-            raise UsageError(
-                f"{folder} holds embeddings made in another way (there -> asked):\n"
-                + "\n".join(f"  - {line}" for line in changes)
-                + "\nChoose another folder"
-            )
-        return
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder}: the folder is not empty and holds no embeddings; choose another one")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_aside(folder / "card.json", json.dumps(card, indent=2) + "\n")
+        _check_card(folder, card)
+        with contextlib.suppress(UsageError):
+            found = open_stored(folder)
+    # What cannot be repaired where it lies is taken as it is.
+    well = found is not None and not (found.problems and os.access(folder, os.W_OK))
+    everyone = parallel.gather(torch.tensor([well], dtype=torch.uint8, device=parallel.collective_device()))
+    return found if bool(everyone.all()) else None
 
 
-def write_part(folder: Path, name: str, features: Features, source: Source, paths: Sequence[str]) -> None:
-    """Write the vectors of each view, then the table that makes the part complete."""
-    columns: dict[str, list[Any]] = {key: [] for key in ("view", "row", "id", "path", "start", "end")}
-    for view, clips in features.clips.items():
-        present = features.clip_present[view]
-        if not present.any():
-            continue
-        recording, window = present.nonzero(as_tuple=True)
-        vectors = normalize(clips[recording, window], dim=1)
-        aside = folder / f".{name}.{view}.npy.partial"
-        with aside.open("wb") as stream:
-            np.save(stream, vectors.numpy().astype(np.float32), allow_pickle=False)
-        aside.replace(folder / f"{name}.{view}.npy")
-        start = features.start[view][recording, window]
-        rows = features.rows[recording].tolist()
-        columns["view"] += [view] * len(rows)
-        columns["row"] += rows
-        columns["id"] += [source.ids[row] for row in rows]
-        columns["path"] += [paths[row] for row in rows]
-        columns["start"] += start.tolist()
-        columns["end"] += (start + source.views[view].seconds).tolist()
-    aside = folder / f".{name}.parquet.partial"
-    pq.write_table(pa.table(columns, schema=_SCHEMA), aside)
-    aside.replace(folder / f"{name}.parquet")
+def _check_card(folder: Path, card: Mapping[str, Any]) -> None:
+    known = read_card(folder)
+    if known["format"] != FORMAT:
+        raise UsageError(f"{folder} holds embeddings of an older version, which can be read; choose another folder")
+    changes = diff({name: value for name, value in known.items() if name not in ("views", "part")}, dict(card))
+    if changes:
+        raise UsageError(
+            f"{folder} holds embeddings made in another way (there -> asked):\n"
+            + "\n".join(f"  - {line}" for line in changes)
+            + "\nChoose another folder"
+        )
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """Read the card of a store; raises UsageError where there is none or it is of another format."""
-    file = folder / "card.json"
-    if not file.is_file():
-        raise UsageError(f"{folder} holds no embeddings (it has no card.json); make them by `coview embed`")
-    card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if card.get("format") != FORMAT:
-        raise UsageError(f"{file}: format {card.get('format')!r}, but this version reads {FORMAT}; embed again")
-    return card
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the folder for all processes of this call; the first one makes it and takes the lock."""
+    with contextlib.ExitStack() as stack:
+
+        def take() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(folder, "embed"))
+
+        _in_turn(folder, take)
+        yield
 
 
-def part_names(recordings: int) -> list[str]:
-    """Return the names of the parts of a store of so many recordings."""
-    return [f"{number:05d}" for number in range(-(-recordings // PART))]
+def _in_turn(folder: Path, act: Callable[[], None]) -> None:
+    """Let process 0 act, and the others wait for it."""
+    _everywhere(folder, act if parallel.is_main() else lambda: None)
 
 
-def _wait(model: Model) -> None:
-    """Return when every process has come here."""
-    parallel.gather(torch.zeros(1, device=next(model.method.parameters()).device))
+def _everywhere(folder: Path, act: Callable[[], None]) -> None:
+    """Act on every process, and raise on all where one fails, so that none is left waiting."""
+    problem: CoviewError | None = None
+    try:
+        act()
+    except CoviewError as error:
+        problem = error
+    except OSError as error:
+        problem = CoviewError(
+            f"{folder}: the embeddings cannot be written ({error.strerror or error}); make room or choose another disk, "
+            "then give the same command again: it goes on from there"
+        )
+    failed = parallel.gather(torch.tensor([problem is not None], device=parallel.collective_device()).to(torch.uint8))
+    if problem is not None:
+        raise problem
+    if bool(failed.any()):
+        raise CoviewError(f"{folder}: another process could not write the embeddings; its message says why")
 
 
-_SCHEMA = pa.schema(
-    [
-        ("view", pa.string()),
-        ("row", pa.int64()),
-        ("id", pa.string()),
-        ("path", pa.string()),
-        ("start", pa.float64()),
-        ("end", pa.float64()),
-    ]
-)
+def _begin(
+    folder: Path,
+    card: Mapping[str, Any],
+    embed: Callable[[torch.Tensor], Features],
+    source: Source,
+    paths: Sequence[str],
+    batch_size: int,
+) -> None:
+    """Lay out an empty store, or finish the layout of one that was stopped at once."""
+    if not (folder / "card.json").is_file():
+        if any(not is_leftover(path) and path.name != "card.json" for path in folder.iterdir()):
+            raise UsageError(f"{folder}: the folder is not empty and holds no embeddings; choose another one")
+        first = embed(torch.arange(1))
+        widths = {name: clips.shape[2] for name, clips in first.clips.items()}
+        part = batch_size * -(-len(source) // (batch_size * _PARTS))  # whole batches: the same numbers as in memory
+        write_aside(folder / "card.json", json.dumps({**card, "part": part, "views": widths}, indent=2) + "\n")
+    table = {"row": range(len(source)), "id": list(source.ids), "path": list(paths) or [""] * len(source)}
+    with written_whole(folder / "recordings.parquet") as aside:
+        pq.write_table(pa.table({name: pa.array(values) for name, values in table.items()}), aside)
+    known = read_card(folder)
+    (folder / "done").mkdir(exist_ok=True)
+    for name, width in known["views"].items():
+        shape = (known["recordings"], known["windows"])
+        kinds = {"": ((*shape, width), known["precision"]), ".present": (shape, "bool"), ".start": (shape, "float64")}
+        try:
+            map_arrays(folder, known, name, width)
+        except UsageError:  # not there yet, or damaged: then no part has its digest, and all are made anew
+            for end, (extent, kind) in kinds.items():
+                with written_whole(folder / f"{name}{end}.npy") as aside:
+                    np.lib.format.open_memmap(aside, mode="w+", dtype=kind, shape=extent).flush()
+
+
+def _make_parts(
+    folder: Path,
+    card: Mapping[str, Any],
+    mine: range,
+    embed: Callable[[torch.Tensor], Features],
+    source: Source,
+    normalised: bool,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Make the parts that are missing or damaged, and try again what could not be read."""
+    row_of = {recording: row for row, recording in enumerate(source.ids)}
+    for count, number in enumerate(mine):
+        rows, part = rows_of(card, number), read_part(folder, number)
+        if part is None or part.digest != digest_of(map_all(folder, card), rows):
+            wanted = torch.arange(rows.start, rows.stop)
+        else:
+            wanted = torch.tensor(sorted({row for row, _ in part.problems}), dtype=torch.int64)
+        if wanted.numel():
+            found = embed(wanted)
+            for name, clips in found.clips.items():
+                vectors = (normalize(clips, dim=2) if normalised else clips).numpy().astype(card["precision"])
+                _write(folder / f"{name}.npy", wanted, vectors)
+                _write(folder / f"{name}.present.npy", wanted, found.clip_present[name].numpy())
+                _write(folder / f"{name}.start.npy", wanted, found.start[name].numpy())
+            problems = [(row_of[recording], reason) for recording, reason in found.problems]
+            text = {"digest": digest_of(map_all(folder, card), rows), "problems": problems}
+            write_aside(folder / "done" / f"{number:05d}.json", json.dumps(text) + "\n")
+        if progress:
+            progress(min((count + 1) * card["part"], len(source)), min(len(mine) * card["part"], len(source)))
+
+
+def _write(path: Path, rows: torch.Tensor, values: Array) -> None:
+    """Write rows (ascending) into an array's file: a full disk is an error here, and would kill in mapped memory."""
+    offset = int(np.load(path, mmap_mode="r", allow_pickle=False).offset)
+    gaps = np.flatnonzero(np.diff(rows.numpy()) != 1) + 1
+    with path.open("r+b") as stream:
+        for places in np.split(np.arange(len(rows)), gaps):
+            stream.seek(offset + int(rows[places[0]]) * values[0].nbytes)
+            stream.write(np.ascontiguousarray(values[places]).data)

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from coview.data.source import Source
-from coview.embedding.extract import Features, Space, extract, fingerprint
+from coview.embedding.extract import Features, Space, extract
 from coview.errors import CoviewError, UsageError
-from coview.evaluation.kept_features import extract_once
+from coview.embedding.kept import extract_once
 from coview.evaluation.stages import Stage, stage_features
 from coview.evaluation.statistics import Measurement
 from coview.files import write_aside
@@ -97,7 +97,7 @@ class Bench:
         self._kept: dict[tuple[Any, ...], Features] = {}
 
     def __enter__(self) -> Bench:
-        self._before = fingerprint(self.model)
+        self._before = self.model.digest
         return self
 
     def __exit__(
@@ -105,7 +105,7 @@ class Bench:
     ) -> None:
         if kind is not None:
             return
-        after = fingerprint(self.model)
+        after = self.model.digest
         if self._before != after:
             raise CoviewError("the model's tensors changed while it was measured; the figures are void")
         self.result.choices["frozen"] = {"sha256_before": self._before, "sha256_after": after}

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coview.embedding.extract import Features, fingerprint
+from coview.embedding.extract import Features
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench, describe
 from coview.evaluation.few_shot import PENALTY, Budget, draw, manifest, penalty
@@ -163,7 +163,7 @@ def concepts(bench: Bench, split: Split, folder: Path, budget: Budget | None = N
         labels = manifest(bench.train, rows, budget, bench.seed)
         bench.result.choices["concepts"] |= {"labels": labels, "penalty": PENALTY}
     of: dict[str, Any] = {"train": describe(bench.train), "test": describe(bench.test)}
-    of |= {"model": fingerprint(bench.model), "name": bench.name, "windows": bench.windows, "seed": bench.seed}
+    of |= {"model": bench.model.digest, "name": bench.name, "windows": bench.windows, "seed": bench.seed}
     of["budget"] = str(budget) if budget else None
     for view in bench.model.distinct_views():
         for side, names in (("seen", split.seen), ("unseen", split.unseen)):

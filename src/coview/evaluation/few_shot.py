@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from coview.data.source import Source
-from coview.embedding.extract import fingerprint
 from coview.evaluation.bench import Bench, describe
 from coview.evaluation.probe import fit_probe
 from coview.evaluation.resume import keep_figures
@@ -98,7 +97,7 @@ def few_shot(bench: Bench, budgets: Sequence[Budget], folder: Path, *, draws: in
     if not bench.classifies("few-shot"):
         return
     assert bench.train is not None
-    model = fingerprint(bench.model)
+    model = bench.model.digest
     bench.result.choices["few-shot"] = {
         "draws": draws,
         "manifests": folder.name,

@@ -22,7 +22,7 @@ from coview import parallel
 from coview.data.augment import AugmentSettings
 from coview.data.source import Source
 from coview.data.views import ViewSpec
-from coview.embedding.extract import extract, fingerprint
+from coview.embedding.extract import extract
 from coview.errors import UsageError
 from coview.evaluation.bench import Progress, Result, describe, why_not_classify
 from coview.evaluation.linear_probe import majority
@@ -140,7 +140,7 @@ def fine_tune(
         "weights": "of the last epoch; the test part chose nothing",
         "left_out": {"test": int((~tested).sum())},
         "majority_share": majority(known, truth, classes),
-        "start": fingerprint(model),
+        "start": model.digest,
     }
     figures = score(what, name, probability, truth, classes, how.seed)
     if how.ten_crop:

@@ -20,8 +20,8 @@ import torch
 
 from coview import parallel
 from coview.data.source import Source
-from coview.embedding.bank import write_bank
 from coview.embedding.extract import extract
+from coview.embedding.kept import extract_to_disk
 from coview.errors import CoviewError, UsageError
 from coview.model import Model, Space
 from coview.randomness import make_key
@@ -182,7 +182,8 @@ def _embedder(parts: Parts) -> Callable[..., Any]:
     def embed(space: Space = "projected") -> Any:
         model = parts.model()
         if train.features_on_disk:
-            return write_bank(model, parts.source, parts.out / "features", space=space, batch_size=train.batch_size)
+            where = parts.out / "features"
+            return extract_to_disk(where, model, parts.source, space=space, batch_size=train.batch_size)
         return extract(model, parts.source, space=space, batch_size=train.batch_size)
 
     return embed

@@ -1,0 +1,6 @@
+"""What is kept of a run: encoders, heads and preprocessing, in a folder that anything can read."""
+
+from coview.model.folder import FORMAT
+from coview.model.model import Model, Space
+
+__all__ = ["FORMAT", "Model", "Space"]

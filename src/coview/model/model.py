@@ -1,0 +1,237 @@
+"""A model: what is kept of a run, in evaluation mode behind the preprocessing it was trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from coview.data.preprocess import Preprocess
+from coview.data.source import Source
+from coview.data.views import Batch, ViewSpec
+from coview.encoders.base import Encoder
+from coview.errors import MediaError, UsageError
+from coview.methods.contract import Method, Space
+from coview.model.folder import read_model, write_model
+from coview.model.media import in_files, read_files, text_batch
+
+
+class Model:
+    """The encoders and heads of a method behind the preprocessing they were trained with, in evaluation mode.
+
+    Args:
+        method: shared, not copied; it is put back into training mode after each use if it was in it.
+        preprocess: turns raw views into model views.
+        about: what `config.json` says beside the method: the collection, the classes, the steps of training, ...
+    """
+
+    def __init__(self, method: Method, preprocess: Preprocess, about: Mapping[str, Any]) -> None:
+        self.method = method
+        self.preprocess = preprocess
+        self.about = dict(about)
+
+    @classmethod
+    def of(cls, method: Method, preprocess: Preprocess, source: Source, **about: Any) -> Model:
+        """Return the model of a method that is or was trained on `source`; `about` goes into config.json."""
+        collection = {"name": Path(source.name).name, "fingerprint": source.fingerprint, "rows": len(source)}
+        return cls(method, preprocess, {"collection": collection, "classes": list(source.classes), **about})
+
+    @classmethod
+    def from_run(cls, path: Path | str) -> Model:
+        """Read a model folder, or the model of a run folder, onto the CPU; without what only training needs.
+
+        Raises:
+            UsageError: there is none; its files are damaged or do not fit each other; its weights are not finite.
+        """
+        return cls(*read_model(Path(path)))
+
+    def save(self, folder: Path) -> None:
+        """Write model.safetensors, preprocessing.json, README.md and config.json, each whole or not at all.
+
+        Raises:
+            UsageError: weights that are not finite.
+            OSError, SafetensorError: the folder cannot be written.
+        """
+        write_model(self.method, self.preprocess, self.about, folder)
+
+    @property
+    def views(self) -> Mapping[str, ViewSpec]:
+        """Name -> how a view is cut from a recording."""
+        return self.method.views
+
+    @cached_property
+    def reads(self) -> Mapping[str, tuple[str, ...]]:
+        """Name of an embedding -> the views it is made of.
+
+        An embedding is called like its view; what a method makes of several views at once has a name of its own.
+        """
+        own = type(self.method).embed is Method.embed
+        names = self.method.encoders if own else self._example("projected")
+        return {name: (name,) if name in self.views else tuple(self.views) for name in names}
+
+    @cached_property
+    def dim(self) -> Mapping[str, int]:
+        """Name of an embedding -> its length in the projected space, or the features' where a view has no head."""
+        return {name: value.shape[1] for name, value in self._example("projected").items()}
+
+    @torch.no_grad()
+    def _example(self, space: Space) -> dict[str, Tensor]:
+        with self.evaluating():
+            return self.method.embed(self.method.example_batch(1, 0).to(self.device), space)
+
+    def distinct_views(self) -> list[str]:
+        """Return the embeddings that differ, in order: a second clip with the first one's encoder adds nothing."""
+        encoders = self.method.encoders
+        seen: dict[int, str] = {}
+        for name in self.reads:
+            seen.setdefault(id(encoders[name]) if name in encoders else id(name), name)
+        return list(seen.values())
+
+    @property
+    def needed(self) -> dict[str, ViewSpec]:
+        """The views that a source must cut for `distinct_views`."""
+        names = {view for name in self.distinct_views() for view in self.reads[name]}
+        return {name: spec for name, spec in self.views.items() if name in names}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.method.parameters()).device
+
+    def to(self, device: torch.device | str) -> Model:
+        """Move the networks to a device; returns the model itself."""
+        self.method.to(device)
+        self.preprocess.to(device)
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every tensor of encoders, heads and preprocessing: name, shape, type, bytes; computed anew."""
+        digest = hashlib.sha256()
+        for part in (self.method.encoders, self.method.projectors, self.preprocess):
+            for name, tensor in sorted(part.state_dict().items()):
+                digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def encode(self, batch: Batch, space: Space = "projected") -> dict[str, Tensor]:
+        """Embed the raw views of a batch: name of an embedding -> float32 (B, D), on the model's device.
+
+        Rows that lack a view (`batch.present`) hold numbers without meaning. Nothing is augmented, and nothing of
+        the model changes.
+
+        Args:
+            batch: raw views, as a source reads them.
+            space: "backbone" for the encoder's features, "projected" for the space where views are compared.
+        """
+        with self.evaluating():
+            return {name: value.float() for name, value in self.method.embed(self.prepared(batch), space).items()}
+
+    @torch.no_grad()
+    def feature_maps(self, batch: Batch, augmented: bool = False) -> dict[str, dict[str, Tensor]]:
+        """Return view -> stage -> maps of the raw views that have an encoder; otherwise as `encode`.
+
+        With `augmented` the views are varied as in training, by the settings of the model's preprocessing.
+        """
+        with self.evaluating():
+            encoders = cast(Mapping[str, Encoder], self.method.encoders)
+            inputs = self.prepared(batch, augmented).views
+            return {name: encoders[name].feature_maps(value) for name, value in inputs.items() if name in encoders}
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Keep the method in evaluation mode for a while."""
+        training = self.method.training
+        self.method.eval()
+        try:
+            yield
+        finally:
+            self.method.train(training)
+
+    def inputs(self, batch: Batch, augmented: bool = False) -> dict[str, Tensor]:
+        """Return the model views of the raw ones that are embedded, on the model's device."""
+        return self.prepared(batch, augmented).views
+
+    def prepared(self, batch: Batch, augmented: bool = False) -> Batch:
+        """Return the batch of the model views that are embedded, on the model's device."""
+        read = {view for views in self.reads.values() for view in views}
+        known = {name: value for name, value in batch.views.items() if name in read}
+        batch = dataclasses.replace(batch, views=known).to(self.device)
+        made: Batch = self.preprocess_for(list(known))(batch, train=augmented)
+        return made
+
+    def preprocess_for(self, views: list[str]) -> Preprocess:
+        """Return the preprocessing of some of the views alone."""
+        if set(views) == set(self.views):
+            return self.preprocess
+        part = Preprocess({name: self.views[name] for name in views}, self.preprocess.augment)
+        state = self.preprocess.state_dict()
+        part.load_state_dict({name: state[name] for name in part.state_dict()})
+        return part.to(self.device)
+
+    def head(self, view: str) -> torch.nn.Module:
+        """Return the head of a view; the identity where it has none."""
+        return self.method.projectors[view] if view in self.method.projectors else torch.nn.Identity()
+
+    def embed(
+        self,
+        files: Sequence[Path | str],
+        view: str | None = None,
+        space: Space = "projected",
+        windows: int = 1,
+        batch_size: int = 16,
+    ) -> dict[str, Tensor]:
+        """Embed media files: name -> float32 (N, D) on the CPU, the mean over `windows` evenly spaced cuts.
+
+        Args:
+            files: any audio or video files.
+            view: only this embedding; None means every one whose views are cut from files, and each file must have
+                them.
+
+        Raises:
+            MediaError: a file cannot be read, has no such track, its sound is silent, or its embedding is not finite.
+            UsageError: the model has no such embedding.
+        """
+        if view is not None and view not in self.reads:
+            raise UsageError(f"the model has no view {view!r}; it has {', '.join(self.reads)}")
+        cut = {name for name in self.reads if all(in_files(self.views[one]) for one in self.reads[name])}
+        wanted = [name for name in ([view] if view else self.distinct_views()) if name in cut]
+        if not wanted:
+            raise UsageError(f"{view or 'no view of this model'} is cut from media files; use embed_texts for captions")
+        if not files:
+            return {name: torch.empty(0, self.dim[name]) for name in wanted}
+        read = {one for name in wanted for one in self.reads[name]}
+        views = {name: spec for name, spec in self.views.items() if name in read}
+        parts = [self._mean(batches, wanted, space) for batches in read_files(files, views, windows, batch_size)]
+        whole = {name: torch.cat([part[name] for part in parts]) for name in wanted}
+        for values in whole.values():
+            for row in (~values.isfinite().all(1)).nonzero().flatten().tolist():
+                raise MediaError(str(files[row]), "not-finite", "the model makes NaN or infinity of the file")
+        return whole
+
+    def embed_texts(self, texts: Sequence[str], space: Space = "projected") -> Tensor:
+        """Embed captions: float32 (N, D) on the CPU.
+
+        Raises:
+            UsageError: the model has not learnt from captions, or there is none given.
+        """
+        name, batch = text_batch(texts, self.views)
+        return self.encode(batch, space)[name].cpu()
+
+    def _mean(self, batches: Sequence[Batch], names: Sequence[str], space: Space) -> dict[str, Tensor]:
+        """Return the mean embeddings of batches of the same recordings, over those that have the views."""
+        made = [self.encode(batch, space) for batch in batches]
+        means = {}
+        for name in names:
+            there = torch.stack([torch.stack([b.present[v] for v in self.reads[name]]).all(0) for b in batches])
+            values = torch.stack([values[name].cpu() for values in made])
+            means[name] = torch.where(there[..., None], values, 0.0).sum(0) / there.sum(0)[:, None]
+        return means
