@@ -1,11 +1,14 @@
 """A source of numbers and a model of two small networks with batch normalisation, for tests of measuring."""
 
-from types import SimpleNamespace
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from coview.data.views import AudioView, Batch, VideoView
+from coview.data.views import AudioView, Batch, FeaturesView, VideoView
+from coview.methods.contract import About, Facts, Method, Space, Step
+from coview.model import Model
 
 
 class NumberSource:
@@ -27,6 +30,7 @@ class NumberSource:
         self.video += noise * torch.randn(*shape, 6, generator=generator)
         self.audio += noise * torch.randn(*shape, 5, generator=generator)
         self.has_audio = torch.arange(rows) % 11 != 10
+        self.unreadable: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -36,43 +40,78 @@ class NumberSource:
 
     def read_window(self, row: Tensor, window: int, count: int) -> Batch:
         start = torch.full((len(row),), 2.0 * window, dtype=torch.float64)
-        views = {"video": self.video[row, window], "audio": self.audio[row, window] * self.has_audio[row][:, None]}
-        present = {"video": torch.ones(len(row), dtype=torch.bool), "audio": self.has_audio[row]}
+        read = torch.tensor([index not in self.unreadable for index in row.tolist()])
+        present = {"video": read, "audio": self.has_audio[row] & read}
+        cut = {"video": self.video[row, window], "audio": self.audio[row, window]}
+        views = {name: torch.where(present[name][:, None], values, 0.0) for name, values in cut.items()}
         starts = {"video": start, "audio": start}
-        return Batch(views=views, row=row, key=row, start=starts, present=present, label=self.labels[row])
+        batch = Batch(views=views, row=row, key=row, start=starts, present=present, label=self.labels[row])
+        batch.replaced = [(index, self.unreadable[index]) for index in row.tolist() if index in self.unreadable]
+        return batch
 
 
-class SmallModel:
-    """Looks like `coview.model.Model` to the protocols."""
+class _Settings:
+    """The two views of numbers."""
+
+    def specs(self) -> Mapping[str, Any]:
+        return {"video": FeaturesView(dim=6), "audio": FeaturesView(dim=5)}
+
+    @classmethod
+    def tiny(cls) -> "_Settings":
+        return cls()
+
+
+class _Small(Method):
+    """Two linear layers with batch normalisation, and heads; it is never trained."""
+
+    about = About(slug="small", title="Small", paper="none", family="test", state="working")
+    Settings = _Settings
+    coupling = "none"
+
+    def __init__(self, settings: _Settings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        for name, view in self.views.items():
+            self.encoders[name] = nn.Sequential(nn.Linear(view.dim, 16), nn.BatchNorm1d(16))
+        for name in self.views:
+            self.projectors[name] = nn.Linear(16, 8)
+
+    def forward(self, batch: Batch) -> Step:
+        raise NotImplementedError
+
+
+class _Unchanged(nn.Module):
+    """Preprocessing that does nothing: numbers are model views."""
+
+    statistics: Mapping[str, Any] = {}
+
+    def forward(self, batch: Batch, train: bool) -> Batch:
+        return batch
+
+
+class SmallModel(Model):
+    """A model of numbers; `leak` makes it change while it is measured."""
 
     def __init__(self, seed: int = 0, leak: bool = False) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            shapes = {"video": 6, "audio": 5}
-            encoders = {name: nn.Sequential(nn.Linear(n, 16), nn.BatchNorm1d(16)) for name, n in shapes.items()}
-            heads = {name: nn.Linear(16, 8) for name in shapes}
-        self.method = SimpleNamespace(encoders=nn.ModuleDict(encoders), projectors=nn.ModuleDict(heads))
-        self.method.parameters = self.method.encoders.parameters
-        self.method.about = SimpleNamespace(slug="small")
-        self.preprocess = nn.Identity()
+            method = _Small(_Settings(), Facts(rows=2))
+        super().__init__(method, _Unchanged(), {})  # type: ignore[arg-type]
         self.leak = leak
-        self.method.encoders.eval()
+        method.eval()
 
-    def distinct_views(self) -> list[str]:
-        return list(self.method.encoders)
+    def preprocess_for(self, views: list[str]) -> Any:
+        return self.preprocess
 
-    @torch.no_grad()
-    def encode(self, batch: Batch, space: str) -> dict[str, Tensor]:
+    def encode(self, batch: Batch, space: Space = "projected") -> dict[str, Tensor]:
         if self.leak:
-            self.method.encoders.train()
-        features = {name: self.method.encoders[name](view) for name, view in batch.views.items()}
-        if space == "backbone":
-            return features
-        return {name: self.method.projectors[name](value) for name, value in features.items()}
+            self.method.train()
+            with torch.no_grad():
+                return self.method.embed(batch, space)
+        return super().encode(batch, space)
 
 
 class PassThrough(SmallModel):
     """Both views projected onto the part that they share."""
 
-    def encode(self, batch: Batch, space: str) -> dict[str, Tensor]:
+    def encode(self, batch: Batch, space: Space = "projected") -> dict[str, Tensor]:
         return {name: view[:, :3] for name, view in batch.views.items()}

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,30 @@ def test_a_collection_twice(model: str, tmp_path: Path, capsys: pytest.CaptureFi
     result = embed(capsys, 0, *arguments)
     assert result["recordings"] == 30
     assert result["vectors"]["audio"] >= 30
-    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "e").iterdir() if file.name != "card.json"}
+    assert (result["embedded"], result["refused"], result["problems"]) == (30, [], [])
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "e").rglob("*")}
     assert embed(capsys, 0, *arguments) == result
-    assert {name: (tmp_path / "e" / name).stat().st_mtime_ns for name in before} == before
-    vectors = np.load(tmp_path / "e" / "00000.video.npy")
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "e").rglob("*")} == before
+    vectors, present = (np.load(tmp_path / "e" / f"video{end}.npy") for end in ("", ".present"))
+    assert np.allclose(np.linalg.norm(vectors[present], axis=1), 1, atol=1e-6)
+
+
+def test_files_that_went_after_indexing_are_refused_and_a_rerun_repairs_them(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(collection(), tmp_path / "c")
+    opened = Collection.open(copy)
+    paths = [opened.path(recording) for recording in opened]
+    for path in paths[:10]:
+        path.rename(path.with_suffix(".gone"))
+    arguments = ["--model", model, "--collection", str(copy), "-o", str(tmp_path / "e")]
+    result = embed(capsys, 3, *arguments)
+    assert (result["recordings"], result["embedded"], len(result["refused"])) == (30, 20, 10)
+    assert [problem["recording"] for problem in result["problems"]] == opened.ids[:10]
+    for path in paths[:10]:
+        path.with_suffix(".gone").rename(path)
+    result = embed(capsys, 0, *arguments)
+    assert (result["embedded"], result["refused"]) == (30, [])
 
 
 def test_files_and_one_that_is_none(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

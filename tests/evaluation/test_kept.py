@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +12,9 @@ import worlds
 from measured import tiny_model
 
 from coview import parallel
-from coview.data.memmap import MemmapSource, fill
+from coview.data.memmap import fill
 from coview.data.synthetic.digits import DigitsWorld
-from coview.embedding.extract import extract
 from coview.errors import UsageError
-from coview.evaluation import kept_features
-from coview.evaluation.bench import Bench
 from coview.evaluation.resume import Piece, keep, keep_figures
 from coview.evaluation.statistics import Measurement
 
@@ -53,44 +49,6 @@ def _made_where_only_one_has_the_file(folder: Path) -> list[bool]:
 def test_all_processes_read_or_all_make(tmp_path: Path) -> None:
     # Process 0 alone writes; without a common file system the other never finds anything, so that both make it again.
     assert worlds.run(2, _made_where_only_one_has_the_file, tmp_path) == [[True, True]] * 2
-
-
-def test_features_are_computed_once_for_all_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, other = tiny_model(), tiny_model(1)
-    parts = [DigitsWorld("A", split, 12, 0, model.views) for split in ("train", "test")]
-
-    def bench(of: object = model, test: object = parts[1], batch_size: int = 8) -> Bench:
-        return Bench(of, parts[0], test, name="x", folder=tmp_path, batch_size=batch_size)  # type: ignore[arg-type]
-
-    first = bench().features("test")
-    monkeypatch.setattr(kept_features, "extract", lambda *given, **more: pytest.fail("computed twice"))
-    again, plain = bench().features("test"), extract(model, parts[1], batch_size=8)
-    for found in (first, again):
-        assert (found.ids, found.classes) == (plain.ids, plain.classes)
-        for name in ("clips", "clip_present", "start"):
-            mine, theirs = getattr(found, name), getattr(plain, name)
-            assert all(
-                torch.equal(mine[view], theirs[view]) and mine[view].dtype == theirs[view].dtype for view in theirs
-            )
-        assert torch.equal(found.labels, plain.labels)
-    longer = DigitsWorld("A", "test", 13, 0, model.views)
-    for changed in (bench(other), bench(test=longer), bench(batch_size=4)):
-        with pytest.raises(pytest.fail.Exception, match="computed twice"):
-            changed.features("test")
-    with pytest.raises(pytest.fail.Exception, match="computed twice"):
-        bench().features("test", "projected")
-
-
-def test_media_that_changed_in_place_are_embedded_again(tmp_path: Path) -> None:
-    views = tiny_model().views
-    folders = [tmp_path / "one", tmp_path / "other"]
-    for folder, seed in zip(folders, (0, 1), strict=True):
-        fill(DigitsWorld("A", "test", 3, seed, views), folder)
-    before = kept_features.content(MemmapSource(folders[0]), 1)
-    assert before == kept_features.content(MemmapSource(folders[0]), 1)
-    for view in views:
-        shutil.copy(folders[1] / f"{view}.npy", folders[0] / f"{view}.npy")
-    assert before != kept_features.content(MemmapSource(folders[0]), 1)
 
 
 @pytest.fixture(scope="module")

@@ -223,16 +223,14 @@ def search_files(out: Path, model: Model) -> tuple[list[dict[str, Any]], list[Me
 
     from coview.data.collection import Collection
     from coview.data.media_source import MediaSource
-    from coview.embedding.stored import build_store
+    from coview.embedding.stored import store
     from coview.evaluation.statistics import accuracy
     from coview.search.query import search
 
     collection = Collection.open(out / "collection")
     source = MediaSource(collection, model.views)
     paths = [recording.path for recording in collection.recordings]
-    store = build_store(model, source, out / "embeddings", paths=paths)
-    if store is None:
-        raise CoviewError("the demo runs in one process; start it without torchrun")
+    stored = store(model, source, out / "embeddings", paths=paths)
     truth = {line["path"]: line["label"] for line in read_manifest(out / "media" / "asked" / "manifest.jsonl")}
     labels = {recording.id: recording.label for recording in collection.recordings}
     queries = sorted((out / "media" / "asked").glob("*.mp4"))
@@ -242,7 +240,7 @@ def search_files(out: Path, model: Model) -> tuple[list[dict[str, Any]], list[Me
     for asked, wanted in (("audio", "video"), ("video", "audio")):
         right = []
         for path, vector in zip(queries, embedded[asked], strict=True):
-            hits = search(store, wanted, vector, k=5)
+            hits = search(stored, wanted, vector, k=5)
             found = [{**vars(hit), "label": labels[hit.id]} for hit in hits]
             right.append(labels[hits[0].id] == truth[path.name])
             answers.append({"query": str(path), "from": asked, "to": wanted, "label": truth[path.name], "hits": found})

@@ -15,13 +15,14 @@ from coview.cli.output import Output
 if TYPE_CHECKING:
     import torch
 
-    from coview.embedding.stored import Store
+    from coview.data.stored import Stored
 
-DESCRIPTION = """Write the embeddings of a collection or of files into a folder: float32 vectors of length 1 as .npy,
-the id, file and seconds of each as Parquet, and card.json, which says what made them. Any tool can read them.
+DESCRIPTION = """Write the embeddings of a collection or of files into a folder: float32 vectors of length 1 as .npy
+(recordings x windows x numbers), which of them are there and from which second on, the id and file of each recording as
+Parquet, and card.json, which says what made them. Any tool can read them.
 
-A stopped call goes on where it was when the same command is given again; parts that are there are not made again.
-Files that cannot be read are named and left out, and the exit code is 3.
+A stopped call goes on where it was when the same command is given again; parts that are there are not made again, and
+recordings that could not be read are tried again. What cannot be read is named and left out, and the exit code is 3.
 
 Examples:
   coview embed --model my-run --collection my-collection -o my-embeddings
@@ -64,47 +65,45 @@ def main(argv: list[str]) -> int:
         raise UsageError("pass either --collection or the names of files")
     device = parallel.initialise(choose_device(arguments.device))
     out = Output(json=arguments.json, quiet=not parallel.is_main())
+    refused: list[tuple[str, str]] = []
     try:
         if arguments.collection:
-            store, refused = embed(arguments, arguments.collection, device, out), []
+            stored = embed(arguments, arguments.collection, device, out)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 refused = index_files(arguments.files, Path(folder))
-                store = embed(arguments, str(Path(folder) / "collection"), device, out)
+                stored = embed(arguments, str(Path(folder) / "collection"), device, out)
     finally:
         parallel.shutdown()
-    for line in refused:
-        out.say(f"left out: {line}")
-    if store is not None:
-        counts = {view: sum(len(part.table) for part in store.parts(view)) for view in store.views}
-        out.result(
-            {
-                "embeddings": str(store.folder),
-                "recordings": store.card["recordings"],
-                "vectors": counts,
-                "refused": refused,
-            }
-        )
-    return 3 if refused else 0
+    problems = refused + stored.problems
+    there = [present.any(1) for present in stored.present.values()]
+    result = {
+        "embeddings": str(stored.folder),
+        "recordings": len(stored.ids),
+        "embedded": int(sum(there[1:], there[0]).astype(bool).sum()),
+        "vectors": {view: int(stored.present[view].sum()) for view in stored.views},
+        "refused": [f"{name}: {reason}" for name, reason in problems],
+    }
+    return out.finish(result if arguments.json else {**result, "refused": len(problems)}, problems)
 
 
-def embed(arguments: Arguments, collection: str, device: torch.device, out: Output) -> Store | None:
+def embed(arguments: Arguments, collection: str, device: torch.device, out: Output) -> Stored:
     """Embed a collection as the arguments say."""
-    from coview.embedding.stored import build_store
+    from coview.embedding.stored import store
     from coview.model import Model
     from coview.search.places import open_with_paths
 
     model = Model.from_run(arguments.model).to(device)
     source, paths = open_with_paths(collection, model)
     with out.steps() as show:
-        return build_store(
+        return store(
             model, source, arguments.out, paths=paths, space=arguments.space, windows=arguments.windows,
             batch_size=arguments.batch_size, progress=lambda done, total: show("embedding", done, total),
         )  # fmt: skip
 
 
-def index_files(files: tuple[Path, ...], folder: Path) -> list[str]:
-    """Index the files into `folder`/collection; returns a line for each that cannot be read."""
+def index_files(files: tuple[Path, ...], folder: Path) -> list[tuple[str, str]]:
+    """Index the files into `folder`/collection; returns (file, reason) of each that cannot be read."""
     from coview.data.index import index_source
 
     manifest = folder / "files.csv"
@@ -113,4 +112,4 @@ def index_files(files: tuple[Path, ...], folder: Path) -> list[str]:
         table.writerow(["path", "id"])
         table.writerows((file.absolute(), file) for file in files)
     collection = index_source(str(manifest), folder / "collection", workers=None if len(files) > 50 else 0)
-    return [f"{row.path}: {row.reason}: {row.message}" for row in collection.quarantine()]
+    return [(row.path, f"{row.reason}: {row.message}") for row in collection.quarantine()]

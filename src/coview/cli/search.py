@@ -14,7 +14,7 @@ from coview.cli.output import Output, cells
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from coview.embedding.stored import Store
+    from coview.data.stored import Stored
     from coview.model import Model
     from coview.search.query import Hit
 
@@ -77,22 +77,20 @@ def main(argv: list[str]) -> int:
     asked, wanted = choose_views(model, arguments)
     # The query first: a file that cannot be read should not wait for a whole collection.
     vector = None if arguments.recording else embed_query(model, arguments, asked)
-    store = open_store(arguments, model, out)
+    stored = open_embeddings(arguments, model, out)
     if vector is None:
-        vector = stored_vector(store, asked, str(arguments.recording))
-    hits = search(store, wanted, vector, arguments.k)
+        vector = stored_vector(stored, asked, str(arguments.recording))
+    hits = search(stored, wanted, vector, arguments.k)
     result = {
         "query": arguments.text or arguments.recording or str(arguments.query),
         "from": asked,
         "to": wanted,
-        "recordings": store.card["recordings"],
+        "recordings": len(stored.ids),
         "hits": [dataclasses.asdict(hit) for hit in hits],
     }
-    if arguments.json:
-        out.result(result)
-    else:
+    if not arguments.json:
         show(hits, asked, wanted)
-    return 0
+    return out.finish(result if arguments.json else {}, stored.problems)
 
 
 def embed_query(model: Model, arguments: Arguments, asked: str) -> Tensor:
@@ -110,20 +108,25 @@ def embed_query(model: Model, arguments: Arguments, asked: str) -> Tensor:
 
     if arguments.query is None:
         return model.embed_texts([arguments.text or ""])[0]
-    spec = model.views[asked]
+    spec = model.views[model.reads[asked][0]]
     if spec.stream != "features":
         return model.embed([arguments.query], view=asked, windows=arguments.windows)[asked][0]
     wanted = f"a .npy file with {spec.raw_shape} numbers, or --recording ID"
+    if len(model.reads[asked]) > 1:
+        raise UsageError(f"{asked} is made of several sets of features at once; ask by --recording ID")
     if arguments.query.suffix != ".npy":
         raise UsageError(f"{arguments.query}: this model takes features that were computed before; give {wanted}")
     try:
-        features = np.load(arguments.query, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        if not arguments.query.is_file():
+            raise ValueError("it is no regular file")
+        mapped = np.load(arguments.query, mmap_mode="r", allow_pickle=False)  # its shape, before its numbers
+        if mapped.shape != spec.raw_shape or mapped.dtype.kind not in "fiu":
+            raise ValueError(f"it holds {mapped.dtype} {mapped.shape}")
+        features = torch.from_numpy(np.array(mapped, dtype=np.float32))
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
         raise UsageError(f"{arguments.query}: cannot be read ({error}); give {wanted}") from error
-    if features.shape != spec.raw_shape:
-        raise UsageError(f"{arguments.query}: found {features.shape} numbers; give {wanted}")
     one = torch.zeros(1, dtype=torch.int64)
-    batch = Batch(views={asked: torch.from_numpy(features[None].astype(np.float32))}, row=one, key=one)
+    batch = Batch(views={asked: features[None]}, row=one, key=one)
     return model.encode(batch)[asked][0].cpu()
 
 
@@ -140,13 +143,13 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
     query, target = arguments.query, arguments.target
     source = "text" if arguments.text else arguments.source
     views: dict[str, str] = {}
-    for view in reversed(model.distinct_views()):  # views of stored features have no stream but their own name
-        spec = model.views[view]
-        views[view if spec.stream == "features" else spec.stream] = view
+    for name in reversed(model.distinct_views()):
+        spec = model.views.get(name)  # what is made of several views, or of stored features, has no stream but its name
+        views[name if spec is None or spec.stream == "features" else spec.stream] = name
     for stream in (source, target):
         if stream is not None and stream not in views:
             raise UsageError(f"this model has no {stream}; it learnt from {' and '.join(sorted(views))}")
-    if source is None and (query is None or all(model.views[view].stream == "features" for view in views.values())):
+    if source is None and (query is None or not {"video", "image", "audio"} & views.keys()):
         source = list(views)[-1]
     if source is None and query is not None:
         has = probe(query)
@@ -163,26 +166,23 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
     return views[source], views[target or (others[0] if others else source)]
 
 
-def open_store(arguments: Arguments, model: Model, out: Output) -> Store:
+def open_embeddings(arguments: Arguments, model: Model, out: Output) -> Stored:
     """Open the embeddings that were named, or those kept beside the model, made first where they are incomplete."""
-    from coview.embedding.stored import Store, build_store
-    from coview.errors import CoviewError
+    from coview.data.stored import open_stored
+    from coview.embedding.stored import check_model, store
     from coview.search.places import open_with_paths, store_folder
 
     if arguments.embeddings is not None:
-        store = Store(arguments.embeddings)
-        store.check_model(model)
-        return store
+        stored = open_stored(arguments.embeddings)
+        check_model(stored, model)
+        return stored
     source, paths = open_with_paths(arguments.collection, model)
     folder = store_folder(model, arguments.model, source, arguments.windows)
     with out.steps() as progress:
-        built = build_store(
+        return store(
             model, source, folder, paths=paths, windows=arguments.windows,
             progress=lambda done, total: progress("embedding the collection", done, total),
         )  # fmt: skip
-    if built is None:
-        raise CoviewError("a search runs in one process; start it without torchrun")
-    return built
 
 
 def show(hits: list[Hit], asked: str, wanted: str) -> None:

@@ -10,7 +10,6 @@ Matrices without ids are told apart by row number, so that such files belong tog
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from coview.data.stored import is_stored, open_stored
 from coview.errors import InputError, UsageError
 from coview.files import read_tensors
 
@@ -49,7 +49,7 @@ class FeatureTable:
 
 def is_feature_file(path: Path) -> bool:
     """Tell whether the path is of a kind that `read_features` reads."""
-    return (path.suffix in SUFFIXES and path.is_file()) or _is_store(path)
+    return (path.suffix in SUFFIXES and path.is_file()) or is_stored(path)
 
 
 def read_features(path: Path) -> list[FeatureTable]:
@@ -80,13 +80,8 @@ def read_features(path: Path) -> list[FeatureTable]:
     return tables
 
 
-def _is_store(path: Path) -> bool:
-    card = path / "card.json"
-    return card.is_file() and "metric" in json.loads(card.read_text(encoding="utf-8"))
-
-
 def _read(path: Path) -> list[FeatureTable]:
-    if path.is_dir() and _is_store(path):
+    if path.is_dir() and is_stored(path):
         return _read_store(path)
     if path.suffix == ".parquet":
         return _read_parquet(path)
@@ -132,18 +127,12 @@ def _matrix(column: Any, name: str) -> Tensor:
 
 
 def _read_store(folder: Path) -> list[FeatureTable]:
-    """Read the parts of a store of embeddings; its unit vectors are averaged over a recording's windows."""
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    """Read stored embeddings, averaged over a recording's windows; recordings that lack a view are left out of it."""
+    found = open_stored(folder)
     tables = []
-    for view in card["views"]:
-        vectors, ids = [], []
-        for file in sorted(folder.glob(f"*.{view}.npy")):
-            part = pq.read_table(folder / f"{file.name.split('.')[0]}.parquet", filters=[("view", "==", view)])
-            vectors.append(torch.from_numpy(np.load(file, allow_pickle=False)))
-            ids += part.column("id").to_pylist()
-        joined, names = torch.cat(vectors), sorted(set(ids))
-        place = {name: row for row, name in enumerate(names)}
-        rows = torch.tensor([place[name] for name in ids])
-        sums = torch.zeros(len(names), joined.shape[1]).index_add_(0, rows, joined)
-        tables.append(FeatureTable(view, names, sums / torch.bincount(rows)[:, None]))
+    for view in found.views:
+        clips, present = (torch.from_numpy(part[view]) for part in (found.clips, found.present))
+        rows = present.any(1).nonzero().flatten()
+        means = clips[rows].float().sum(1) / present[rows].sum(1, keepdim=True)
+        tables.append(FeatureTable(view, [found.ids[row] for row in rows.tolist()], means))
     return tables

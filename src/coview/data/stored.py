@@ -246,7 +246,9 @@ def _open_1(folder: Path, card: Mapping[str, Any]) -> Stored:
             present[view] = np.zeros(shape, bool)
             clips[view][row, place], present[view][row, place] = np.where(finite[:, None], joined, 0), finite
             start[view][row, place] = here.column("start").to_numpy()
-        known = {int(r): (str(i), str(p)) for r, i, p in zip(*(whole.column(n).to_pylist() for n in _LINE), strict=True)}
+        known = {
+            int(r): (str(i), str(p)) for r, i, p in zip(*(whole.column(n).to_pylist() for n in _LINE), strict=True)
+        }
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, MemoryError, pa.ArrowException) as error:
         raise UsageError(f"{folder}: cannot be read as embeddings of format 1 ({error}); {_REMEDY}") from error
     ids, paths = ([known.get(row, ("", ""))[place] for row in range(rows)] for place in (0, 1))

@@ -191,8 +191,8 @@ def _everywhere(folder: Path, act: Callable[[], None]) -> None:
         problem = error
     except OSError as error:
         problem = CoviewError(
-            f"{folder}: the embeddings cannot be written ({error.strerror or error}); make room or choose another disk, "
-            "then give the same command again: it goes on from there"
+            f"{folder}: the embeddings cannot be written ({error.strerror or error}); make room or choose another "
+            "disk, then give the same command again: it goes on from there"
         )
     failed = parallel.gather(torch.tensor([problem is not None], device=parallel.collective_device()).to(torch.uint8))
     if problem is not None:
@@ -257,7 +257,7 @@ def _make_parts(
                 _write(folder / f"{name}.npy", wanted, vectors)
                 _write(folder / f"{name}.present.npy", wanted, found.clip_present[name].numpy())
                 _write(folder / f"{name}.start.npy", wanted, found.start[name].numpy())
-            problems = [(row_of[recording], reason) for recording, reason in found.problems]
+            problems = sorted((row_of[recording], reason) for recording, reason in found.problems)
             text = {"digest": digest_of(map_all(folder, card), rows), "problems": problems}
             write_aside(folder / "done" / f"{number:05d}.json", json.dumps(text) + "\n")
         if progress:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from coview.data.source import Source
 from coview.embedding.extract import Features, Space, extract
-from coview.errors import CoviewError, UsageError
 from coview.embedding.kept import extract_once
+from coview.errors import CoviewError, UsageError
 from coview.evaluation.stages import Stage, stage_features
 from coview.evaluation.statistics import Measurement
 from coview.files import write_aside

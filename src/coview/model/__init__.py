@@ -1,6 +1,7 @@
 """What is kept of a run: encoders, heads and preprocessing, in a folder that anything can read."""
 
+from coview.methods.contract import Space
 from coview.model.folder import FORMAT
-from coview.model.model import Model, Space
+from coview.model.model import Model
 
 __all__ = ["FORMAT", "Model", "Space"]

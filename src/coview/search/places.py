@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 from coview.data.collection import Collection
 from coview.data.open import open_source
 from coview.data.source import Source
-from coview.embedding.extract import fingerprint
+from coview.settings import to_dict
 
 if TYPE_CHECKING:
     from coview.model import Model
@@ -20,8 +22,7 @@ def open_with_paths(name: str, model: Model) -> tuple[Source, list[str]]:
 
     What has no files, such as a world, has empty paths.
     """
-    views = {view: model.views[view] for view in model.distinct_views()}
-    source = open_source(name, views)
+    source = open_source(name, model.needed)
     if not (Path(name) / "collection.json").is_file():
         return source, [""] * len(source)
     collection = Collection.open(name)
@@ -34,7 +35,8 @@ def store_folder(model: Model, place: Path, source: Source, windows: int) -> Pat
 
     It lies beside the model, or in the user's cache where the model's folder cannot be written.
     """
-    name = f"{fingerprint(model)[:12]}-{source.fingerprint[:12]}-{windows}"
+    about = [model.digest, source.fingerprint, to_dict(source.views), windows]
+    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
     if os.access(place, os.W_OK):
         return place / "embeddings" / name
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

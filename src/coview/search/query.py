@@ -1,19 +1,20 @@
-"""Exact search in a store: the nearest recordings to a vector, and when in them."""
+"""Exact search in stored embeddings: the nearest recordings to a vector, and when in them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from coview.embedding.stored import Store
+from coview.data.stored import Stored
+from coview.data.views import read_view
 from coview.errors import UsageError
 
-_BLOCK = 65536  # vectors at a time: 128 MB at 512 dimensions
+_BLOCK = 1 << 25  # bytes of vectors at a time
 
 
 @dataclass(frozen=True)
@@ -28,62 +29,107 @@ class Hit:
     similarity: float
 
 
-def search(store: Store, view: str, query: Tensor, k: int = 5) -> list[Hit]:
+def search(stored: Stored, view: str, query: Tensor, k: int = 5) -> list[Hit]:
     """Return the k nearest recordings, best first, each by its most similar window.
 
     Args:
-        store: where to look, among its vectors of `view`.
-        view: the name of the view.
-        query: float (D,), any length but zero, from the model that made the store.
-        k: recordings wanted; fewer come back where the store has fewer.
+        stored: where to look, among its vectors of `view`.
+        view: the name of an embedding.
+        query: float (D,), any length but zero, from the model that made the embeddings.
+        k: recordings wanted; fewer come back where there are fewer.
 
-    Every vector is compared; equal similarities stand in the order of the store.
+    Every vector is compared; equal similarities stand in the order of the rows. What is not finite is never found.
+    The vectors are scanned in float32, and all that its rounding leaves in doubt is compared in float64, row by row:
+    hits and order do not depend on how many vectors are looked at together.
 
     Raises:
-        UsageError: unknown view, k below 1, or a query of another dimension or of length zero.
+        UsageError: unknown view, k below 1, or a query of another dimension, of length zero or not finite.
     """
     if k < 1:
         raise UsageError(f"a search for {k} recordings finds nothing; ask for at least 1")
-    dim = store.card["views"].get(view)
-    if dim is not None and query.shape != (dim,):
-        raise UsageError(f"{store.folder}: its {view} vectors have {dim} numbers, the query has {tuple(query.shape)}")
+    clips, present = _arrays(stored, view)
+    if not stored.card.get("normalised", True):
+        raise UsageError(f"{stored.folder}: its vectors are not of length 1; embed for search by `coview embed`")
+    dim = clips.shape[2]
+    if query.shape != (dim,):
+        raise UsageError(f"{stored.folder}: its {view} vectors have {dim} numbers, the query has {tuple(query.shape)}")
     if not bool(torch.isfinite(query).all()) or float(query.norm()) == 0:
         raise UsageError("the query's embedding is zero or not finite: the query says nothing to this model")
-    unit = normalize(query.float().cpu(), dim=0).numpy()
-    best: dict[int, tuple[float, pa.Table]] = {}  # row -> cosine and table line, in the order of the store
-    for part in store.parts(view):
-        for first in range(0, part.vectors.shape[0], _BLOCK):
-            similarity = part.vectors[first : first + _BLOCK] @ unit
-            rows = part.table.column("row").to_numpy()[first : first + _BLOCK]
-            order = np.argsort(-similarity, kind="stable")
-            # The first time a row appears in the order is its best window; k rows of each block are enough.
-            nearest = order[np.sort(np.unique(rows[order], return_index=True)[1])[:k]]
-            for place in sorted(nearest.tolist()):
-                row, value = int(rows[place]), float(similarity[place])
-                if row not in best or value > best[row][0]:
-                    best[row] = value, part.table.slice(first + place, 1)
-            best = dict(sorted(best.items(), key=lambda item: -item[1][0])[:k])
-    return [_hit(value, line) for value, line in best.values()]
+    unit = normalize(query.double().cpu(), dim=0).float().numpy()
+    best = _scan(clips, present, unit)
+    known = np.flatnonzero(np.isfinite(best))
+    if not len(known):
+        return []
+    if len(known) > k:
+        # Twice what rounding can do to an inner product of unit vectors of D numbers in float32.
+        doubt = 2 * dim * float(np.finfo(np.float32).eps)
+        known = known[best[known] >= np.partition(best[known], -k)[-k] - doubt]
+    window, similarity = _compare(clips, present, unit, known)
+    order = np.lexsort((known, -similarity))[:k]
+    seconds = _seconds(stored, view)
+    hits = []
+    for row, place, value in zip(
+        known[order].tolist(), window[order].tolist(), similarity[order].tolist(), strict=True
+    ):
+        start = float(stored.start[view][row, place])
+        hits.append(Hit(stored.ids[row], row, stored.paths[row], start, start + seconds, value))
+    return hits
 
 
-def stored_vector(store: Store, view: str, recording: str) -> Tensor:
+def stored_vector(stored: Stored, view: str, recording: str) -> Tensor:
     """Return the mean (D,) of the vectors of one recording's windows.
 
     Raises:
-        UsageError: unknown view, or the store has no such recording with this view.
+        UsageError: unknown view, or there is no such recording with this view.
     """
-    found = []
-    for part in store.parts(view):
-        own = np.asarray(part.table.column("id").to_pylist()) == recording
-        found.append(torch.from_numpy(np.asarray(part.vectors[own])))
-    vectors = torch.cat(found)
-    if len(vectors) == 0:
+    clips, present = _arrays(stored, view)
+    row = stored.ids.index(recording) if recording in stored.ids else -1
+    if row < 0 or not bool(present[row].any()):
         raise UsageError(
-            f"{store.folder}: there is no recording {recording!r} with {view}; ids are as in the collection"
+            f"{stored.folder}: there is no recording {recording!r} with {view}; ids are as in the collection"
         )
-    return vectors.mean(0)
+    return torch.from_numpy(clips[row][present[row]].astype(np.float32)).mean(0)
 
 
-def _hit(similarity: float, line: pa.Table) -> Hit:
-    fields = line.select(["id", "row", "path", "start", "end"]).to_pylist()[0]
-    return Hit(**fields, similarity=similarity)
+def _arrays(stored: Stored, view: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    if view not in stored.views:
+        raise UsageError(
+            f"{stored.folder}: there are no embeddings of {view!r}; there are of {', '.join(stored.views) or 'nothing'}"
+        )
+    return stored.clips[view], stored.present[view]
+
+
+def _scan(clips: NDArray[np.float32], present: NDArray[np.bool_], unit: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the best cosine (N,) of every recording's windows, as float32 gives it; -inf where there is none."""
+    rows, windows, dim = clips.shape
+    step = max(1, _BLOCK // (windows * dim * 4))
+    best = np.empty(rows, np.float32)
+    for first in range(0, rows, step):
+        block = slice(first, first + step)
+        with np.errstate(invalid="ignore", over="ignore"):
+            similarity = clips[block].reshape(-1, dim).astype(np.float32, copy=False) @ unit
+        similarity = similarity.reshape(-1, windows)
+        best[block] = np.where(present[block] & np.isfinite(similarity), similarity, -np.inf).max(1)
+    return best
+
+
+def _compare(
+    clips: NDArray[np.float32], present: NDArray[np.bool_], unit: NDArray[np.float32], rows: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the best window and its cosine for some rows; every product is summed on its own, in one order."""
+    windows, values, step = [], [], max(1, _BLOCK // (clips[0].size * 8))
+    for first in range(0, len(rows), step):
+        some = rows[first : first + step]
+        with np.errstate(invalid="ignore"):
+            cosine = (clips[some].astype(np.float64) * unit.astype(np.float64)).sum(2)
+        cosine = np.where(present[some] & np.isfinite(cosine), cosine, -np.inf)
+        windows.append(cosine.argmax(1))
+        values.append(cosine.max(1))
+    return np.concatenate(windows), np.concatenate(values)
+
+
+def _seconds(stored: Stored, view: str) -> float:
+    """Return how long a window is: that of the longest view that the embedding is made of."""
+    cuts = stored.card.get("preprocessing", {})
+    names = [view] if view in cuts else list(cuts)
+    return max((read_view(cuts[name]).seconds for name in names), default=0.0)
