@@ -88,9 +88,7 @@ class Collection:
     @classmethod
     def of(cls, recordings: Sequence[Recording]) -> Collection:
         """Return recordings, whose paths are absolute, as a collection that lies in memory alone."""
-        rows = [dataclasses.asdict(recording) for recording in recordings]
-        about = {"root": ".", "classes": [], "fingerprint": ""}
-        return cls(Path(), pa.Table.from_pylist(rows, schema=_schema(Recording)), about)
+        return cls(Path(), table_of(recordings), {"root": ".", "classes": [], "fingerprint": ""})
 
     def __len__(self) -> int:
         return int(self._table.num_rows)

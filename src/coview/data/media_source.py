@@ -123,17 +123,25 @@ class MediaSource:
 
     def read_window(self, row: Tensor, window: int, count: int) -> Batch:
         """Cut the `window`-th of `count` evenly spaced positions (`placing.place_window`); see `Source.read_window`."""
-        batch = self._blank(row, torch.zeros_like(row))
+        return self.read_windows(row, [window], count)[0]
+
+    def read_windows(self, row: Tensor, windows: Sequence[int], count: int) -> list[Batch]:
+        """Return `read_window` of several windows, with one pass over each file; what fails in one is absent in all."""
+        batches = [self._blank(row, torch.zeros_like(row)) for _ in windows]
         for number, index in enumerate(row.tolist()):
-            recording, part, parts = self._recording_at(index, window, count)
-            starts = place_window(recording, self._views_of(index), part, parts)
+            samples = []
+            for window in windows:
+                recording, part, parts = self._recording_at(index, window, count)
+                starts = place_window(recording, self._views_of(index), part, parts)
+                samples.append(Sample.of(recording, self.views, starts, dict.fromkeys(starts, 0.5)))
             try:
-                [found] = self._cut(index, [Sample.of(recording, self.views, starts, dict.fromkeys(starts, 0.5))])
+                found = self._cut(index, samples)
             except MediaError as error:
-                found = {}
-                batch.replaced.append((index, error.reason))
-            self._put(batch, number, found)
-        return batch
+                found = [{} for _ in windows]
+                batches[0].replaced.append((index, error.reason))
+            for batch, one in zip(batches, found, strict=True):
+                self._put(batch, number, one)
+        return batches
 
     def _draws(self, key: Tensor) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
         """Return two numbers in [0, 1) per key and view, for its window and its place; drawn together: cheaper."""

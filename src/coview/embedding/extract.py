@@ -16,7 +16,7 @@ from torch import Tensor
 
 from coview import parallel
 from coview.data.source import Source
-from coview.data.views import Batch
+from coview.data.views import Batch, cut_from
 from coview.errors import CoviewError, UsageError
 from coview.methods.contract import Space
 
@@ -154,15 +154,16 @@ def extract_locally(
     for batch in read_windows(source, rows, windows, batch_size):
         problems |= dict.fromkeys((source.ids[row], reason) for row, reason in batch.replaced)
         for name, values in (embed(batch) if embed else model.encode(batch, space)).items():
-            read = model.reads[name.partition("/")[0]]
-            there = torch.stack([batch.present[view].cpu() for view in read]).all(0)
+            own = name.partition("/")[0]
+            there = model.present(batch, own).cpu()
             values = values.detach().float().cpu()
             finite = values.flatten(1).isfinite().all(1)
             problems |= {(source.ids[row], NOT_FINITE): None for row in batch.row.cpu()[there & ~finite].tolist()}
             present = there & finite
             clips.setdefault(name, []).append(torch.where(present[:, None], values, 0.0))
             masks.setdefault(name, []).append(present)
-            starts.setdefault(name, []).append(batch.start[read[0]].double().cpu())
+            first = model.reads[own][0]
+            starts.setdefault(name, []).append(batch.start[cut_from(first, model.views[first])].double().cpu())
         done += len(batch)
         if progress:
             progress(done, total)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from coview.data.collection import Collection, Recording
+from coview.data.collection import Collection
 from coview.data.media_source import MediaSource
 from coview.data.probing import probe_file
+from coview.data.recording import Recording
 from coview.data.text import encode_text
-from coview.data.views import Batch, TextView, ViewSpec
+from coview.data.timeline import Timelines
+from coview.data.views import Batch, TextView, ViewSpec, raw_views
 from coview.errors import MediaError, UsageError
 
-_TRACKS = {"video": "video", "image": "video", "audio": "audio"}  # what a view's stream is cut from
+_TRACKS = {"picture": "video", "sound": "audio"}  # what a view's medium is called in a file
 
 
 def in_files(view: ViewSpec) -> bool:
     """Tell whether media files have what a view is cut from."""
-    return view.stream in _TRACKS
+    return view.medium is not None and not view.track
 
 
 def read_files(
@@ -29,15 +32,25 @@ def read_files(
     """Yield the raw views of `batch_size` files after another: a batch for every one of `windows` evenly spaced cuts.
 
     Raises:
-        MediaError: a file cannot be read, or lacks what one of the views is cut from.
+        MediaError: a file cannot be read, or lacks what one of the views is cut from; names the file.
     """
-    recordings = [_recording(index, Path(file), views) for index, file in enumerate(files)]
-    source = MediaSource(Collection.of(recordings), views)
+    probed = [_probed(index, Path(file)) for index, file in enumerate(files)]
+    collection = Collection.of([recording for recording, _ in probed])
+    known = Timelines(collection.table)
+    has = {name: spec.has(known) for name, spec in views.items()}
+    for index, (recording, fields) in enumerate(probed):
+        others = ", ".join(repr(name) for name in views if has[name][index])
+        for name, spec in views.items():
+            if not has[name][index]:
+                reason, why = _lack(_TRACKS[spec.medium or "picture"], fields, name)
+                hint = f"; ask for view={others} to use the rest of it" if others else ""
+                raise MediaError(recording.path, reason, why + hint)
+    source = MediaSource(collection, raw_views(views))
     for rows in torch.split(torch.arange(len(source)), batch_size):
-        batches = [source.read_window(rows, window, windows) for window in range(windows)]
+        batches = source.read_windows(rows, range(windows), windows)
         for row, reason in (problem for batch in batches for problem in batch.replaced):
             raise MediaError(str(files[row]), reason, "a cut of the file could not be decoded")
-        for name in views:
+        for name in source.views:
             there = torch.stack([batch.present[name] for batch in batches]).any(0)
             for row in rows[~there].tolist():
                 raise MediaError(str(files[row]), "silent", f"there is nothing to hear where {name!r} was cut")
@@ -58,22 +71,21 @@ def text_batch(texts: Sequence[str], views: Mapping[str, ViewSpec]) -> tuple[str
     return name, Batch(views={name: torch.stack([encode_text(text, spec) for text in texts])}, row=row, key=row)
 
 
-def _recording(index: int, path: Path, views: Mapping[str, ViewSpec]) -> Recording:
-    """Probe a file and check that it has what the views are cut from."""
+def _probed(index: int, path: Path) -> tuple[Recording, Mapping[str, Any]]:
+    """Return a file as a recording, and what probing it found."""
     outcome = probe_file(path)
     if "reason" in outcome:
         raise MediaError(str(path), outcome["reason"], outcome["message"])
-    fields = {**outcome, "flags": tuple(outcome["flags"])}
-    others = ", ".join(repr(name) for name, spec in views.items() if fields[f"has_{_TRACKS[spec.stream]}"])
-    hint = f"; ask for view={others} to use the rest of it" if others else ""
-    for name, spec in views.items():
-        track = _TRACKS[spec.stream]
-        if not fields[f"has_{track}"]:
-            raise MediaError(str(path), f"no-{track}", f"the file has no {track} track for {name!r}{hint}")
-        if spec.stream == "video" and not fields["end"]:
-            raise MediaError(str(path), "still", f"the file is one picture, without the motion of {name!r}{hint}")
-        if track == "audio" and fields.get("silent"):
-            raise MediaError(str(path), "silent", f"the file's sound is silent, so it has no {name!r}{hint}")
-    known = {"id": f"{index:09d}", "path": str(path.absolute()), "start": 0.0, "duration": fields["end"]}
+    known = {"id": f"{index:09d}", "path": str(path.absolute()), "start": 0.0, "duration": outcome["end"]}
     names = {field.name for field in dataclasses.fields(Recording)}
-    return Recording(**{name: value for name, value in {**fields, **known}.items() if name in names})
+    fields = {name: value for name, value in {**outcome, **known}.items() if name in names}
+    return Recording(**{**fields, "flags": tuple(outcome["flags"])}), outcome
+
+
+def _lack(track: str, fields: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Return the reason and the sentence why a view cannot be cut from a file."""
+    if not fields[f"has_{track}"]:
+        return f"no-{track}", f"the file has no {track} track for {name!r}"
+    if track == "audio":
+        return "silent", f"the file's sound is silent, so it has no {name!r}"
+    return "still", f"the file is one picture, without the motion of {name!r}"

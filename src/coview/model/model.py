@@ -15,7 +15,7 @@ from torch import Tensor
 
 from coview.data.preprocess import Preprocess
 from coview.data.source import Source
-from coview.data.views import Batch, ViewSpec
+from coview.data.views import Batch, ViewSpec, cut_from
 from coview.encoders.base import Encoder
 from coview.errors import MediaError, UsageError
 from coview.methods.contract import Method, Space
@@ -97,8 +97,13 @@ class Model:
     @property
     def needed(self) -> dict[str, ViewSpec]:
         """The views that a source must cut for `distinct_views`."""
-        names = {view for name in self.distinct_views() for view in self.reads[name]}
-        return {name: spec for name, spec in self.views.items() if name in names}
+        return self._cut_for(self.distinct_views())
+
+    def _cut_for(self, names: Sequence[str]) -> dict[str, ViewSpec]:
+        """Return the views that some embeddings are made of, and those that these are crops of."""
+        read = {view for name in names for view in self.reads[name]}
+        read |= {cut_from(view, self.views[view]) for view in read}
+        return {view: spec for view, spec in self.views.items() if view in read}
 
     @property
     def device(self) -> torch.device:
@@ -163,10 +168,14 @@ class Model:
     def prepared(self, batch: Batch, augmented: bool = False) -> Batch:
         """Return the batch of the model views that are embedded, on the model's device."""
         read = {view for views in self.reads.values() for view in views}
-        known = {name: value for name, value in batch.views.items() if name in read}
-        batch = dataclasses.replace(batch, views=known).to(self.device)
-        made: Batch = self.preprocess_for(list(known))(batch, train=augmented)
+        known = [name for name in self.views if name in read and cut_from(name, self.views[name]) in batch.views]
+        raw = {cut: batch.views[cut] for cut in (cut_from(name, self.views[name]) for name in known)}
+        made: Batch = self.preprocess_for(known)(dataclasses.replace(batch, views=raw).to(self.device), train=augmented)
         return made
+
+    def present(self, batch: Batch, name: str) -> Tensor:
+        """Return bool (B,): which samples of a raw batch have every view that an embedding is made of."""
+        return torch.stack([batch.present[cut_from(view, self.views[view])] for view in self.reads[name]]).all(0)
 
     def preprocess_for(self, views: list[str]) -> Preprocess:
         """Return the preprocessing of some of the views alone."""
@@ -208,9 +217,8 @@ class Model:
             raise UsageError(f"{view or 'no view of this model'} is cut from media files; use embed_texts for captions")
         if not files:
             return {name: torch.empty(0, self.dim[name]) for name in wanted}
-        read = {one for name in wanted for one in self.reads[name]}
-        views = {name: spec for name, spec in self.views.items() if name in read}
-        parts = [self._mean(batches, wanted, space) for batches in read_files(files, views, windows, batch_size)]
+        read = read_files(files, self._cut_for(wanted), windows, batch_size)
+        parts = [self._mean(batches, wanted, space) for batches in read]
         whole = {name: torch.cat([part[name] for part in parts]) for name in wanted}
         for values in whole.values():
             for row in (~values.isfinite().all(1)).nonzero().flatten().tolist():
@@ -231,7 +239,7 @@ class Model:
         made = [self.encode(batch, space) for batch in batches]
         means = {}
         for name in names:
-            there = torch.stack([torch.stack([b.present[v] for v in self.reads[name]]).all(0) for b in batches])
+            there = torch.stack([self.present(batch, name) for batch in batches])
             values = torch.stack([values[name].cpu() for values in made])
             means[name] = torch.where(there[..., None], values, 0.0).sum(0) / there.sum(0)[:, None]
         return means
