@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
         if path.name in ("bad.wav", "worse.wav"):
             raise MediaError(str(path), "truncated" if path.name == "bad.wav" else "empty", "a reason for people")
         sound = AudioStream(sample_rate=8000, channels=1, start=0, duration=2, codec="pcm", peak=0.5, silent=False)
-        return Probe(duration=2, video=None, audio=sound, flags=("no-video",))
+        return Probe(duration=2, video=None, audio=sound, content="", flags=("no-video",))
 
     monkeypatch.setattr(probing, "probe", probe)
     return folder

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coview.data import index as indexing
+from coview.data import probed
 from coview.data.adapters import Made, Options, Refused, load_adapter
 from coview.data.collection import Collection
 from coview.data.index import index_source
@@ -60,9 +61,9 @@ def test_a_stopped_index_goes_on_and_notices_changed_files(bad_folder, bad_colle
                 seen.append(path)
                 yield path, outcome
 
-        monkeypatch.setattr(indexing, "probe_files", probe_files)
+        monkeypatch.setattr(probed, "probe_files", probe_files)
 
-    original = indexing.probe_files
+    original = probed.probe_files
     watch(limit=10)
     with pytest.raises(KeyboardInterrupt):
         index_source(str(bad_folder[0]), tmp_path / "c")
@@ -172,7 +173,7 @@ def test_a_world_becomes_files_that_carry_label_and_split(tmp_path):
 
 def test_what_an_adapter_refuses_is_in_quarantine(bad_folder, tmp_path, monkeypatch):
     refused = Refused(path="x.svg", reason="unsafe", message="declares entities")
-    monkeypatch.setattr(indexing, "make_folder", lambda path, labels: Made(items=[], root=path, refused=[refused]))
+    monkeypatch.setattr(indexing, "make_folder", lambda path, *how: Made(items=[], root=path, refused=[refused]))
     assert index_source(str(bad_folder[0]), tmp_path / "c").quarantine() == [refused]
 
 

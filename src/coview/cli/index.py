@@ -36,11 +36,13 @@ Examples:
 class Arguments:
     """What `coview index` is told."""
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """Folder (any depth), manifest (.csv, .jsonl, .parquet), or a named data set: tuxpaint, digits-av, objects-av,
     vggsound, ucf101, hmdb51, kinetics-sounds, flickr-soundnet, audioset, esc50, dcase."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="COLLECTION")]
     """The collection's folder."""
+    follow_links: bool = False
+    """Follow links that lead out of the folder; those that stay inside are always followed."""
     labels_from_folders: bool = False
     """Label each recording of a folder by the name of the folder it lies in."""
     folder: Path | None = None
@@ -70,7 +72,12 @@ def main(argv: list[str]) -> int:
                 arguments.source,
                 arguments.out,
                 labels_from_folders=arguments.labels_from_folders,
-                options=Options(folder=arguments.folder, count=arguments.count, seed=arguments.seed),
+                options=Options(
+                    folder=arguments.folder,
+                    count=arguments.count,
+                    seed=arguments.seed,
+                    follow_links=arguments.follow_links,
+                ),
                 workers=arguments.workers,
                 overwrite=arguments.overwrite,
                 progress=show,
@@ -83,14 +90,14 @@ def main(argv: list[str]) -> int:
     names = ("counts", "flags", "reasons", "ignored", "classes", "report", "fingerprint")
     result: dict[str, Any] = {"collection": str(arguments.out), **{name: about[name] for name in names}}
     if arguments.json:
+        result["notes"] = about["notes"]
+    if arguments.json:
         result["quarantine"] = [vars(row) for row in quarantine]
-    out.result(result)
-    if not quarantine:
-        return 0
-    reasons = ", ".join(f"{count} {reason}" for reason, count in about["reasons"].items())
-    out.say(f"{len(quarantine)} files could not be read ({reasons}); see {arguments.out / 'quarantine.parquet'}:")
-    for row in quarantine[:10]:
-        out.say(f"  {row.path}: {row.reason}: {row.message}")
-    if len(quarantine) > 10:
-        out.say(f"  and {len(quarantine) - 10} more")
-    return 3
+    code = out.finish(result, [(row.path, f"{row.reason}: {row.message}") for row in quarantine])
+    if quarantine:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in about["reasons"].items())
+        where = arguments.out / "quarantine.parquet"
+        out.say(f"{len(quarantine)} files could not be read ({reasons}); {where} lists them")
+    for note in about["notes"]:
+        out.say(f"note: {note}")
+    return code

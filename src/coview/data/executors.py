@@ -8,35 +8,37 @@ where it was, any task can be done again, and several machines need to share not
 from __future__ import annotations
 
 import importlib
+import math
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any, Literal, Protocol, TypeVar
 
-import torch
-
-from coview.data.processes import fresh_processes
+from coview.data.watched import Lost, watched
 from coview.errors import CoviewError, UsageError
 from coview.parallel import rank, world_size
 
+PATIENCE = 600.0  # seconds without a sign of life, after which a process is lost
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+# Makes of a task, what it was working on when its process was lost, and why, the task without that.
+Without = Callable[[Task, Any, str], Task]
 Name = Literal["auto", "serial", "processes", "ranks", "ray"]
 
 
 class Executor(Protocol):
     """Does tasks."""
 
-    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], without: Without[Task] | None = None
+    ) -> Iterator[Result]:
         """Yield what `work` makes of each task that is this process's to see, in the order in which they are done.
 
+        Args:
+            without: where processes can be lost, what is done instead of a task that costs one.
+
         Raises:
-            CoviewError: whatever the work raises; tasks not yet begun are left out.
+            CoviewError: whatever the work raises, or a process was lost; tasks not yet begun are left out.
         """
         ...
 
@@ -44,7 +46,9 @@ class Executor(Protocol):
 class Serial:
     """One task after the other, here."""
 
-    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], without: Without[Task] | None = None
+    ) -> Iterator[Result]:
         """See `Executor.run`."""
         yield from map(work, tasks)
 
@@ -55,40 +59,33 @@ class Processes:
 
     workers: int | None = None
 
-    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """See `Executor.run`."""
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], without: Without[Task] | None = None
+    ) -> Iterator[Result]:
+        """See `Executor.run`; with `without`, a process that gives no sign of life for ten minutes is lost too."""
         count = min(self.workers or len(os.sched_getaffinity(0)), len(tasks))
-        if count == 0:
-            return
-        context = fresh_processes()
-        here, there = context.Pipe()  # never written to: its end tells the workers that nobody waits for them
-        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(there,))
-        waiting, running = iter(tasks), set[Future[Result]]()
-        try:
-            while True:
-                # A short queue: what is stopped is stopped soon.
-                while len(running) < 2 * count and (task := next(waiting, None)) is not None:
-                    running.add(pool.submit(work, task))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BrokenProcessPool as error:
-            raise CoviewError(
-                "a working process was lost (out of memory, or a decoder that crashed); what is finished is kept, and "
-                "the same command goes on from here; fewer --workers need less memory"
-            ) from error
-        finally:
-            if running:  # interrupted, or an error: what is begun may take long, and can be done again
-                here.close()
-            pool.shutdown(cancel_futures=True)
+        left: Sequence[Task] = tasks
+        while left and count:
+            smaller = []
+            for task, outcome in watched(work, left, count, lambda _: math.inf if without is None else PATIENCE):
+                if not isinstance(outcome, Lost):
+                    yield outcome
+                elif without is None or outcome.at is None:
+                    raise CoviewError(
+                        "a working process was lost (out of memory, or a decoder that crashed); what is finished is "
+                        "kept, and the same command goes on from here; fewer --workers need less memory"
+                    )
+                else:
+                    smaller.append(without(task, outcome.at, outcome.reason))
+            left = smaller
 
 
 class Ranks:
     """Every process of torchrun or srun does its share, one task after the other, and sees its own results alone."""
 
-    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], without: Without[Task] | None = None
+    ) -> Iterator[Result]:
         """See `Executor.run`."""
         yield from map(work, tasks[rank() :: world_size()])
 
@@ -102,8 +99,10 @@ class Ray:
 
     workers: int | None = None
 
-    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """See `Executor.run`.
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], without: Without[Task] | None = None
+    ) -> Iterator[Result]:
+        """See `Executor.run`; Ray itself tries a task again whose process was lost.
 
         Raises:
             UsageError: Ray is not installed.
@@ -146,15 +145,3 @@ def choose_executor(name: Name, workers: int | None = None) -> Executor:
     if name == "ray":
         return Ray(workers)
     return Serial() if name == "serial" or workers == 0 else Processes(workers)
-
-
-def _start_worker(caller: Connection) -> None:
-    threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent
-    torch.set_num_threads(1)
-
-
-def _end_with(caller: Connection) -> None:
-    """End this process as soon as the one that gave the work is gone or has lost interest."""
-    caller.poll(None)
-    os._exit(1)

@@ -16,24 +16,24 @@ from pathlib import Path, PurePath
 from coview.errors import MediaError
 from coview.files import sha256_of
 
+_BYTES = re.compile("[\ud800-\udfff]")  # how Python keeps bytes that are no UTF-8
 _ESCAPE = re.compile(r"\\(?:x([0-9a-f]{2})|(\\))")
 
 
 def kept_name(path: PurePath) -> str:
     """Return a path as text in UTF-8, from which `real_path` makes the same path again."""
     text = path.as_posix()
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        root, rest = ("/", text[1:]) if text.startswith("/") else ("", text)
-        return f"{root}./{escaped(rest)}"
-    return text
+    if as_text(text) == text:
+        return text
+    root, rest = ("/", text[1:]) if text.startswith("/") else ("", text)
+    return f"{root}./{as_text(rest)}"
 
 
-def escaped(text: str) -> str:
-    """Return a text in UTF-8: backslashes doubled, bytes that are no UTF-8 as `\\xNN`."""
-    doubled = text.replace("\\", "\\\\")
-    return re.sub("[\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", doubled)
+def as_text(name: str) -> str:
+    """Return a name in UTF-8; where it is not, backslashes are doubled and other bytes written as `\\xNN`."""
+    if _BYTES.search(name) is None:
+        return name
+    return _BYTES.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", name.replace("\\", "\\\\"))
 
 
 def real_path(kept: str) -> Path:

@@ -6,22 +6,27 @@ ignored. Results are noted in a side file as they come, and a second call goes o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
+import itertools
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from coview.data.adapters import Item, Made, Options, Refused, is_adapter, load_adapter
 from coview.data.adapters.folder import make_folder
 from coview.data.collection import Collection, write_tables
+from coview.data.identity import kept_name
+from coview.data.leaks import Known, compare, named_by_captions
 from coview.data.manifest import EXTENSIONS, make_manifest
-from coview.data.probing import Outcome, probe_files
-from coview.data.recording import Recording
-from coview.errors import UsageError
+from coview.data.probed import probe_all, track_files
+from coview.data.probing import Outcome
+from coview.data.recording import SPLITS, Recording, split_of
+from coview.data.words import alike
+from coview.errors import UsageError, shown
+from coview.files import is_leftover, locked, synced
 
 Progress = Callable[[str, int, int], None]
 
@@ -45,52 +50,79 @@ def index_source(
         source: folder, manifest (.csv, .jsonl, .parquet) or adapter's name such as "tuxpaint" or "digits-av:A".
         out: the collection's folder.
         labels_from_folders: label every recording of a folder by the name of the folder it lies in.
-        options: for a named data set.
+        options: for a named data set; of a folder, whether links that lead out of it are followed.
         workers: probing processes; None means one per core, 0 probes in this process.
         overwrite: replace a collection that is already there.
         progress: called with (what is being done, done, total).
 
     Raises:
-        UsageError: there is no such source, `out` exists, or two recordings have one id.
+        UsageError: there is no such source, `out` exists, two recordings have one id, or another process works there.
     """
+    _check_out(out, overwrite)
+    options = options or Options()
+    # What needs no folder of its own is found out before one is made: a call that fails leaves nothing.
+    made = _found(source, labels_from_folders, options)
+    partial = out.with_name(out.name + ".partial")
+    with _new_folder(partial), locked(partial, "index"):
+        _check_out(out, overwrite)  # it may have been finished meanwhile
+        for leftover in filter(is_leftover, partial.iterdir()):
+            if leftover.name != ".lock":
+                leftover.unlink()
+        if made is None:
+            made = _made(source, partial, options, progress)
+        _check_ids(made)
+        paths = list(dict.fromkeys(_absolute(made.root, item) for item in made.items))
+        found = dict(probe_all(paths, partial / "probed.jsonl", workers, progress))
+        recordings, refused = _join(made, found)
+        about = {
+            "source": shown(source),
+            "root": kept_name(_root(made, partial)),
+            "ignored": dict(made.ignored),
+            "report": dict(made.report),
+            "notes": [*made.notes, *_notes(recordings)],
+        }
+        write_tables(partial, recordings, refused, about)
+        _take_place(partial, out)
+    return Collection.open(out)
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise UsageError(f"{out} already exists; choose another name, or pass --overwrite to make it anew")
     if out.exists() and not (out / "collection.json").is_file():
         raise UsageError(f"{out} is not a collection and will not be overwritten; choose another name")
-    partial = out.with_name(out.name + ".partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    made = _items(source, partial, labels_from_folders, options or Options(), progress)
-    paths = list(dict.fromkeys(_absolute(made.root, item) for item in made.items))
-    found = dict(_probe_all(paths, partial / "probed.jsonl", workers, progress))
 
-    recordings: list[Recording] = []
-    refused = list(made.refused)
-    for item in made.items:
-        outcome = _recording(item, made.root, found[_absolute(made.root, item)])
-        if isinstance(outcome, Recording):
-            recordings.append(outcome)
-        else:
-            refused.append(outcome)
-    inside = made.root.resolve().is_relative_to(partial.resolve())
-    root = made.root.resolve().relative_to(partial.resolve()) if inside else made.root.resolve()
-    about = {
-        "source": source,
-        "root": root.as_posix(),
-        "ignored": dict(made.ignored),
-        "report": dict(made.report),
-    }
-    write_tables(partial, _flag_copies(recordings), refused, about)
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; when what follows fails and leaves it empty, remove what was made."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # not empty: what was done is kept
+            for place in new:
+                place.rmdir()
+        raise
+
+
+def _take_place(partial: Path, out: Path) -> None:
+    """Give the finished folder its name; what was there is whole until then."""
+    before = out.with_name(f".{out.name}.{os.getpid()}.partial")
     if out.exists():
-        shutil.rmtree(out)
-    (partial / "probed.jsonl").unlink(missing_ok=True)
+        out.rename(before)
     partial.rename(out)
-    return Collection.open(out)
+    synced(out.parent)
+    (out / "probed.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(before, ignore_errors=True)
 
 
-def _items(source: str, partial: Path, labels: bool, options: Options, progress: Progress) -> Made:
+def _found(source: str, labels: bool, options: Options) -> Made | None:
+    """Return what a folder or a manifest holds; None for a named data set, which needs a folder to work in."""
     path = Path(source)
     if path.is_dir():
-        return make_folder(path, labels)
+        return make_folder(path, labels, options.follow_links)
     if labels:
         raise UsageError("--labels-from-folders is for a folder; a manifest gives labels in its column 'label'")
     if path.is_file() and path.suffix.lower() in EXTENSIONS:
@@ -99,101 +131,127 @@ def _items(source: str, partial: Path, labels: bool, options: Options, progress:
         raise UsageError(f"{path}: expected a folder or a manifest ({', '.join(EXTENSIONS)})")
     if not is_adapter(source) and ("/" in source or path.suffix):
         raise UsageError(f"{source}: there is no such folder or manifest")
+    load_adapter(source)
+    return None
+
+
+def _made(source: str, partial: Path, options: Options, progress: Progress) -> Made:
     media = partial / "media"
-    make = load_adapter(source)
-    media.mkdir(exist_ok=True)
-    made = make(media, _with(options, source, progress))
+    with _new_folder(media):
+        made = load_adapter(source)(
+            media,
+            dataclasses.replace(
+                options,
+                variant=source.partition(":")[2],
+                progress=lambda done, total: progress("making", done, total),
+            ),
+        )
     if not any(media.iterdir()):
         media.rmdir()
     return made
 
 
-def _with(options: Options, source: str, progress: Progress) -> Options:
-    return Options(
-        variant=source.partition(":")[2],
-        folder=options.folder,
-        count=options.count,
-        seed=options.seed,
-        progress=lambda done, total: progress("making", done, total),
-    )
+def _root(made: Made, partial: Path) -> Path:
+    root, inside = made.root.resolve(), partial.resolve()
+    return root.relative_to(inside) if root.is_relative_to(inside) else root
 
 
 def _absolute(root: Path, item: Item) -> Path:
     return Path(os.path.normpath(root.absolute() / item.path))  # links keep their own names
 
 
-def _probe_all(
-    paths: list[Path], side: Path, workers: int | None, progress: Progress
-) -> Iterator[tuple[Path, Outcome]]:
-    """Yield what every path holds, from the side file where it is known already."""
-    known = _read_side(side)
-    stamps = {path: _stamp(path) for path in paths}
-    todo = [path for path in paths if known.get(str(path), {}).get("stamp") != stamps[path]]
-    for path in paths:
-        if known.get(str(path), {}).get("stamp") == stamps[path]:
-            yield path, known[str(path)]["outcome"]
-    done = len(paths) - len(todo)
-    progress("probing", done, len(paths))
-    with side.open("a", encoding="utf-8") as stream:
-        for path, outcome in probe_files(todo, workers):
-            # Written through at once: what was probed before a kill is not probed again.
-            stream.write(json.dumps({"path": str(path), "stamp": stamps[path], "outcome": outcome}) + "\n")
-            stream.flush()
-            done += 1
-            progress("probing", done, len(paths))
-            yield path, outcome
-
-
-def _read_side(side: Path) -> dict[str, dict[str, Any]]:
-    known: dict[str, dict[str, Any]] = {}
-    if not side.is_file():
-        return known
-    whole = [line for line in side.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    for line in whole:  # a line without an end was being written when the index was stopped
-        entry = json.loads(line)
-        known[entry["path"]] = entry
-    side.write_text("".join(whole), encoding="utf-8")
-    return known
-
-
-def _stamp(path: Path) -> list[int]:
-    try:
-        stat = path.stat()
-    except OSError:  # the probe says why
-        return []
-    return [stat.st_size, stat.st_mtime_ns]
-
-
-def _recording(item: Item, root: Path, outcome: Outcome) -> Recording | Refused:
-    path = _absolute(root, item)
-    # Kept absolute where the file lies elsewhere, so that the table alone says where it is.
+def _relative(root: Path, path: Path) -> Path:
+    """Return a path from the root; as it is where it lies elsewhere, so that the table alone says where it is."""
     name = Path(os.path.relpath(path, root.absolute()))
-    relative = path.as_posix() if ".." in name.parts else name.as_posix()
+    return path if ".." in name.parts else name
+
+
+def _check_ids(made: Made) -> None:
+    """Return when all ids differ; found out before anything is probed."""
+    known: dict[str, Path] = {}
+    for item in made.items:
+        name = _id(item, made.root)
+        if name in known:
+            raise UsageError(
+                f"two recordings have the id {name!r}: {known[name]} and {item.path}; give the ids in a manifest, "
+                "or rename one of the files"
+            )
+        known[name] = item.path
+
+
+def _id(item: Item, root: Path) -> str:
+    """Return the id, by default the path with its extension: film.mp4 and film.wav beside each other are two."""
+    if item.id is not None:
+        return item.id
+    name = kept_name(_relative(root, _absolute(root, item)))
+    return name if item.start is None and item.end is None else f"{name}@{item.start or 0:g}-{item.end or 'end'}"
+
+
+def _join(made: Made, found: dict[Path, Outcome]) -> tuple[list[Recording], list[Refused]]:
+    """Return what the items became, given what their files hold."""
+    recordings: list[Recording] = []
+    refused = list(made.refused)
+    for item in made.items:
+        outcome = _recording(item, made.root, found[_absolute(made.root, item)], refused)
+        if isinstance(outcome, Recording):
+            recordings.append(outcome)
+        else:
+            refused.append(outcome)
+    return _flag_copies(recordings), refused
+
+
+def _recording(item: Item, root: Path, outcome: Outcome, refused: list[Refused]) -> Recording | Refused:
+    name = kept_name(_relative(root, _absolute(root, item)))
     if "reason" in outcome:
-        return Refused(path=relative, reason=outcome["reason"], message=outcome["message"])
+        return Refused(path=name, reason=outcome["reason"], message=outcome["message"])
     fields = dict(outcome)
     start, end = item.start or 0.0, min(item.end or fields["end"], fields["end"])
     if start >= end and (start, fields["end"]) != (0.0, 0.0):  # a still lasts 0 s
         message = f"the span begins at {start} s, but the file ends at {fields['end']:.3f} s"
-        return Refused(path=relative, reason="outside", message=message)
+        return Refused(path=name, reason="outside", message=message)
+    known = {"id": _id(item, root), "path": name, "label": item.label, "split": item.split}
+    known |= {"caption": item.caption, "group": item.group}
     flags = tuple(dict.fromkeys((*fields.pop("flags"), *item.flags)))
-    known: dict[str, str | None] = {"id": item.id or _default_id(relative, item), "path": relative}
-    known |= {"label": item.label, "split": item.split, "caption": item.caption, "group": item.group}
+    files, lacking = track_files({track: Path(root, path) for track, path in item.tracks.items()})
+    tracks = {track: kept_name(_relative(root, Path(root, item.tracks[track]).absolute())) for track in files}
+    for track, reason, message in lacking:
+        path = kept_name(_relative(root, Path(root, item.tracks[track]).absolute()))
+        refused.append(Refused(path=path, reason=reason, message=f"track {track!r} of {known['id']}: {message}"))
+        flags += (f"no-{track}",)
     rest = {"start": start, "end": end, "duration": end - start, "flags": flags, "folds": item.folds}
-    return Recording(**{**fields, **known, **rest})
-
-
-def _default_id(relative: str, item: Item) -> str:
-    """Return the path with its extension: film.mp4 and film.wav beside each other are two recordings."""
-    return (
-        relative if item.start is None and item.end is None else f"{relative}@{item.start or 0:g}-{item.end or 'end'}"
-    )
+    return Recording(**{**fields, **known, **rest, "tracks": tracks, "track_files": files})
 
 
 def _flag_copies(recordings: list[Recording]) -> list[Recording]:
     """Flag recordings whose file has the bytes of another file: a copy in two splits would be a leak."""
-    holders = Counter(digest for digest, _ in {(recording.digest, recording.path) for recording in recordings})
+    holders = Counter(digest for digest, _ in {(row.digest, row.path) for row in recordings})
     return [
-        dataclasses.replace(recording, flags=(*recording.flags, "copy")) if holders[recording.digest] > 1 else recording
-        for recording in recordings
+        dataclasses.replace(row, flags=(*row.flags, "copy")) if holders[row.digest] > 1 else row for row in recordings
     ]
+
+
+def _notes(recordings: list[Recording]) -> list[str]:
+    """Return sentences about what may make figures false: parts that share files, telling captions, classes alike."""
+    notes = alike(row.label for row in recordings)
+    telling = named_by_captions((row.path, row.caption) for row in recordings)
+    if telling:
+        captions = sum(row.caption is not None for row in recordings)
+        notes.append(
+            f"{len(telling)} of {captions} captions are names of their own files, such as {telling[0]}: they say which "
+            "file it is, not what is in it"
+        )
+    given = any(row.split for row in recordings)
+    parts = {name: [row for row in recordings if _split(row, given) == name] for name in SPLITS}
+    for one, two in itertools.combinations([name for name in SPLITS if parts[name]], 2):
+        overlap = compare(_known(one, parts[one]), _known(two, parts[two]))
+        if overlap:
+            notes.append(overlap.sentence())
+    return notes
+
+
+def _split(row: Recording, given: bool) -> str | None:
+    return row.split if given else split_of(row.group or row.id)
+
+
+def _known(name: str, rows: list[Recording]) -> Known:
+    return Known(name, [row.id for row in rows], [row.digest for row in rows], [row.content for row in rows])

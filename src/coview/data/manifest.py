@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from coview.data.adapters import Item, Made
+from coview.data.adapters import Item, Made, Refused
+from coview.data.identity import as_text
 from coview.data.recording import SPLITS
+from coview.data.words import changed_words, word_of
 from coview.errors import UsageError
 
 EXTENSIONS = (".csv", ".jsonl", ".parquet")
 COLUMNS = ("path", "id", "label", "split", "caption", "group", "flags", "folds", "start", "end")
+TRACK = "track:"  # begins the name of a column that names another file of the recording
+_WORDS = ("id", "label", "split", "group", "caption")
 _MOST = 20  # problems listed in one message
 
 
@@ -24,9 +30,11 @@ def make_manifest(manifest: Path) -> Made:
     """Return an item per row; relative paths start from the manifest's own folder.
 
     Column `path` is required, `id`, `label`, `split`, `caption`, `group`, `flags`, `start` and `end` (s) are optional,
-    empty cells mean "not given". Flags are a list, or words between spaces; "nomirror" keeps augmentation from
-    exchanging left and right. `folds` likewise gives the split in each official fold ("train - test": fold 2 leaves
-    the recording out). Other columns are kept out; the report's `unused_columns` lists them.
+    empty cells and NaN mean "not given". Words are taken as `words.word_of` says, and `notes` say what was
+    changed. Flags are a list, or words between spaces; "nomirror" keeps augmentation from exchanging left and
+    right. `folds` likewise gives the split in each official fold ("train - test": fold 2 leaves the recording out).
+    `track:depth` names another file of the recording, its track "depth". Other columns are kept out; the report's
+    `unused_columns` lists them. A row whose path can be no file's name goes into quarantine.
 
     Raises:
         UsageError: the file cannot be parsed, has no path column or no row, or rows have wrong values; lists them.
@@ -38,58 +46,109 @@ def make_manifest(manifest: Path) -> Made:
     if "path" not in columns:
         raise UsageError(f"{manifest}: no column 'path'; found {', '.join(columns)}")
     problems: list[str] = []
-    items = [_item(row, f"row {number}", problems) for number, row in enumerate(rows, start=1)]
+    refused: list[Refused] = []
+    items = []
+    for number, row in enumerate(rows, start=1):
+        before = len(problems)
+        item = _item(row, f"row {number}", problems)
+        if len(problems) == before and (bad := _no_name(item)):
+            refused.append(Refused(path=as_text(str(item.path)), reason="bad-name", message=f"row {number}: {bad}"))
+        else:
+            items.append(item)
     if problems:
         more = f"\n  and {len(problems) - _MOST} more" if len(problems) > _MOST else ""
         raise UsageError(f"{manifest}:\n" + "\n".join(f"  - {problem}" for problem in problems[:_MOST]) + more)
-    unused = [name for name in columns if name not in COLUMNS]
-    return Made(items=items, root=manifest.parent, report={"unused_columns": unused} if unused else {})
+    unused = [name for name in columns if name not in COLUMNS and not name.startswith(TRACK)]
+    notes = [note for name in _WORDS[:-1] for note in changed_words(name, (row.get(name) for row in rows))]
+    report = {"unused_columns": unused} if unused else {}
+    return Made(items=items, root=manifest.parent, refused=refused, report=report, notes=notes)
 
 
 def _read(manifest: Path) -> list[dict[str, Any]]:
     kind = manifest.suffix.lower()
     try:
         if kind == ".parquet":
-            rows: list[dict[str, Any]] = pq.read_table(manifest).to_pylist()
-            return rows
+            return _read_parquet(manifest)
         with manifest.open(encoding="utf-8-sig", newline="") as stream:
             if kind == ".csv":
-                return list(csv.DictReader(stream, restkey="cells beyond the last column"))
+                return [_named(row) for row in csv.DictReader(stream, restkey="cells beyond the last column")]
             lines = [json.loads(line) for line in stream if line.strip()]
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError, pa.ArrowInvalid) as error:
-        raise UsageError(f"{manifest}: cannot be read as {kind[1:]}: {error}") from error
+    except (ValueError, csv.Error, pa.ArrowException, RecursionError) as error:
+        raise UsageError(f"{manifest}: cannot be read as {kind[1:]}: {' '.join(str(error).split())}") from error
     if not all(isinstance(line, dict) for line in lines):
         raise UsageError(f"{manifest}: every line must be a JSON object with at least a path")
     return lines
 
 
+def _named(row: dict[str | None, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name is not None}
+
+
+def _read_parquet(manifest: Path) -> list[dict[str, Any]]:
+    with manifest.open("rb") as stream, pq.ParquetFile(stream) as file:
+        rows, size = file.metadata.num_rows, manifest.stat().st_size
+        if rows > size:  # every row has a path of its own
+            raise ValueError(f"{rows} rows cannot be in its {size} bytes")
+        found: list[dict[str, Any]] = file.read().to_pylist()
+        return found
+
+
 def _item(row: Mapping[str, Any], where: str, problems: list[str]) -> Item:
-    given = {name: row[name] for name in COLUMNS if row.get(name) not in (None, "")}
-    before = len(problems)
-    if "path" not in given:
-        problems.append(f"{where}: no path")
-    if given.get("split", "train") not in SPLITS:
-        problems.append(f"{where}: split {given['split']!r} is none of {', '.join(SPLITS)}")
+    given = {name: value for name, value in row.items() if not _empty(value)}
+    if not isinstance(given.get("path"), str):
+        problems.append(f"{where}: no path" if "path" not in given else f"{where}: path {given['path']!r} is no text")
+    words: dict[str, str | None] = {}
+    for name in _WORDS:
+        try:
+            words[name] = word_of(given.get(name))
+        except ValueError as error:
+            problems.append(f"{where}: {name} {error}")
+    if words.get("split") not in (None, *SPLITS):
+        problems.append(f"{where}: split {words['split']!r} is none of {', '.join(SPLITS)}")
     span: dict[str, float] = {}
     for name in ("start", "end"):
         if name in given:
             try:
                 span[name] = float(given[name])
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 problems.append(f"{where}: {name} {given[name]!r} is not a number of seconds")
-    if not 0 <= span.get("start", 0.0) < span.get("end", float("inf")):
+    if not 0 <= span.get("start", 0.0) < span.get("end", math.inf):
         problems.append(
             f"{where}: the span from {span.get('start', 0.0)} s to {span.get('end')} s is empty or negative"
         )
-    lists: dict[str, Any] = {name: _words(given.pop(name, ())) for name in ("flags", "folds")}
+    lists: dict[str, tuple[str, ...]] = {}
+    for name in ("flags", "folds"):
+        value = given.get(name, ())
+        listed = value.split() if isinstance(value, str) else value
+        if not isinstance(listed, (list, tuple)) or not all(isinstance(word, str) or word is None for word in listed):
+            problems.append(f"{where}: {name} {str(value)[:40]!r} is no list of words")
+            listed = ()
+        lists[name] = tuple(map(str, listed))
     lists["folds"] = tuple("" if fold in ("-", "None") else fold for fold in lists["folds"])
     if not set(lists["folds"]) <= {"", *SPLITS}:
         problems.append(f"{where}: folds {' '.join(lists['folds'])!r} are not all one of {', '.join(SPLITS)} or -")
-    if len(problems) > before:
-        return Item(path=Path())
-    words: dict[str, Any] = {name: str(given[name]) for name in given if name not in ("path", "start", "end")}
-    return Item(path=Path(str(given["path"])), start=span.get("start"), end=span.get("end"), **words, **lists)
+    tracks = {name.removeprefix(TRACK): Path(str(value)) for name, value in given.items() if name.startswith(TRACK)}
+    return Item(
+        path=Path(str(given.get("path", ""))),
+        start=span.get("start"),
+        end=span.get("end"),
+        tracks={name: Path(value) for name, value in tracks.items()},
+        flags=lists["flags"],
+        folds=lists["folds"],
+        **words,
+    )
 
 
-def _words(value: Any) -> tuple[str, ...]:
-    return tuple(map(str, value.split() if isinstance(value, str) else value))
+def _empty(cell: Any) -> bool:
+    return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _no_name(item: Item) -> str | None:
+    """Return why a path of an item can be no file's name, None where all can."""
+    for path in (item.path, *item.tracks.values()):
+        try:
+            if b"\0" in os.fsencode(path):
+                return "no name of a file holds a NUL"
+        except UnicodeEncodeError:
+            return "this is no text that could be a file's name"
+    return None

@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from coview.data.processes import fresh_processes
+from coview.data.watched import Lost, watched
 from coview.errors import MediaError
 from coview.media.probe import AudioStream, VideoStream, probe
 
 # Plain data, ready for JSON: the fields of a `Recording` that a file alone decides, or its `reason` and `message`.
 Outcome = dict[str, Any]
 
+_PATIENCE, _SPEED = 300.0, 1e6  # a file may take 5 min, and 1 s for every MB: twenty times what the slowest seen took
+_LOST = {
+    "crash": "the decoder crashed on this file, twice; its process was lost",
+    "timeout": "the decoder did not come to an end with this file; its process was stopped",
+}
+
 
 def probe_files(paths: Sequence[Path], workers: int | None = None) -> Iterator[tuple[Path, Outcome]]:
     """Yield (path, outcome) of every file in the order in which they are done.
 
     Args:
-        workers: processes; None means one per core, 0 probes in this process.
+        workers: processes; None means one per core, 0 probes in this process, which a decoder that crashes ends.
     """
-    if workers == 0 or len(paths) < 2:
+    if workers == 0:
         yield from ((path, probe_file(path)) for path in paths)
         return
-    waiting = iter(paths)
-    while suspects := (yield from _in_pool(waiting, min(workers or os.cpu_count() or 1, len(paths)))):
-        for path in suspects:  # one of them ended its process: alone, it ends only its own
-            if (yield from _in_pool(iter([path]), 1)):
-                yield path, {"reason": "crash", "message": "the decoder crashed on this file; its process was lost"}
+    count = min(workers or len(os.sched_getaffinity(0)), len(paths))
+    for path, outcome in watched(probe_file, paths, count, _patience):
+        if isinstance(outcome, Lost):
+            outcome = {"reason": outcome.reason, "message": _LOST[outcome.reason]}
+        yield path, outcome
+
+
+def _patience(path: Path) -> float:
+    try:
+        return _PATIENCE + path.stat().st_size / _SPEED
+    except (OSError, ValueError):  # the probe says why
+        return _PATIENCE
 
 
 def probe_file(path: Path) -> Outcome:
@@ -65,32 +75,3 @@ def _audio_fields(audio: AudioStream | None) -> Outcome:
         return {}
     fields = {name: getattr(audio, name) for name in ("sample_rate", "channels", "peak", "silent")}
     return {**fields, "audio_start": audio.start, "audio_end": audio.start + audio.duration, "audio_codec": audio.codec}
-
-
-def _in_pool(waiting: Iterator[Path], workers: int) -> Generator[tuple[Path, Outcome], None, list[Path]]:
-    """Yield outcomes; when a process dies, return the paths whose outcomes were lost, and leave the rest waiting."""
-    pool = ProcessPoolExecutor(workers, mp_context=fresh_processes(), initializer=_start_worker)
-    running: dict[Future[Outcome], Path] = {}
-    lost: list[Path] = []
-    try:
-        while True:
-            # A short queue: what is stopped is stopped soon.
-            while len(running) < 2 * workers and not lost and (path := next(waiting, None)) is not None:
-                running[pool.submit(probe_file, path)] = path
-            if not running:
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                path = running.pop(future)
-                try:
-                    outcome = future.result()
-                except BrokenProcessPool:
-                    lost.append(path)
-                    continue
-                yield path, outcome
-    finally:
-        pool.shutdown(wait=not running, cancel_futures=True)
-    return lost
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent

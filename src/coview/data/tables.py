@@ -20,8 +20,9 @@ _BEFORE = ("id", "digest", "start", "end", "label")  # all that a fingerprint co
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a Parquet file whole or not at all."""
-    with written_whole(path) as aside:
-        pq.write_table(table, aside)
+    # Arrow opens no file whose name is not UTF-8, so it is given open ones.
+    with written_whole(path) as aside, aside.open("wb") as stream:
+        pq.write_table(table, stream)
 
 
 def read_table(
@@ -43,7 +44,7 @@ def read_table(
         if not path.is_file():
             raise ValueError("it is no regular file" if path.exists() else "it is not there")
         size = path.stat().st_size
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as stream, pq.ParquetFile(stream) as file:
             about, there = file.metadata, file.schema_arrow
             lacking = [name for name in wanted if name not in there.names]
             if strange := [name for name in lacking if name not in later]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Item:
         start, end: span in seconds on the file's clock; None means the file's own beginning or end.
         flags: facts about the item, counted beside those that probing finds.
         folds: its split in each official fold of the data set, from fold 1 on; "" where a fold leaves it out.
+        tracks: other files of the recording by name, such as "depth"; paths as `path`.
     """
 
     path: Path
@@ -56,11 +57,12 @@ class Item:
     end: float | None = None
     flags: tuple[str, ...] = ()
     folds: tuple[str, ...] = ()
+    tracks: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """A file that did not become a recording: a row of the quarantine table."""
+    """A file that did not become a recording: a row of the quarantine table; its path as `identity.kept_name`."""
 
     path: str
     reason: str  # one short stable word
@@ -76,6 +78,7 @@ class Options:
         folder: where the user keeps the data set's own files; None means the adapter's usual place.
         count: how many recordings to make; None means all of them, or the adapter's usual number.
         seed: of everything random.
+        follow_links: whether links that lead out of the folder are followed.
         progress: call with (done, total) now and then.
     """
 
@@ -83,6 +86,7 @@ class Options:
     folder: Path | None = None
     count: int | None = None
     seed: int = 0
+    follow_links: bool = False
     progress: Callable[[int, int], None] = lambda done, total: None
 
 
@@ -96,6 +100,7 @@ class Made:
         refused: files of the data set that could not be used, and why.
         ignored: kind of file -> how many were left out on purpose.
         report: counts and flags of the data set itself; kept in collection.json and printed.
+        notes: sentences about what may not be meant so, for people.
     """
 
     items: list[Item]
@@ -103,6 +108,7 @@ class Made:
     refused: list[Refused] = field(default_factory=list)
     ignored: Mapping[str, int] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def is_adapter(source: str) -> bool:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from coview.data.adapters import Made, Options
-from coview.data.adapters.official import Download
+from coview.data.adapters.official import Download, need, seconds
 from coview.errors import UsageError
 
 WHERE = (
@@ -37,7 +37,9 @@ def make(out: Path, options: Options) -> Made:
     if chosen is None:
         raise UsageError(f"audioset:{options.variant}: expected audioset, audioset:unbalanced or audioset:eval")
     download = Download("audioset", options, WHERE)
-    names = {row["mid"]: row["display_name"] for row in csv.DictReader(download.lines("class_labels_indices.csv"))}
+    rows = list(csv.DictReader(download.lines("class_labels_indices.csv")))
+    need(rows, ("mid", "display_name"), "class_labels_indices.csv", WHERE)
+    names = {row["mid"]: row["display_name"] or row["mid"] for row in rows}
     official = {"labels": 527}
     download.listed["labels"] = len(names)
     for key in chosen:
@@ -48,9 +50,11 @@ def make(out: Path, options: Options) -> Made:
             raise UsageError(f"{name}: its header lacks num_segs=...; it is not whole. {WHERE}")
         official[key] = int(declared[1])
         for row in csv.reader((line for line in lines if not line.startswith("#")), skipinitialspace=True):
-            if len(row) != 4:
-                raise UsageError(f"{name}: expected id, start, end, labels; found {','.join(row)!r}")
-            clip, start, end = row[0], float(row[1]), float(row[2])
+            span = seconds(row[1:3])
+            if len(row) != 4 or span is None:
+                download.bad_line(key, ",".join(row), "id, start, end, labels")
+                continue
+            clip, (start, end) = row[0], span
             labels = [names.get(mid, mid) for mid in row[3].split(",")]
             stems = (f"{clip}_{start:g}", f"{clip}_{start:06.0f}", f"{clip}_{start * 1000:.0f}_{end * 1000:.0f}")
             path = download.find(*stems, f"Y{clip}", clip)

@@ -29,7 +29,7 @@ def make(out: Path, options: Options) -> Made:
     """
     download = Download("flickr-soundnet", options, WHERE)
     if not options.variant:
-        return make_folder(download.root)
+        return make_folder(download.root, follow_links=options.follow_links)
     if options.variant not in OFFICIAL:
         raise UsageError(f"flickr-soundnet:{options.variant}: expected one of {', '.join(OFFICIAL)} after the colon")
     for line in download.lines(f"flickr_{options.variant}.txt"):

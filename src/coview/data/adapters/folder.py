@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from coview.data.adapters import Item, Made
+from coview.data.adapters import Item, Made, Refused
+from coview.data.identity import as_text, kept_name
+from coview.data.words import word_of
 from coview.errors import UsageError
 from coview.media.regular import head_of
 from coview.media.stills import is_still
@@ -20,35 +22,98 @@ EXTENSIONS = (
 STILLS = r"\.(jpe?g|jpe|jfif|png|apng|webp|bmp|dib|gif)"
 
 
-def make_folder(folder: Path, labels_from_folders: bool = False) -> Made:
+@dataclass
+class Walk:
+    """What lies below a folder.
+
+    Attributes:
+        files: relative to the folder, in order of their names; whatever is not a folder.
+        refused: folders that could not be read.
+        outside: links that lead out of the folder and were not followed.
+    """
+
+    folder: Path
+    follow_links: bool = False
+    files: list[Path] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    outside: int = 0
+
+    def notes(self) -> list[str]:
+        """Return a sentence about links that were not followed."""
+        if not self.outside:
+            return []
+        return [f"{self.outside} links lead out of {self.folder} and were not followed; --follow-links follows them"]
+
+
+def walk(folder: Path, follow_links: bool = False) -> Walk:
+    """Return every file below `folder`, entering no real folder twice.
+
+    Args:
+        follow_links: follow links that lead out of the folder; those that stay inside are always followed.
+    """
+    found = Walk(folder, follow_links)
+    top = folder.resolve()
+    entered = {top}
+
+    def unread(error: OSError) -> None:
+        name = kept_name(Path(os.path.relpath(error.filename, folder)))
+        message = f"this folder cannot be read: {error.strerror}"
+        found.refused.append(Refused(path=name, reason="unreadable", message=message))
+
+    def stays(path: Path) -> bool:
+        if follow_links or not path.is_symlink():
+            return True
+        inside = not path.exists() or path.resolve().is_relative_to(top)  # a dead link is reported by its own name
+        found.outside += not inside
+        return inside
+
+    for parent, folders, files in os.walk(folder, onerror=unread, followlinks=True):
+        kept = []
+        for name in folders:
+            path = Path(parent) / name
+            if stays(path) and (real := path.resolve()) not in entered:
+                entered.add(real)
+                kept.append(name)
+        folders[:] = sorted(kept)
+        found.files += [(Path(parent) / name).relative_to(folder) for name in files if stays(Path(parent) / name)]
+    found.files.sort(key=Path.as_posix)
+    return found
+
+
+def make_folder(folder: Path, labels_from_folders: bool = False, follow_links: bool = False) -> Made:
     """Return an item per media file below `folder`, ordered by relative path.
 
     A file is taken for media by its extension, or else by its first bytes: a film called `.dat` is a film, and so for
     still pictures. Every other file is counted in `ignored` under its extension; so are those in folders whose name
-    starts with a dot.
+    starts with a dot. A folder that cannot be read goes into quarantine.
 
     Args:
         folder: walked to any depth, through links to folders too (each real folder once).
         labels_from_folders: the label of a recording is the name of the folder it lies in; none directly in `folder`.
+        follow_links: follow links that lead out of the folder too.
 
     Raises:
         UsageError: there is no media file at all.
     """
     items: list[Item] = []
     ignored: Counter[str] = Counter()
-    for relative in sorted(walk(folder), key=lambda path: path.as_posix()):
+    found = walk(folder, follow_links)
+    for relative in found.files:
         path = folder / relative
         hidden = any(part.startswith(".") for part in relative.parts)
         named = re.fullmatch(f"{EXTENSIONS}|{STILLS}", path.suffix.lower())
         if hidden or not (named or looks_like_media(head_of(path))):
-            ignored["hidden" if hidden else path.suffix.lower() or "no extension"] += 1
+            ignored["hidden" if hidden else as_text(path.suffix.lower()) or "no extension"] += 1
             continue
-        label = relative.parent.name if labels_from_folders and relative.parent.name else None
+        label = word_of(as_text(relative.parent.name)) if labels_from_folders else None
         items.append(Item(path=relative, label=label))
+    ignored["links out of the folder"] += found.outside
+    notes = found.notes()
     if not items:
-        seen = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items())) or "no files at all"
-        raise UsageError(f"{folder}: no media files below this folder; found {seen}")
-    return Made(items=items, root=folder, ignored=dict(sorted(ignored.items())))
+        seen = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items()) if count) or "no files at all"
+        raise UsageError("; ".join([f"{folder}: no media files below this folder; found {seen}", *notes]))
+    ignored = +ignored
+    return Made(items=items, root=folder, refused=found.refused, ignored=dict(sorted(ignored.items())), notes=notes)
 
 
 def looks_like_media(head: bytes) -> bool:
@@ -60,18 +125,3 @@ def looks_like_media(head: bytes) -> bool:
     if head[:4] in (b"RIFF", b"FORM"):
         return head[8:12] in (b"AVI ", b"WAVE", b"AIFF", b"AIFC")
     return head.startswith((b"\x1aE\xdf\xa3", b"OggS", b"fLaC", b"FLV\x01", b"ID3", b"\x00\x00\x01\xba"))
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Yield every file below `folder`, relative to it, entering no real folder twice."""
-    entered = {folder.resolve()}
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        kept = []
-        for name in folders:
-            real = (Path(parent) / name).resolve()
-            if real not in entered:
-                entered.add(real)
-                kept.append(name)
-        folders[:] = sorted(kept)
-        for name in files:
-            yield (Path(parent) / name).relative_to(folder)

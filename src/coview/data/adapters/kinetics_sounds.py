@@ -10,8 +10,7 @@ import csv
 from pathlib import Path
 
 from coview.data.adapters import Made, Options
-from coview.data.adapters.official import Download
-from coview.errors import UsageError
+from coview.data.adapters.official import Download, need, seconds
 
 WHERE = (
     "Kinetics-400's train.csv, validate.csv or val.csv, test.csv (label, youtube_id, time_start, time_end) are at "
@@ -44,15 +43,18 @@ def make(out: Path, options: Options) -> Made:
     download = Download("kinetics-sounds", options, WHERE)
     found: set[str] = set()
     for split, names in _LISTS.items():
-        for row in csv.DictReader(download.lines(*names)):
-            lacking = {"label", "youtube_id", "time_start", "time_end"} - set(row)
-            if lacking:
-                raise UsageError(f"{names[0]}: no column {', '.join(sorted(lacking))}. {WHERE}")
-            label = CLASSES.get(row["label"].strip().replace("_", " "))
+        rows = list(csv.DictReader(download.lines(*names)))
+        need(rows, ("label", "youtube_id", "time_start", "time_end"), names[0], WHERE)
+        for row in rows:
+            label = CLASSES.get((row["label"] or "").strip().replace("_", " "))
             if label is None:
                 continue
             found.add(label)
-            clip, start, end = row["youtube_id"], int(float(row["time_start"])), int(float(row["time_end"]))
+            span = seconds((row["time_start"], row["time_end"]))
+            if span is None or not row["youtube_id"]:
+                download.bad_line(split, ",".join(map(str, row.values())), "label, youtube_id, time_start, time_end")
+                continue
+            clip, start, end = row["youtube_id"], int(span[0]), int(span[1])
             stem = f"{clip}_{start:06d}_{end:06d}"
             item = {"id": stem, "label": label, "split": split, "group": clip}
             download.add(split, download.find(stem, clip, parent=row["label"]), f"{stem}.mp4", item)

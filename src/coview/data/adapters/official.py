@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from coview.data.adapters import Item, Made, Options, Refused
 from coview.data.adapters.folder import EXTENSIONS, walk
+from coview.data.identity import as_text
 from coview.errors import UsageError
 
 
@@ -32,8 +34,9 @@ class Download:
         if not options.folder.is_dir():
             raise UsageError(f"{name}: there is no folder {options.folder}. {where}")
         self.root = options.folder
+        self.below = walk(self.root, options.follow_links)
         self.items: list[Item] = []
-        self.refused: list[Refused] = []
+        self.refused: list[Refused] = list(self.below.refused)
         self.listed: Counter[str] = Counter()
         self.present: Counter[str] = Counter()
         self._files: dict[str, list[Path]] | None = None
@@ -49,7 +52,7 @@ class Download:
             if found:
                 try:
                     text = found[0].read_text(encoding="utf-8-sig")
-                except UnicodeDecodeError as error:
+                except (UnicodeDecodeError, OSError) as error:
                     raise UsageError(f"{found[0]}: not a text in UTF-8 ({error}). {self.where}") from error
                 return [line.rstrip() for line in text.splitlines() if line.strip()]
         raise UsageError(f"{self.name}: {self.root} lacks the list {' or '.join(names)}. {self.where}")
@@ -61,7 +64,7 @@ class Download:
         """
         if self._files is None:
             self._files = {}
-            for path in sorted(walk(self.root)):
+            for path in sorted(self.below.files):
                 if re.fullmatch(EXTENSIONS, path.suffix.lower()):
                     self._files.setdefault(path.stem, []).append(path)
         for stem in stems:
@@ -86,6 +89,12 @@ class Download:
         self.present[part] += 1
         self.items.append(Item(path=path, **item))
 
+    def bad_line(self, part: str, line: str, expected: str) -> None:
+        """Put a line of an official list that is not as it should be into quarantine; the others still count."""
+        self.listed[part] += 1
+        message = f"a line of the list ({part}) is damaged: expected {expected}. {self.where}"
+        self.refused.append(Refused(path=as_text(line[:200]), reason="damaged-list", message=message))
+
     def made(self, official: Mapping[str, int], options: Options) -> Made:
         """Return what was found; the report compares official counts, lists and files, part by part.
 
@@ -96,7 +105,7 @@ class Download:
             seen = sum(map(len, (self._files or {}).values()))
             raise UsageError(
                 f"{self.name}: none of the {sum(self.listed.values())} listed files is in {self.root} "
-                f"({seen} other media files are), such as {self.refused[0].path if self.refused else '-'}. {self.where}"
+                f"({seen} other media files are), such as {next((row.path for row in self.refused), '-')}. {self.where}"
             )
         items = self.items if options.count is None else self.items[: options.count]
         report: dict[str, Any] = {"official": dict(official), "listed": dict(self.listed), "there": dict(self.present)}
@@ -105,9 +114,8 @@ class Download:
             for part, count in official.items()
             if self.listed[part] != count
         ]
-        return Made(
-            items=items, root=self.root, refused=self.refused, report=report | ({"notes": notes} if notes else {})
-        )
+        report |= {"notes": notes} if notes else {}
+        return Made(items=items, root=self.root, refused=self.refused, report=report, notes=self.below.notes())
 
 
 def words(line: str, count: int, where: str) -> Sequence[str]:
@@ -120,3 +128,23 @@ def words(line: str, count: int, where: str) -> Sequence[str]:
     if len(found) != count:
         raise UsageError(f"{where}: expected {count} words on each line, found {line!r}")
     return found
+
+
+def need(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], name: str, where: str) -> None:
+    """Return when a list has these columns.
+
+    Raises:
+        UsageError: some are lacking.
+    """
+    lacking = set(columns) - set(rows[0] if rows else ())
+    if lacking:
+        raise UsageError(f"{name}: no column {', '.join(sorted(lacking))}. {where}")
+
+
+def seconds(words: Sequence[str | None]) -> tuple[float, float] | None:
+    """Return the two words as a span in seconds; None where they are none."""
+    try:
+        start, end = (float(word or "") for word in words)
+    except ValueError:
+        return None
+    return (start, end) if 0 <= start < end < math.inf else None

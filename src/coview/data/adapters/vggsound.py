@@ -34,12 +34,21 @@ def make(out: Path, options: Options) -> Made:
     download = Download("vggsound", options, WHERE)
     labels: dict[tuple[str, int], tuple[str, str]] = {}
     for row in csv.reader(download.lines("vggsound.csv")):
-        if len(row) != 4 or not row[1].isdigit():
-            raise UsageError(f"vggsound.csv: expected id, second, label, split; found {','.join(row)!r}. {WHERE}")
+        if len(row) != 4 or not re.fullmatch("[0-9]{1,9}", row[1]):
+            download.bad_line("vggsound.csv", ",".join(row), "id, second, label, split")
+            continue
         labels[row[0], int(row[1])] = (row[2], row[3])
     if options.variant == "50k":
         parts = {"train": "filenames_train_subset.txt", "test": "filenames_test.txt"}
-        clips = [(*_clip(line), part) for part, name in parts.items() for line in download.lines(name)]
+        clips = []
+        for part, name in parts.items():
+            for line in download.lines(name):
+                # A name such as -a_b_30.mp4: id and second.
+                match = re.fullmatch(r"(.+)_([0-9]{1,9})(\.\w+)?", line.strip())
+                if match is None:
+                    download.bad_line(part, line, "a name such as ID_30.mp4")
+                else:
+                    clips.append((match[1], int(match[2]), part))
         official = SUBSET
     else:
         clips = [(*clip, part) for clip, (_, part) in labels.items() if options.variant in ("", part)]
@@ -50,11 +59,3 @@ def make(out: Path, options: Options) -> Made:
         item = {"id": f"{name}_{second:06d}", "label": label, "split": part, "group": name}
         download.add(part, path, f"{name}_{second:06d}.mp4", item)
     return download.made(official, options)
-
-
-def _clip(line: str) -> tuple[str, int]:
-    """Return id and second of a name such as -a_b_30.mp4."""
-    match = re.fullmatch(r"(.+)_(\d+)(\.\w+)?", line.strip())
-    if match is None:
-        raise UsageError(f"vggsound: expected lines such as ID_30.mp4, found {line!r}. {WHERE}")
-    return match[1], int(match[2])
