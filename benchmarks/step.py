@@ -51,7 +51,7 @@ def criterion(method: XID, heads: dict[str, Tensor], batch: Batch) -> None:
     z = {name: unit(value) for name, value in heads.items()}
     pairs = [method._bank_scores(z["video"], "audio", batch), method._bank_scores(z["audio"], "video", batch)]
     torch.stack([rince(*pair, 0.1, 0.01) for pair in pairs]).mean().backward()  # type: ignore[no-untyped-call]
-    method._pending.append((batch.row, {name: value.detach() for name, value in z.items()}))
+    method.later(batch.row, {name: value.detach() for name, value in z.items()})
     method.after_step()
 
 

@@ -88,6 +88,9 @@ def _build(kind: Any, data: Any, where: str, problems: list[str], base: Any = No
     except SettingsError as error:
         problems.extend(f"{where}.{problem}" if where else problem for problem in error.problems)
         return None
+    for old, new in getattr(kind, "renamed", {}).items():  # files that were written before are read on
+        if old in data and new not in data:
+            data = {new if name == old else name: value for name, value in data.items()}
     hints = typing.get_type_hints(kind)
     known = {field.name: field for field in dataclasses.fields(kind) if field.init}
     before, values = len(problems), {}

@@ -120,7 +120,7 @@ def train(seed=0, steps=200, **changes):
         draw = 10_000 * seed + 3 * step
         views = {
             "video": clips(label, draw, "video"),
-            "video_again": clips(label, draw + 1, "video"),
+            "video_later": clips(label, draw + 1, "video"),
             "audio": clips(heard, draw + 2, "audio"),
         }
         batch = Batch(views=views, row=torch.arange(32), key=sample_keys(seed, step, torch.arange(32)))

@@ -59,7 +59,7 @@ def test_the_others_differ_where_the_published_ones_do():
         assert settings.train.precision == "bf16" and settings.train.epochs == 100
         weights = settings.method_settings
         assert (weights.invariance, weights.variance, weights.covariance) == (25, 25, 1)
-    assert run_recipe("av_ssrl.vicreg_video").method_settings.apart == (2.0, 8.0)
+    assert run_recipe("av_ssrl.vicreg_video").method_settings.later == (2.0, 8.0)
     supervised = run_recipe("av_ssrl.supervised")
     assert [round(50 * m) for m in supervised.schedule.milestones] == [10, 20, 30, 40]
 

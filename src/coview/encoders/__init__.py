@@ -1,15 +1,19 @@
-"""Encoders by their short names."""
+"""Encoders by kind of view and short name; another package adds one by the entry points "coview.encoders.<stream>"."""
 
 from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol, cast
+
+from torch import nn
 
 from coview.encoders.base import Encoder
 from coview.encoders.conv2d import Conv2D
 from coview.encoders.davenet import DAVEnet
-from coview.encoders.heads import mlp
+from coview.encoders.heads import Head, LinearHead, mlp
 from coview.encoders.image import ResNet
 from coview.encoders.r2plus1d import R2Plus1D
 from coview.encoders.regnet import SIZES, RegNetY
@@ -20,7 +24,24 @@ from coview.encoders.text import CharacterText, MiniLM
 from coview.encoders.vgg import VGG
 from coview.errors import UsageError
 
-VIDEO: dict[str, Callable[[], Encoder]] = {
+__all__ = [
+    "AUDIO",
+    "IMAGE",
+    "TEXT",
+    "VIDEO",
+    "Encoder",
+    "Head",
+    "LinearHead",
+    "build_audio",
+    "build_for",
+    "build_image",
+    "build_text",
+    "build_video",
+    "mlp",
+]
+
+Makers = dict[str, Callable[[], Encoder]]
+VIDEO: Makers = {
     "r2plus1d-10": lambda: R2Plus1D(10),
     "r2plus1d-18": lambda: R2Plus1D(18),
     "r2plus1d-34": lambda: R2Plus1D(34),
@@ -29,7 +50,7 @@ VIDEO: dict[str, Callable[[], Encoder]] = {
     "video-tiny": lambda: SmallVideo(TINY),
     "video-small": lambda: SmallVideo(SMALL, difference=True),
 }
-AUDIO: dict[str, Callable[[], Encoder]] = {
+AUDIO: Makers = {
     "conv2d": Conv2D,
     "davenet": DAVEnet,  # for 40 bands
     "resnet-9": lambda: AudioResNet(9),
@@ -39,56 +60,89 @@ AUDIO: dict[str, Callable[[], Encoder]] = {
     "audio-small": lambda: SmallPlane(1),
     "audio-speech": SpeechAudio,  # for 40 bands
 }
-TEXT: dict[str, Callable[[], Encoder]] = {"text-characters": CharacterText, "minilm": MiniLM}
-
-IMAGE: dict[str, Callable[[int], Encoder]] = {  # of a number of channels
+TEXT: Makers = {"text-characters": CharacterText, "minilm": MiniLM}
+IMAGE: dict[str, Callable[..., Encoder]] = {  # of a number of channels
     "image-tiny": SmallPlane,
     "resnet-18": functools.partial(ResNet, 18),
     "resnet-50": functools.partial(ResNet, 50),
     **{f"regnety-{size}": functools.partial(RegNetY, size) for size in SIZES},
 }
+_KINDS: dict[str, dict[str, Callable[..., Encoder]]] = {"video": VIDEO, "audio": AUDIO, "text": TEXT, "image": IMAGE}
+_COLOURS = 3  # channels of a picture
 
-__all__ = [
-    "AUDIO",
-    "IMAGE",
-    "TEXT",
-    "VIDEO",
-    "Encoder",
-    "build_audio",
-    "build_image",
-    "build_text",
-    "build_video",
-    "mlp",
-]
+
+class Seen(Protocol):
+    """What an encoder has to know of a view."""
+
+    @property
+    def stream(self) -> str:
+        """The view's kind."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one model view; channels first, where it is a picture."""
+        ...
+
+
+def build_for(view: Seen, name: str) -> Encoder:
+    """Build the encoder of a view, fresh weights, by its short name; pictures may have any number of channels.
+
+    Raises:
+        UsageError: there is no such encoder of this kind of view; names the known ones.
+    """
+    if view.stream == "image":
+        return build_image(name, view.shape[0])
+    encoder = _build(view.stream, name)
+    if view.stream == "video" and view.shape[0] != _COLOURS:
+        _take_channels(encoder, view.shape[0] - _COLOURS)
+    return encoder
 
 
 def build_video(name: str) -> Encoder:
     """Build a video encoder, fresh weights, from its short name; raises UsageError with the known names."""
-    return _build(VIDEO, "video", name)
+    return _build("video", name)
 
 
 def build_audio(name: str) -> Encoder:
     """Build an audio encoder, fresh weights, from its short name; raises UsageError with the known names."""
-    return _build(AUDIO, "audio", name)
+    return _build("audio", name)
 
 
 def build_text(name: str) -> Encoder:
     """Build a text encoder from its short name; raises UsageError with the known names."""
-    return _build(TEXT, "text", name)
+    return _build("text", name)
 
 
-def build_image(name: str, channels: int = 3) -> Encoder:
+def build_image(name: str, channels: int = _COLOURS) -> Encoder:
     """Build an image encoder, fresh weights, from its short name; raises UsageError with the known names.
 
     Args:
         channels: of the pictures: 3, or 1 of lightness or 2 of colour.
     """
-    return _build(IMAGE, "image", name, channels)
+    return _build("image", name, channels)
 
 
-def _build(known: Mapping[str, Callable[..., Encoder]], kind: str, name: str, *arguments: int) -> Encoder:
+def _build(stream: str, name: str, *arguments: int) -> Encoder:
+    others = {point.name: _loaded(point) for point in entry_points(group=f"coview.encoders.{stream}")}
+    known = others | _KINDS.get(stream, {})
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise UsageError(f"unknown {kind} encoder {name!r}{hint} Known: {', '.join(known)}")
+        raise UsageError(f"unknown {stream} encoder {name!r}{hint} Known: {', '.join(known) or 'none'}")
     return known[name](*arguments)
+
+
+def _loaded(point: EntryPoint) -> Callable[..., Encoder]:
+    """Return what loads and builds an encoder of another package, once it is asked for."""
+    return lambda *arguments: cast(Encoder, point.load()(*arguments))
+
+
+def _take_channels(encoder: Encoder, more: int) -> None:
+    """Draw the first convolution anew for `more` channels than it was written for (or fewer)."""
+    name, old = next((n, m) for n, m in encoder.named_modules() if isinstance(m, (nn.Conv2d, nn.Conv3d)))
+    settings = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+    bias = old.bias is not None
+    new = type(old)(old.in_channels + more, old.out_channels, bias=bias, **settings)
+    parent, _, last = name.rpartition(".")
+    encoder.get_submodule(parent).add_module(last, new)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # the names of methods are known without torch, so that help 
 
 METHODS: dict[str, str] = {
     "xid": "coview.methods.xid:XID",
-    "av-vicreg": "coview.methods.av_vicreg:AVVICReg",
-    "vicreg-video": "coview.methods.vicreg_video:VICRegVideo",
+    "av-vicreg": "coview.methods.vicreg:AVVICReg",
+    "vicreg-video": "coview.methods.vicreg:VICRegVideo",
     "l3": "coview.methods.l3:L3",
     "avid": "coview.methods.avid:AVID",
     "infonce": "coview.methods.infonce:InfoNCE",
@@ -30,6 +30,8 @@ METHODS: dict[str, str] = {
     "supervised-av": "coview.methods.supervised_av:SupervisedAV",
     "classifier": "coview.methods.classifier:Classifier",
     "cca": "coview.methods.cca:ClosedFormCCA",
+    "robust-cca": "coview.methods.cca:ClosedFormRobustCCA",
+    "cluster-cca": "coview.methods.cca:ClosedFormClusterCCA",
     "dcca": "coview.methods.dcca:DCCA",
     "dccae": "coview.methods.dccae:DCCAE",
     "corrae": "coview.methods.dccae:CorrAE",

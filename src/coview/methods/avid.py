@@ -13,24 +13,27 @@ the mean of exp(s-) over the first term's negatives in the first batch of all pr
 the state. The memories take the step's embeddings in after the optimiser step, M[y] <- normalise(momentum M[y] +
 (1 - momentum) embedding). A right start costs log(K z) + K z / (K z) = 7.7 + 1.0 at K = 1024, D = 128.
 
-Published recipe (Kinetics-400): Adam at 2e-4, decay 1e-5, batch 256, 30 epochs of ten clips per recording. Sound is
+Published recipe (Kinetics-400): Adam at 2e-4, constant, decay 1e-5 on everything, batch 256, 30 epochs of ten clips per
+recording, sound 10 % louder or softer, no masks. Sound is
 the dB spectrogram at 24 kHz, (1, 200, 257), time first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from coview.data.augment import AugmentSettings
 from coview.data.views import AudioView, Batch, VideoView
-from coview.encoders import build_audio, build_video, mlp
-from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, unit
-from coview.methods.parts.towers import PairSettings
+from coview.methods.parts.batch import detached, unit
+from coview.methods.parts.memories import banks_of, need_rows
+from coview.methods.parts.towers import TINY, PairSettings, encoders_of, heads_of
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.infonce import log_total
 from coview.objectives.memory_bank import MemoryBank
 from coview.objectives.nce import estimate_z, nce
@@ -59,8 +62,6 @@ class AVIDSettings(PairSettings):
 
     video: VideoView = field(default_factory=published_video)
     audio: AudioView = field(default_factory=published_audio)
-    video_encoder: str = "r2plus1d-18"
-    audio_encoder: str = "conv2d"
     hidden: tuple[int, ...] = (512, 512)  # hidden layers of each head; none: a linear head
     head_batchnorm: bool = False
     embedding: int = 128
@@ -80,10 +81,7 @@ class AVIDSettings(PairSettings):
     def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
-            video=TINY_VIDEO,
-            audio=TINY_AUDIO,
-            video_encoder="video-tiny",
-            audio_encoder="audio-tiny",
+            **TINY,
             hidden=(256,),
             head_batchnorm=True,
         )
@@ -114,45 +112,35 @@ class AVID(Method):
     )
     Settings = AVIDSettings
     settings: AVIDSettings
+    published = Recipe(
+        optimiser=OptimiserSettings(lr=2e-4, weight_decay=1e-5, decay="everything"),
+        schedule=ScheduleSettings(kind="constant"),
+        augment=AugmentSettings(volume=(0.9, 1.1), time_masked=(0.0, 0.0), band_masked=(0.0, 0.0)),
+        batch_size=256,
+        epochs=30,
+        clips_per_recording=10,
+    )
     coupling: Coupling = "bank"
     z: Tensor
 
     def __init__(self, settings: AVIDSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        if facts.rows < 2:
-            raise UsageError(f"{self.about.slug} needs at least 2 recordings, found {facts.rows}")
-        encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
-        self.encoders = nn.ModuleDict(encoders)
-        self.projectors = nn.ModuleDict(
-            {
-                name: mlp((encoder.dim, *settings.hidden, settings.embedding), batchnorm=settings.head_batchnorm)
-                for name, encoder in encoders.items()
-            }
-        )
-        self.banks = nn.ModuleDict(
-            {
-                name: MemoryBank(facts.rows, settings.embedding, settings.momentum, seed)
-                for seed, name in enumerate(self.views)
-            }
-        )
+        need_rows(facts, 2, f"{self.about.slug} needs at least 2 recordings")
+        self.least_batch = 2 if settings.head_batchnorm else 1
+        self.encoders = encoders_of(settings, self.views)
+        self.projectors = heads_of(settings, self.encoders, settings.head_batchnorm)
+        self.banks = banks_of(self.views, facts, settings.embedding, settings.momentum)
         self.register_buffer("z", torch.tensor(-1.0))
-        # Embeddings that the memories take in after the optimiser step: one entry per forward pass in training.
-        self._pending: list[tuple[Tensor, dict[str, Tensor]]] = []
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have both views.
 
         Parts: every scored term by name, such as v2a; z; and infonce of the first term's scores, which tells a plateau.
         """
-        batch = complete(batch, self.views)
-        if not enough(batch, 2 if self.settings.head_batchnorm else 1):
-            return self.idle()
         z = {name: unit(self.projectors[name](self.encoders[name](batch.views[name]))) for name in self.views}
         loss, parts = self.criterion(z, batch)
-        embeddings = {name: value.detach() for name, value in z.items()}
-        if self.training:
-            self._pending.append((batch.row, embeddings))
-        return Step(loss, parts, embeddings)
+        self.later(batch.row, detached(z))
+        return Step(loss, parts, detached(z))
 
     def criterion(self, embeddings: dict[str, Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts from unit embeddings (N, D) of both views."""
@@ -198,12 +186,10 @@ class AVID(Method):
         """Return the memory of a view."""
         return cast(MemoryBank, self.banks[view])
 
-    def after_step(self) -> None:
-        """Let the memories take in the embeddings of the step's forward passes, in their order."""
-        for row, embeddings in self._pending:
-            for name in self.views:
-                self.bank(name).update(row, embeddings[name])
-        self._pending.clear()
+    def take_in(self, row: Tensor, embeddings: Mapping[str, Tensor]) -> None:
+        """Let the memories take in a forward pass's embeddings."""
+        for name in self.views:
+            self.bank(name).update(row, embeddings[name])
 
     def negatives(self, global_batch: int) -> int:
         """Return K: it does not depend on the batch."""

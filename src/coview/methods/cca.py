@@ -7,14 +7,15 @@ The maps are found by the estimators of `coview.correlation`, whose docstrings h
     cluster  two views with labels: over all pairs of a class
 
 `coview fuse` finds them and stops there. As a method it could be trained too: its loss is minus the total correlation
-of the maps' outputs, which is what the closed form maximises and replaces in the end.
+of the maps' outputs, which is what the closed form maximises and replaces in the end. There is no recipe to publish:
+the one here says that nothing is augmented.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,15 @@ from coview.correlation.linalg import whitener
 from coview.correlation.moments import Moments
 from coview.correlation.multiset import GCCA, MCCA
 from coview.correlation.robust import RobustCCA
+from coview.data.augment import PRESETS
 from coview.data.views import Batch, FeaturesView, ViewSpec
 from coview.encoders.features import FittedMap, NystroemFeatures, Unchanged
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete
-from coview.methods.parts.correlation import detached, enough_for, pairs
+from coview.methods.parts.batch import complete, detached
+from coview.methods.parts.correlation import enough_to_correlate, pairs
+from coview.methods.parts.towers import dim_of
+from coview.methods.recipe import Recipe
 from coview.objectives.total_correlation import total_correlation
 from coview.parallel import gather
 from coview.randomness import make_key, uniform
@@ -88,8 +92,9 @@ class ClosedFormCCA(Method):
         family="correlation",
         state="verified: see the estimators of coview.correlation; robust is a reconstruction",
     )
-    Settings = CCASettings
+    Settings: ClassVar[type[CCASettings]] = CCASettings
     closed_form = True
+    published = Recipe(augment=PRESETS["none"], batch_size=1024, epochs=1)
     settings: CCASettings
     coupling: Coupling = "statistics"
 
@@ -103,18 +108,20 @@ class ClosedFormCCA(Method):
                 for name, spec in settings.views.items()
             }
         )
-        wide = {name: int(getattr(encoder, "dim")) for name, encoder in self.encoders.items()}  # noqa: B009
-        maps = {name: FittedMap(dim, settings.components, learnt=True) for name, dim in wide.items()}
-        self.projectors = nn.ModuleDict(maps)
+        self.projectors = nn.ModuleDict(
+            {name: FittedMap(dim_of(net), settings.components, learnt=True) for name, net in self.encoders.items()}
+        )
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return minus the total correlation of the maps' outputs; part: correlation, per pair of views."""
-        batch = complete(batch, self.views)
-        if not enough_for(batch, self.settings.components):
-            return self.idle()
         outputs = {name: self.projectors[name](self.encoders[name](batch.views[name])) for name in self.views}
         correlations = torch.stack([total_correlation(x, y, (1e-4, 1e-4)) for x, y in pairs(outputs)])
         return Step(-correlations.sum(), {"correlation": correlations.mean().detach()}, detached(outputs))
+
+    def usable(self, batch: Batch) -> Batch | None:
+        """Return the complete samples, or None where there are none; of too few, see `enough_to_correlate`."""
+        batch = complete(batch, self.views)
+        return batch if enough_to_correlate(batch, self.least_batch) else None
 
     def fit_targets(self, samples: Iterator[Batch]) -> None:
         """Draw the landmarks of the kernel from the first epoch's samples that have both views."""
@@ -169,6 +176,47 @@ class ClosedFormCCA(Method):
     def _estimator(self, ridge: float, scale: Sequence[float]) -> Any:
         kind = _LINEAR["cca" if self.settings.form == "kernel" else self.settings.form]
         return kind(self.settings.components, ridge=[ridge * each for each in scale], missing=self.settings.missing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustCCASettings(CCASettings):
+    """Settings of robust CCA."""
+
+    form: Literal["robust"] = "robust"
+
+
+class ClosedFormRobustCCA(ClosedFormCCA):
+    """CCA after gross errors are taken out of both views."""
+
+    about = About(
+        slug="robust-cca",
+        title="Robust CCA: joint low-rank and sparse parts, then CCA",
+        paper="Nicolaou, Panagakis, Zafeiriou & Pantic, Robust canonical correlation analysis, ICASSP 2014",
+        family="correlation",
+        state="reconstruction: form B of coview.correlation.robust, verified by independent values; no code exists",
+    )
+    Settings = RobustCCASettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterCCASettings(CCASettings):
+    """Settings of cluster-CCA."""
+
+    form: Literal["cluster"] = "cluster"
+
+
+class ClosedFormClusterCCA(ClosedFormCCA):
+    """CCA over all pairs of a class."""
+
+    about = About(
+        slug="cluster-cca",
+        title="Cluster-CCA: every recording correlated with all of its class",
+        paper="Rasiwasia, Mahajan, Mahadevan & Aggarwal, Cluster canonical correlation analysis, AISTATS 2014",
+        family="correlation",
+        state="verified: equals the explicit pairs; see coview.correlation.cluster",
+    )
+    Settings = ClusterCCASettings
+    least_classes = 1
 
 
 def _correlation(estimator: Any, tested: Moments) -> float:

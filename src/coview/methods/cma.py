@@ -19,22 +19,22 @@ the memories. Recordings that lack a view keep a random row there.
 The released code leaves only P_y out of the negatives, so a recording can be its own negative (`as_released`); its
 within-modal instance term computes cross-modal scores, which is not reproduced.
 
-Published recipe (Kinetics-400): Adam at 2e-4, decay 1e-5, batch 256, 20 epochs, positives mined every 5.
+Published recipe (Kinetics-400): that of `avid`, 20 epochs, positives mined every 5.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from coview.data.views import Batch
-from coview.errors import UsageError
 from coview.methods.avid import AVID, NEGATIVES, AVIDSettings, Term
 from coview.methods.contract import About, Facts
 from coview.methods.parts.batch import unit
+from coview.methods.parts.memories import need_rows
 from coview.objectives.agreement import Criterion, mine_positives, outside
 from coview.randomness import integers, make_key
 
@@ -59,7 +59,7 @@ class CMASettings(AVIDSettings):
             raise ValueError("cma needs positives >= 0, mine_every >= 0 and 1 <= within_negatives <= negatives")
 
     @classmethod
-    def tiny(cls) -> CMASettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: AVID's, with few positives."""
         return replace(super().tiny(), positives=8)
 
@@ -80,16 +80,15 @@ class CMA(AVID):
     )
     Settings = CMASettings
     settings: CMASettings
+    published = replace(AVID.published, epochs=20)
     positives: Tensor
 
     def __init__(self, settings: CMASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        if facts.rows < settings.positives + 2:
-            raise UsageError(
-                f"cma with {settings.positives} positives needs at least {settings.positives + 2} recordings, so that "
-                f"each has a negative; found {facts.rows}"
-            )
-        self.register_buffer("positives", torch.full((facts.rows, settings.positives), -1, dtype=torch.int32))
+        least = settings.positives + 2  # so that each has a negative
+        need_rows(facts, least, f"cma with {settings.positives} positives needs at least {least} recordings")
+        rows = facts.rows if facts.training else 0
+        self.register_buffer("positives", torch.full((rows, settings.positives), -1, dtype=torch.int32))
 
     def terms(self, batch: Batch) -> list[Term]:
         """Return the four terms; the instance terms come first, so that z is AVID's."""

@@ -15,23 +15,24 @@ constant, and c_i = exp(-contrast_i), held constant, the confidence in the pair:
 and an untrained network points at nothing. The projectors of the contrast do the pointing, so that G is trained by the
 contrast alone and everything that is compared at search is what was trained.
 
-Recipe: none is known; that of xID or AVID is a start, with batches of 256 and more.
+No recipe is known: the one here is xID's with a batch of 256, as that of its family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from coview.data.views import AudioView, Batch, VideoView
-from coview.encoders import Encoder, build_audio, build_video, mlp
+from coview.encoders import Encoder
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, unit
-from coview.methods.parts.towers import PairSettings
+from coview.methods.parts.batch import detached, unit
+from coview.methods.parts.towers import TINY, PairSettings, dim_of, encoders_of, heads_of
+from coview.methods.recipe import Recipe
 from coview.objectives.attention_maps import Distance, map_distance, pointed_map, relative_entropy, softmax_map
 from coview.objectives.infonce import infonce
 from coview.objectives.joint_negatives import joint_scores
@@ -66,13 +67,7 @@ class CMACSettings(PairSettings):
     @classmethod
     def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
-        return cls(
-            video=TINY_VIDEO,
-            audio=TINY_AUDIO,
-            video_encoder="video-tiny",
-            audio_encoder="audio-tiny",
-            hidden=(256,),
-        )
+        return cls(**TINY, hidden=(256,))
 
 
 class CMAC(Method):
@@ -87,27 +82,23 @@ class CMAC(Method):
     )
     Settings = CMACSettings
     settings: CMACSettings
+    published = Recipe(batch_size=256)
     coupling: Coupling = "negatives"
+    least_batch = 2
 
     def __init__(self, settings: CMACSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
-        self.encoders = nn.ModuleDict(encoders)
-        self.projectors = nn.ModuleDict(
-            {name: mlp((encoder.dim, *settings.hidden, settings.embedding)) for name, encoder in encoders.items()}
-        )
+        self.encoders = encoders_of(settings, self.views)
+        self.projectors = heads_of(settings, self.encoders)
         self.attention = nn.ModuleDict(
-            {name: nn.Linear(encoder.dim, 1, bias=False) for name, encoder in encoders.items()}
+            {name: nn.Linear(dim_of(encoder), 1, bias=False) for name, encoder in self.encoders.items()}
         )
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have both views.
 
         Parts: infonce, consistency, and the entropy of the maps S and G of each view as a share of its largest.
         """
-        batch = complete(batch, self.views)
-        if not enough(batch, 2):
-            return self.idle()
         z, own, guided = self.embed_and_point(batch)
         pairs = joint_scores(z["video"], z["audio"], batch.row, self.settings.temperature, self.settings.within)
         contrast = torch.stack([infonce(*pair) for pair in pairs]).mean(0)
@@ -120,7 +111,7 @@ class CMAC(Method):
         return Step(
             mean_over_world(contrast + self.settings.weight * consistency),
             parts,
-            {name: value.detach() for name, value in z.items()},
+            detached(z),
         )
 
     def embed_and_point(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -147,9 +138,7 @@ class CMAC(Method):
         return pointed_map(heard, places, self.settings.temperature).view(len(maps), *maps.shape[2:])
 
     def _encoder(self, name: str) -> Encoder:
-        encoder = self.encoders[name]
-        assert isinstance(encoder, Encoder)
-        return encoder
+        return cast(Encoder, self.encoders[name])
 
     def negatives(self, global_batch: int) -> int:
         """Return all other samples of the batch, in both views where the own view counts."""

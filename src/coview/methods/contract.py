@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from coview.data.views import Batch, ViewSpec
+from coview.errors import UsageError
 from coview.methods.parts.batch import complete, enough, example, idle_loss
 from coview.methods.recipe import Decay, Recipe
 
@@ -70,13 +71,15 @@ class Method(nn.Module, ABC):
             anything, the views that a method of these settings has.
         published, small: how it is trained, as published and on a small computer; `recipe` returns them.
         decays: what weight decay acts on where the optimiser's settings do not say.
+        renamed_views: former name -> name of views, in models and stored sets that were written before.
         facts: what it was told of the collection.
-        views: view name -> specification of what `forward` wants.
+        views: view name -> specification of what it learns from.
         encoders: view name -> backbone with `.dim`; views may share one.
         projectors: view name -> head with `.dim`, into the space where views are compared; may be empty.
         coupling: how the loss ties samples across processes.
         closed_form: `fit_targets` and `finish` are all there is to it, and no step is needed.
         labelled: only samples with a label are learnt from.
+        least_classes: labels that the collection must have.
         least_batch: fewest samples of the global batch that the loss can be computed on.
         negatives: negatives per anchor for a global batch, for the dry run; None where the method has none.
     """
@@ -86,8 +89,10 @@ class Method(nn.Module, ABC):
     published: ClassVar[Recipe] = Recipe()
     small: ClassVar[Recipe] = Recipe()
     decays: ClassVar[Decay] = "matrices"
+    renamed_views: ClassVar[Mapping[str, str]] = {}
     closed_form: ClassVar[bool] = False
     labelled: ClassVar[bool] = False
+    least_classes: ClassVar[int] = 0
     settings: Any
     facts: Facts
     views: Mapping[str, ViewSpec]
@@ -98,8 +103,10 @@ class Method(nn.Module, ABC):
     length_matters: ClassVar[bool] = False  # a step depends on how many epochs are planned: a run cannot be made longer
     shapes_suffice: ClassVar[bool] = False  # the forward pass runs without numbers: a dry run then needs no memory
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, base: bool = False) -> None:
         super().__init_subclass__()
+        if base:  # what several systems have in common is none itself
+            return
         missing = [name for name in ("about", "Settings") if not hasattr(cls, name)]
         if missing:
             raise TypeError(f"{cls.__name__} must declare {' and '.join(missing)}")
@@ -107,6 +114,11 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def __init__(self, settings: Any, facts: Facts) -> None:
         super().__init__()
+        if facts.classes < self.least_classes:
+            raise UsageError(
+                f"{self.about.slug} learns from labels and needs a collection with at least {self.least_classes} "
+                f"labels, found {facts.classes}"
+            )
         self.settings, self.facts = settings, facts
         if hasattr(settings, "specs"):  # a method that came before `specs` says its views itself
             self.views = dict(settings.specs())
@@ -119,15 +131,22 @@ class Method(nn.Module, ABC):
         """Return how the method is trained: as published, or with its smallest settings on a small computer."""
         return cls.small if tiny else cls.published
 
-    @abstractmethod
     def forward(self, batch: Batch) -> Step:
-        """Return the loss of a batch of model views."""
+        """Return the step of a batch of model views: `learn` from the usable samples, idle where there are too few."""
+        usable = self.usable(batch)
+        return self.idle() if usable is None else self.learn(usable)
+
+    def learn(self, batch: Batch) -> Step:
+        """Return loss, parts and embeddings of samples that have all views, and a label where the method needs one.
+
+        Of all processes there are at least `least_batch` of them; a process may have none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither `learn` nor a `forward` of its own")
 
     def usable(self, batch: Batch) -> Batch | None:
         """Return the samples that can be learnt from, or None where all processes together hold too few of them.
 
-        These have every view, and a label where the method learns from labels. The answer None is the same on all
-        processes; a method then returns `self.idle()`.
+        The answer None is the same on all processes.
         """
         batch = complete(batch, self.views, self.labelled)
         return batch if enough(batch, self.least_batch) else None

@@ -17,23 +17,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from coview.data.views import Batch
-from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough
-from coview.methods.parts.correlation import (
-    FusionSettings,
-    build_decoder,
-    detached,
-    encoders_and_maps,
-    enough_for,
-    fit_maps,
-    pairs,
-)
+from coview.methods.contract import About, Coupling, Facts, Step
+from coview.methods.parts.batch import detached
+from coview.methods.parts.correlation import Fusion, FusionSettings, build_decoder, pairs
 from coview.objectives.paired import paired_correlation, relative_distance, squared_error
 from coview.objectives.total_correlation import total_correlation
 from coview.parallel import mean_over_world
@@ -54,43 +45,29 @@ class AutoencoderSettings(FusionSettings):
             raise ValueError("an autoencoder of views needs ridge > 0 and reconstruction > 0 (without it, use dcca)")
 
 
-class Autoencoders(Method):
+class Autoencoders(Fusion, base=True):
     """Encoders, decoders and the final linear maps; what agreement means is the subclass's."""
 
-    about = About(slug="autoencoders", title="Autoencoders of views", paper=_PAPER, family="correlation", state="base")
     Settings = AutoencoderSettings
     settings: AutoencoderSettings
-    coupling: Coupling = "statistics"
 
     def __init__(self, settings: AutoencoderSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.encoders, self.projectors = encoders_and_maps(settings)
         decoders = {name: build_decoder(settings, spec, settings.dimension) for name, spec in self.views.items()}
         self.decoders = nn.ModuleDict(decoders)
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have every view; parts: agreement and reconstruction, unweighted."""
-        batch = complete(batch, self.views)
-        if not self.ready(batch):
-            return self.idle()
-        outputs = {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
+        outputs = self.outputs(batch)
         agreement = torch.stack([self.agreement(x, y) for x, y in pairs(outputs)]).sum()
         errors = [squared_error(batch.views[name], self.decoders[name](code)) for name, code in outputs.items()]
         reconstruction = mean_over_world(torch.stack(errors).sum(0))
         parts = {"agreement": agreement.detach(), "reconstruction": reconstruction.detach()}
         return Step(agreement + self.settings.reconstruction * reconstruction, parts, detached(outputs))
 
-    def ready(self, batch: Batch) -> bool:
-        """Return whether there is anything to learn from."""
-        return enough(batch, 2)
-
     @abstractmethod
     def agreement(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the agreement term of two views' codes (N_r, D)."""
-
-    def finish(self, embed: Any) -> None:
-        """Fit the linear maps into the common space."""
-        fit_maps(self, embed, self.settings.ridge)
 
 
 class DCCAE(Autoencoders):
@@ -103,14 +80,6 @@ class DCCAE(Autoencoders):
         family="correlation",
         state="verified: correlation term to 1e-10; reconstruction from one batch with it, where the paper draws two",
     )
-
-    def __init__(self, settings: AutoencoderSettings, facts: Facts) -> None:
-        super().__init__(settings, facts)
-        self.least_batch = 2 * settings.dimension
-
-    def ready(self, batch: Batch) -> bool:
-        """Return whether there are samples; refuse fewer than twice the dimension."""
-        return enough_for(batch, self.settings.dimension)
 
     def agreement(self, x: Tensor, y: Tensor) -> Tensor:
         """Return minus the total correlation."""
@@ -127,6 +96,7 @@ class CorrAE(Autoencoders):
         family="correlation",
         state="verified: correlation term to 1e-9; copies within a view as the paper's control shows them",
     )
+    whitens = False
 
     def agreement(self, x: Tensor, y: Tensor) -> Tensor:
         """Return minus the sum of the dimensions' correlations."""
@@ -144,6 +114,7 @@ class DistAE(Autoencoders):
         state="verified: distance term and gradients to 1e-10; DistAE-2, whose form is uncertain, is absent",
     )
     coupling: Coupling = "none"
+    whitens = False
 
     def agreement(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the mean relative distance."""

@@ -10,25 +10,26 @@ head h clusters memory h mod 2 by spherical k-means; its centroids become the pr
 Samples that the last epoch left out have no label and cost nothing. Before the first epoch the memories are filled with
 the embeddings of the whole collection. Seeds are drawn over all processes, where the official code takes rows of
 process 0, whose result depends on their number. State under another number of processes: replicate.
+
+Published recipe: that of `swav` (its code base is the same), 800 epochs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from coview.data.augment import PRESETS
 from coview.data.views import Batch, ImageView, VideoView, ViewSpec
-from coview.encoders import mlp
-from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough
-from coview.methods.parts.crops import TINY_IMAGE, SmallCrops, build_eye, crop_views, embed_crops
+from coview.methods.parts.crops import TINY_IMAGE, SmallCrops, crop_networks, crop_views, embed_crops
+from coview.methods.parts.memories import need_rows
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.kmeans import kmeans
 from coview.objectives.memory_bank import MemoryBank
 from coview.objectives.swav import cluster_prediction
@@ -59,7 +60,7 @@ class DeepClusterV2Settings:
             )
 
     @classmethod
-    def tiny(cls) -> DeepClusterV2Settings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: a small network on frames of the digits world."""
         return cls(
             view=TINY_IMAGE,
@@ -87,35 +88,37 @@ class DeepClusterV2(Method):
     )
     Settings = DeepClusterV2Settings
     settings: DeepClusterV2Settings
-    views: Mapping[str, ViewSpec]
+    published = Recipe(
+        optimiser=OptimiserSettings(kind="larc-swav", lr=4.8, weight_decay=1e-6, decay="everything"),
+        schedule=ScheduleSettings(kind="cosine", warm_up=10 / 800, warm_up_from=0.3 / 4.8, final=0.001),
+        augment=PRESETS["swav"],
+        batch_size=4096,
+        epochs=800,
+    )
     coupling: Coupling = "assignment"
+    least_batch = 2
 
     def __init__(self, settings: DeepClusterV2Settings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        if facts.rows < max(settings.clusters):
-            raise UsageError(f"{max(settings.clusters)} clusters need as many recordings, found {facts.rows}")
+        most = max(settings.clusters)
+        need_rows(facts, most, f"{most} clusters need as many recordings")
         self.name = next(iter(self.views))
-        encoder = build_eye(settings.view, settings.encoder)
-        head = mlp((encoder.dim, *settings.hidden, settings.embedding), batchnorm=settings.head_batchnorm)
-        self.encoders = nn.ModuleDict({self.name: encoder})
-        self.projectors = nn.ModuleDict({self.name: head})
-        banks = [MemoryBank(facts.rows, settings.embedding, 0.0, crop) for crop in range(min(settings.crops, 2))]
+        self.encoders, self.projectors = crop_networks(settings, self.name)
+        rows = facts.rows if facts.training else 0
+        crops = range(min(settings.crops, 2) if facts.training else 0)
+        banks = [MemoryBank(rows, settings.embedding, 0.0, crop) for crop in crops]
         self.memories = nn.ModuleList(banks)
-        self.register_buffer("visited", torch.zeros(facts.rows, dtype=torch.bool))
+        self.register_buffer("visited", torch.zeros(rows, dtype=torch.bool))
         self.register_buffer("rounds", torch.zeros((), dtype=torch.int64))
-        row = torch.arange(facts.rows)
+        row = torch.arange(rows)
         for place, count in enumerate(settings.clusters):
             # Until the first clustering: clusters by lot.
             key = make_key(settings.seed, place)
             self.register_buffer(f"labels_{place}", integers(make_key(settings.seed, row), place, count))
             self.register_buffer(f"centroids_{place}", normalize(normal(key, 0, count, settings.embedding), dim=1))
-        self._pending: list[tuple[Tensor, Tensor]] = []
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have a label."""
-        batch = complete(batch, self.views)
-        if not enough(batch, 2):
-            return self.idle()
         z = embed_crops(self.encoders[self.name], self.projectors[self.name], self.views, batch)
         losses = []
         for place in range(len(self.settings.clusters)):
@@ -123,17 +126,14 @@ class DeepClusterV2(Method):
             scores = z @ self.get_buffer(f"centroids_{place}").to(z).T
             each = cluster_prediction(scores, labels, self.settings.temperature)
             losses.append(mean_over_world(each, labels >= 0))
-        if self.training:
-            self._pending.append((batch.row, z[: len(self.memories)].detach()))
+        self.later(batch.row, z[: len(self.memories)].detach())
         return Step(torch.stack(losses).mean(), {}, {self.name: z[0].detach()})
 
-    def after_step(self) -> None:
-        """Remember the step's embeddings."""
-        for row, z in self._pending:
-            for bank, crop in zip(self.memories, z, strict=True):
-                cast(MemoryBank, bank).update(row, crop)
-            self.get_buffer("visited")[gather(row)] = True
-        self._pending.clear()
+    def take_in(self, row: Tensor, z: Tensor) -> None:
+        """Remember a forward pass's embeddings of the first crops."""
+        for bank, crop in zip(self.memories, z, strict=True):
+            cast(MemoryBank, bank).update(row, crop)
+        self.get_buffer("visited")[gather(row)] = True
 
     def refresh(self, epoch: int, embed: Any) -> None:
         """Cluster the memories, and begin to fill them anew."""

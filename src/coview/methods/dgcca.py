@@ -7,17 +7,18 @@ the global batch and P_v the projection onto view v's outputs, ridge r within a 
 
 Each eigenvalue is at most the number of views; with two views and all dimensions the loss is that of `dcca` minus k.
 See `coview.objectives.generalised_correlation`; no matrix of the batch's size is formed.
+
+Recipe: that of `dcca`; the paper's own was not at hand.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from coview.data.views import Batch
-from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete
-from coview.methods.parts.correlation import FusionSettings, detached, encoders_and_maps, enough_for, fit_maps
+from coview.methods.contract import About, Step
+from coview.methods.parts.batch import detached
+from coview.methods.parts.correlation import Fusion, FusionSettings
 from coview.objectives.generalised_correlation import generalised_correlation
 
 
@@ -34,7 +35,7 @@ class DGCCASettings(FusionSettings):
             raise ValueError("dgcca needs ridge > 0 and components between 1 and dimension")
 
 
-class DGCCA(Method):
+class DGCCA(Fusion):
     """A network per view, and the linear map that is fitted behind each at the end."""
 
     about = About(
@@ -46,23 +47,10 @@ class DGCCA(Method):
     )
     Settings = DGCCASettings
     settings: DGCCASettings
-    coupling: Coupling = "statistics"
 
-    def __init__(self, settings: DGCCASettings, facts: Facts) -> None:
-        super().__init__(settings, facts)
-        self.least_batch = 2 * settings.dimension
-        self.encoders, self.projectors = encoders_and_maps(settings)
-
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return minus the shared variance of the samples that have every view; part: shared, per component."""
-        batch = complete(batch, self.views)
-        if not enough_for(batch, self.settings.dimension):
-            return self.idle()
-        outputs = {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
+        outputs = self.outputs(batch)
         components = self.settings.components or self.settings.dimension
         shared = generalised_correlation(list(outputs.values()), self.settings.ridge, components)
         return Step(-shared, {"shared": shared.detach() / components}, detached(outputs))
-
-    def finish(self, embed: Any) -> None:
-        """Fit the linear maps into the common space."""
-        fit_maps(self, embed, self.settings.ridge)

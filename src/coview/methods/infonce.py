@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from coview.data.views import Batch
-from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough, unit
-from coview.methods.parts.towers import TwoViewSettings, build_networks
+from coview.methods.contract import About, Coupling, Facts, Method, Step, bound
+from coview.methods.parts.batch import detached, unit
+from coview.methods.parts.towers import TwoViewSettings, embed_views, share_with_later, towers_of
 from coview.objectives.infonce import in_batch_scores, infonce
 from coview.parallel import mean_over_world
 
@@ -55,26 +55,29 @@ class InfoNCE(Method):
     Settings = InfoNCESettings
     settings: InfoNCESettings
     coupling: Coupling = "negatives"
+    least_batch = 2
 
     def __init__(self, settings: InfoNCESettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.encoders, self.projectors = build_networks(settings)
+        self.encoders, self.projectors = towers_of(settings, self.views, settings.head_batchnorm)
+        share_with_later(self)
         start = torch.tensor(math.log(1 / settings.temperature))
         self.log_scale = nn.Parameter(start, requires_grad=settings.learn_temperature)
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have both views; parts: temperature."""
-        batch = complete(batch, self.views)
-        if not enough(batch, 2):
-            return self.idle()
-        x, y = (unit(self.projectors[name](self.encoders[name](batch.views[name]))) for name in self.views)
-        temperature = (-self.log_scale).exp().clamp(min=_LEAST_TEMPERATURE)
+        z = {name: unit(value) for name, value in embed_views(self, batch).items()}
+        temperature = (-self.log_scale).exp()
         groups = batch.label if self.settings.positives == "label" else None
+        x, y = z.values()
         pairs = in_batch_scores(x, y, temperature, groups)
         loss = torch.stack([infonce(*pair) for pair in pairs]).mean(0)
-        first, second = self.views
-        embeddings = {first: x.detach(), second: y.detach()}
-        return Step(mean_over_world(loss), {"temperature": temperature.detach()}, embeddings)
+        return Step(mean_over_world(loss), {"temperature": temperature.detach()}, detached(z))
+
+    def after_step(self) -> None:
+        """Keep the temperature above its bound."""
+        super().after_step()
+        bound(self.log_scale, high=-math.log(_LEAST_TEMPERATURE))
 
     def negatives(self, global_batch: int) -> int:
         """Return the other samples of the global batch."""

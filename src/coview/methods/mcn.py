@@ -16,25 +16,28 @@ temperature. Any two or more views will do: vectors that were computed before, w
 The released code lets the reconstruction move its own target, ends it in a ReLU, and lets the padding of a sentence
 win the maximum (`as_released`). A batch here holds clips, not 32 of each video, so the queue takes all of them.
 
-Published recipe (HowTo100M): Adam at 1e-4, 5000 steps of warm-up, half a cosine over 30 epochs, 4096 clips of 128
-videos.
+Published recipe (HowTo100M): Adam at 1e-4, 5000 steps of warm-up (here 2 % of the run), half a cosine over 30 epochs,
+4096 clips of 128 videos.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from coview.data.views import AudioView, Batch, FeaturesView, TextView, ViewSpec
-from coview.encoders import build_audio, build_text, build_video
+from coview.data.augment import PRESETS
+from coview.data.views import AudioView, Batch, FeaturesView, ViewSpec
+from coview.encoders import Head
 from coview.encoders.davenet import GatedUnit, WordPool
 from coview.encoders.features import Unchanged
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough
+from coview.methods.parts.batch import detached
+from coview.methods.parts.towers import TINY, dim_of, encoder_of
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.cosine_clusters import cluster_loss, cosine_lloyd, nearest_by_cosine
 from coview.objectives.margin_softmax import margin_softmax
 from coview.parallel import gather, mean_over_world, rank, row_counts
@@ -57,6 +60,7 @@ class MCNSettings:
 
     views: dict[str, ViewSpec] = field(default_factory=_published)
     video_encoder: str = "r2plus1d-18"  # of raw views
+    image_encoder: str = "resnet-50"
     audio_encoder: str = "davenet"
     text_encoder: str = "text-characters"
     embedding: int = 6144
@@ -78,12 +82,12 @@ class MCNSettings:
             raise ValueError("mcn needs clusters, cluster_every, embedding and decoder >= 1 and queue >= 0")
 
     @classmethod
-    def tiny(cls) -> MCNSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
-            views={"video": TINY_VIDEO, "audio": TINY_AUDIO},
-            video_encoder="video-tiny",
-            audio_encoder="audio-tiny",
+            views={"video": TINY["video"], "audio": TINY["audio"]},
+            video_encoder=TINY["video_encoder"],
+            audio_encoder=TINY["audio_encoder"],
             embedding=64,
             clusters=4,
             queue=32,
@@ -111,7 +115,16 @@ class MCN(Method):
     )
     Settings = MCNSettings
     settings: MCNSettings
+    published = Recipe(
+        optimiser=OptimiserSettings(lr=1e-4, weight_decay=0.0),
+        schedule=ScheduleSettings(kind="cosine", warm_up=0.02),
+        augment=PRESETS["none"],
+        batch_size=4096,
+        epochs=30,
+        clips_per_recording=32,
+    )
     coupling: Coupling = "assignment"
+    least_batch = 2
     centroids: Tensor
     queue: Tensor
     filled: Tensor
@@ -121,28 +134,23 @@ class MCN(Method):
         super().__init__(settings, facts)
         wide = settings.embedding
         self.encoders = nn.ModuleDict({name: _encoder(settings, spec) for name, spec in self.views.items()})
-        self.projectors = nn.ModuleDict()
         self.decoders = nn.ModuleDict()
         for name, spec in self.views.items():
-            dim = int(getattr(self.encoders[name], "dim"))  # noqa: B009
+            dim = dim_of(self.encoders[name])
             # A sound is gated before it is widened: the released code's way to keep half precision in range.
-            sound = nn.Sequential(GatedUnit(dim, dim), nn.Linear(dim, wide))
-            self.projectors[name] = sound if isinstance(spec, AudioView) else GatedUnit(dim, wide)
+            sound = Head(wide, GatedUnit(dim, dim), nn.Linear(dim, wide))
+            self.projectors[name] = sound if spec.stream == "audio" else GatedUnit(dim, wide)
             end = [nn.ReLU()] if settings.as_released else []
             self.decoders[name] = nn.Sequential(
                 nn.Linear(wide, settings.decoder), nn.ReLU(), nn.Linear(settings.decoder, dim), *end
             )
         self.register_buffer("centroids", torch.zeros(settings.clusters, wide))
-        self.register_buffer("queue", torch.zeros(settings.queue, wide))
+        self.register_buffer("queue", torch.zeros(settings.queue if facts.training else 0, wide))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self._pending: list[Tensor] = []  # fused embeddings of the step's forward passes, of all processes
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have every view; parts: infonce (a direction's mean), clusters, error."""
-        batch = complete(batch, self.views)
-        if not enough(batch, 2):
-            return self.idle()
         seen = {name: self.encoders[name](batch.views[name]) for name in self.views}
         x = {name: self.projectors[name](value) for name, value in seen.items()}
         settings, pairs = self.settings, list(combinations(x.values(), 2))
@@ -156,15 +164,14 @@ class MCN(Method):
                 "clusters": clusters.detach(),
                 "error": error.detach(),
             },
-            {name: value.detach() for name, value in x.items()},
+            detached(x),
         )
 
     def _cluster(self, x: dict[str, Tensor]) -> Tensor:
         """Return the cluster loss (N,), mean over the views; 0 while there are fewer points than clusters."""
         views = torch.stack(list(x.values()))
         fused = gather(views.float().mean(0) if views.dtype != torch.float64 else views.mean(0))
-        if self.training:
-            self._pending.append(fused)
+        self.later(fused)
         centroids, labels = self._assign(fused)
         if labels is None:
             return 0 * views.sum((0, 2))
@@ -204,13 +211,14 @@ class MCN(Method):
     @torch.no_grad()
     def after_step(self) -> None:
         """Put the step's fused embeddings in front of the queue and count the step."""
-        if not self._pending:
+        if not self.waiting:
             return
-        fused = torch.cat(self._pending)[: len(self.queue)].to(self.queue)
+        everyone = torch.cat([fused for (fused,) in self.waiting])
+        fused = everyone[: len(self.queue)].to(self.queue)
         self.queue.copy_(torch.cat([fused, self.queue])[: len(self.queue)])
         self.filled.add_(len(fused)).clamp_(max=len(self.queue))
         self.steps.add_(1)
-        self._pending.clear()
+        self.waiting.clear()
 
     def negatives(self, global_batch: int) -> int:
         """Return all other samples of the batch."""
@@ -218,9 +226,7 @@ class MCN(Method):
 
 
 def _encoder(settings: MCNSettings, spec: ViewSpec) -> nn.Module:
-    if isinstance(spec, FeaturesView):
-        words = spec.steps > 0
-        return WordPool(spec.dim, settings.embedding, settings.as_released) if words else Unchanged(spec.dim)
-    if isinstance(spec, AudioView):
-        return build_audio(settings.audio_encoder)
-    return build_text(settings.text_encoder) if isinstance(spec, TextView) else build_video(settings.video_encoder)
+    if spec.stream != "features":
+        return encoder_of(settings, spec)
+    *steps, dim = spec.shape
+    return WordPool(dim, settings.embedding, settings.as_released) if steps else Unchanged(dim)

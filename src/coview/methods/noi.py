@@ -11,20 +11,21 @@ and each view regresses on the other's whitened outputs, which carry no gradient
 
 Both views learn in every step. S follows the optimiser step, so that accumulated parts of a batch regress on the same;
 it is started at the identity. Because S remembers, batches may be smaller than the dimension.
+
+Recipe: that of `dcca` in batches of 100; its rate and decay are ours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from coview.data.views import Batch
-from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough
-from coview.methods.parts.correlation import FusionSettings, detached, encoders_and_maps, fit_maps
+from coview.methods.contract import About, Facts, Step
+from coview.methods.parts.batch import detached
+from coview.methods.parts.correlation import Fusion, FusionSettings
 from coview.objectives.orthogonal_iterations import update_scatter, whitened_targets
 from coview.parallel import mean_over_world, reduced_moments
 
@@ -42,7 +43,7 @@ class NOISettings(FusionSettings):
             raise ValueError("noi needs exactly two views, rho from 0 to below 1 and ridge > 0")
 
 
-class NOI(Method):
+class NOI(Fusion):
     """A network per view, its outputs' running second moment, and the linear map fitted at the end."""
 
     about = About(
@@ -54,25 +55,19 @@ class NOI(Method):
     )
     Settings = NOISettings
     settings: NOISettings
-    coupling: Coupling = "statistics"
+    whitens = False  # the second moments remember
+    published = replace(Fusion.published, batch_size=100)
 
     def __init__(self, settings: NOISettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.encoders, self.projectors = encoders_and_maps(settings)
         self.register_buffer("scatter", torch.eye(settings.dimension, dtype=torch.float64).repeat(2, 1, 1))
-        # Second moments that follow from the step's forward passes in training, the newest last.
-        self._pending: list[Tensor] = []
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have both views; parts: each view's squared error."""
-        batch = complete(batch, self.views)
-        if not enough(batch, 2):
-            return self.idle()
-        outputs = {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
-        rho, scatter = self.settings.rho, self._pending[-1] if self._pending else self.get_buffer("scatter")
+        outputs = self.outputs(batch)
+        rho, scatter = self.settings.rho, self.waiting[-1][0] if self.waiting else self.get_buffer("scatter")
         scatter = torch.stack([update_scatter(s, g, rho) for s, g in zip(scatter, outputs.values(), strict=True)])
-        if self.training:
-            self._pending.append(scatter)
+        self.later(scatter)
         targets = [whitened_targets(g, s, self.settings.ridge) for g, s in zip(outputs.values(), scatter, strict=True)]
         errors = {}
         for (name, g), target in zip(outputs.items(), reversed(targets), strict=True):
@@ -82,12 +77,6 @@ class NOI(Method):
         parts = {name: error.detach() for name, error in errors.items()}
         return Step(torch.stack(list(errors.values())).sum() / 2, parts, detached(outputs))
 
-    def after_step(self) -> None:
-        """Keep the second moments that the step's forward passes led to."""
-        if self._pending:
-            self.get_buffer("scatter").copy_(self._pending[-1])
-        self._pending.clear()
-
-    def finish(self, embed: Any) -> None:
-        """Fit the linear maps into the common space."""
-        fit_maps(self, embed, self.settings.ridge)
+    def take_in(self, scatter: Tensor) -> None:
+        """Keep the second moments that a forward pass led to."""
+        self.get_buffer("scatter").copy_(scatter)

@@ -8,17 +8,21 @@ layers without batch normalisation, 16 000 prototypes, codes by 10 iterations at
 pictures: no queue, no labels, no filtering; a picture that cannot be read is replaced by another one.
 
 Published recipe of RegNetY-256GF: batch 8192, SGD with LARC (optimiser "larc-swav"), rate 9.6 after 8000 steps of
-warm-up to .0096 by a cosine, decay 1e-5, one epoch of 10^9 pictures. `train.recompute` and `train.sharding: full` make
-it fit; batch normalisation stays float32 and is synchronised over all processes (published: groups of 64).
+warm-up (from .15: from memory) to .0096 by a cosine, decay 1e-5, one epoch of 10^9 pictures. `train.recompute` and
+`train.sharding: full` make it fit; batch normalisation stays float32 and is synchronised over all processes
+(published: groups of 64).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
+from coview.data.augment import PRESETS
 from coview.data.views import ImageView, VideoView
 from coview.methods.contract import About
 from coview.methods.parts.crops import TINY_IMAGE, SmallCrops
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.methods.swav import SwAV, SwAVSettings
 
 
@@ -37,7 +41,7 @@ class SEERSettings(SwAVSettings):
     iterations: int = 10
 
     @classmethod
-    def tiny(cls) -> SEERSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: a RegNetY of five small blocks on frames of the digits."""
         return cls(
             view=TINY_IMAGE,
@@ -62,3 +66,10 @@ class SEER(SwAV):
     )
     Settings = SEERSettings
     settings: SEERSettings
+    published = Recipe(
+        optimiser=OptimiserSettings(kind="larc-swav", lr=9.6, weight_decay=1e-5, decay="everything"),
+        schedule=ScheduleSettings(kind="cosine", warm_up=0.0655, warm_up_from=0.15 / 9.6, final=0.001),
+        augment=PRESETS["swav"],
+        batch_size=8192,
+        epochs=1,
+    )

@@ -14,8 +14,8 @@ clip from the batch's first key, so that the place tells no sample from another.
 The released code draws the place one position short: a crop of 6 in 7 is always the first one (`as_released`). Without
 any crop term its loss is 0 / 0; here that part is 0.
 
-Published recipe (Kinetics-400): SGD, momentum 0.9, decay 1e-5, rate 0.64 for 128 recordings, 10 epochs of warm-up, 150
-epochs. The mel bands of the sound are ours.
+Published recipe (Kinetics-400): SGD, momentum 0.9, decay 1e-5, rate 0.64 for 128 recordings, 10 epochs of warm-up from
+0.01, then constant, 150 epochs. The mel bands of the sound are ours.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from coview.data.views import AudioView, Batch, VideoView, ViewSpec
-from coview.encoders import build_audio, build_video
+from coview.encoders import Head
 from coview.encoders.attention_pool import AttentionPooled
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, unit
-from coview.methods.parts.towers import PairSettings
+from coview.methods.parts.batch import detached, unit
+from coview.methods.parts.towers import LATER, TINY, PairSettings, dim_of, encoder_of
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.feature_crops import crop_space, crop_time, draw_start
 from coview.objectives.one_sided import crop_contrast, mean_of_terms, one_sided
 from coview.parallel import gather, mean_over_world, rank, row_counts
@@ -94,10 +95,7 @@ class STiCASettings(PairSettings):
     def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
         return cls(
-            video=TINY_VIDEO,
-            audio=TINY_AUDIO,
-            video_encoder="video-tiny",
-            audio_encoder="audio-tiny",
+            **TINY,
             space=Crops(large=2, small=2, large_size=3, small_size=2),  # of 4 x 4
             time=Crops(large=1, small=1, large_size=3, small_size=2),  # of 4
             attention=1,
@@ -110,7 +108,7 @@ class STiCASettings(PairSettings):
     def specs(self) -> dict[str, ViewSpec]:
         """Return the views: two clips and the sound of the first."""
         second = self.video if self.elsewhere else replace(self.video, of="video")
-        return {"video": self.video, "video_again": second, "audio": self.audio}
+        return {"video": self.video, LATER: second, "audio": self.audio}
 
 
 class STiCA(Method):
@@ -125,25 +123,27 @@ class STiCA(Method):
     )
     Settings = STiCASettings
     settings: STiCASettings
+    published = Recipe(
+        optimiser=OptimiserSettings(kind="sgd", lr=0.64, weight_decay=1e-5, decay="everything"),
+        schedule=ScheduleSettings(kind="constant", warm_up=10 / 150, warm_up_from=0.01 / 0.64),
+        batch_size=128,
+        epochs=150,
+    )
+    renamed_views = {"video_again": LATER}
     coupling: Coupling = "negatives"
+    least_batch = 2
 
     def __init__(self, settings: STiCASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        trunk = build_video(settings.video_encoder)
+        trunk, audio = encoder_of(settings, settings.video), encoder_of(settings, settings.audio)
         self.pooled = AttentionPooled(trunk, settings.attention, settings.heads, settings.feed_forward)
-        audio = build_audio(settings.audio_encoder)
         self.encoders = nn.ModuleDict({"video": self.pooled, "audio": audio})
-        self.projectors = nn.ModuleDict(
-            {"video": _projector(trunk.dim, settings), "audio": _projector(audio.dim, settings)}
-        )
+        self.projectors = nn.ModuleDict({name: _projector(net, settings) for name, net in self.encoders.items()})
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have all views; parts: infonce (between views) and crops."""
-        batch = complete(batch, self.views)
-        if not enough(batch, 2):
-            return self.idle()
         size, settings = len(batch), self.settings
-        clips = torch.cat([batch.views["video"], batch.views["video_again"]])
+        clips = torch.cat([batch.views["video"], batch.views[LATER]])
         maps = self.pooled.feature_maps(clips)[self.pooled.stages[-1]]
         steps = [maps.mean((3, 4)), *self._crops(maps, gather(batch.key)[0])]
         # One pass through pooling and projector: (crops, 2 clips, N, D); the whole clips come first.
@@ -160,11 +160,11 @@ class STiCA(Method):
         ]
         infonce = mean_over_world(torch.stack(between).mean(0))
         crops = mean_over_world(mean_of_terms(self._contrast(video[1:], all_video[1:], own), audio[:, 0]))
-        names = {"video": video[0, 0], "video_again": video[0, 1], "audio": audio}
+        names = {"video": video[0, 0], LATER: video[0, 1], "audio": audio}
         return Step(
             settings.alpha * infonce + (1 - settings.alpha) * crops,
             {"infonce": infonce.detach(), "crops": crops.detach()},
-            {name: value.detach() for name, value in names.items()},
+            detached(names),
         )
 
     def _crops(self, maps: Tensor, key: Tensor) -> list[Tensor]:
@@ -213,10 +213,11 @@ def _windows(crops: Crops) -> list[int]:
     return [crops.large_size] * crops.large + [crops.small_size] * crops.small
 
 
-def _projector(width: int, settings: STiCASettings) -> nn.Sequential:
-    return nn.Sequential(
+def _projector(encoder: nn.Module, settings: STiCASettings) -> Head:
+    return Head(
+        settings.embedding,
         nn.Dropout(settings.dropout),
-        nn.Linear(width, settings.hidden, bias=False),
+        nn.Linear(dim_of(encoder), settings.hidden, bias=False),
         nn.BatchNorm1d(settings.hidden),
         nn.ReLU(inplace=True),
         nn.Dropout(settings.dropout),

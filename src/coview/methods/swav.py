@@ -12,26 +12,25 @@ Gradients reach the encoder and the prototypes. A collapsed network costs ln K. 
 gradients over parts of one gives other codes than the whole. Prototypes can be frozen for the first steps; for small
 batches a queue of past embeddings joins the assignment.
 
-Published recipe: SGD with LARC (optimiser "larc-swav"), batch 4096, rate 4.8 after 10 epochs of warm-up to 0.0048 by a
-cosine, decay 1e-6 on everything; or batch 256, rate 0.6, queue of 3840 from epoch 15 and 5005 frozen steps.
-Augmentation preset "swav". The official code normalises by a deviation of .228 in red, where ImageNet's .229 is used
-here.
+Published recipe: SGD with LARC (optimiser "larc-swav"), batch 4096, rate 4.8 after 10 of 800 epochs of warm-up from
+0.3, to 0.0048 by a cosine, decay 1e-6 on everything; or batch 256, rate 0.6, queue of 3840 from epoch 15 and 5005
+frozen steps. The official code normalises by a deviation of .228 in red, where ImageNet's .229 is used here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from coview.data.augment import PRESETS
 from coview.data.views import Batch, ImageView, VideoView, ViewSpec
-from coview.encoders import mlp
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough
-from coview.methods.parts.crops import TINY_IMAGE, Prototypes, SmallCrops, build_eye, crop_views, embed_crops
+from coview.methods.parts.crops import TINY_IMAGE, Prototypes, SmallCrops, crop_networks, crop_views, embed_crops
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.sinkhorn import sinkhorn
 from coview.objectives.swav import CodeQueue, swapped_prediction
 from coview.parallel import mean_over_world, sum_with_grad
@@ -65,7 +64,7 @@ class SwAVSettings:
             raise ValueError("swav needs temperature > 0 and epsilon > 0")
 
     @classmethod
-    def tiny(cls) -> SwAVSettings:
+    def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: a small network on frames of the digits world."""
         return cls(
             view=TINY_IMAGE,
@@ -96,8 +95,15 @@ class SwAV(Method):
     )
     Settings = SwAVSettings
     settings: SwAVSettings
-    views: Mapping[str, ViewSpec]
+    published = Recipe(
+        optimiser=OptimiserSettings(kind="larc-swav", lr=4.8, weight_decay=1e-6, decay="everything"),
+        schedule=ScheduleSettings(kind="cosine", warm_up=10 / 800, warm_up_from=0.3 / 4.8, final=0.001),
+        augment=PRESETS["swav"],
+        batch_size=4096,
+        epochs=800,
+    )
     coupling: Coupling = "assignment"
+    least_batch = 2
     decays = "everything"  # as published
     shapes_suffice = True
 
@@ -105,30 +111,21 @@ class SwAV(Method):
         super().__init__(settings, facts)
         self.name = next(iter(self.views))  # the crop whose network is kept
         self.assigned = tuple(range(min(settings.crops, 2)))
-        encoder = build_eye(settings.view, settings.encoder)
-        head = mlp((encoder.dim, *settings.hidden, settings.embedding), batchnorm=settings.head_batchnorm)
-        self.encoders = nn.ModuleDict({self.name: encoder})
-        self.projectors = nn.ModuleDict({self.name: head})
+        self.encoders, self.projectors = crop_networks(settings, self.name)
         self.prototypes = Prototypes(settings.prototypes, settings.embedding)
         self.queue = CodeQueue(len(self.assigned), settings.queue, settings.embedding) if settings.queue else None
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        # Embeddings of the assigned crops that the queue takes in after the step; one entry per forward pass.
-        self._pending: list[Tensor] = []
         self._queueing = False
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss; parts: used, the prototypes that are some sample's first choice, of those that could be."""
-        batch = complete(batch, self.views)
-        if not enough(batch, 2):
-            return self.idle()
         settings, assigned = self.settings, list(self.assigned)
         z = embed_crops(self.encoders[self.name], self.projectors[self.name], self.views, batch)
         scores = self.prototypes(z, frozen=int(self.get_buffer("steps")) < settings.freeze)
         self._queueing = self.queue is not None and batch.epoch >= settings.queue_epoch
         codes = self._codes(z[assigned].detach(), scores[assigned].detach())
         losses = swapped_prediction(scores, codes, assigned, settings.temperature)
-        if self.training:
-            self._pending.append(z[assigned].detach())
+        self.later(z[assigned].detach())
         chosen = losses.new_zeros(settings.prototypes + 1).index_fill_(0, codes.argmax(2).flatten(), 1.0)
         chosen[-1] = codes.shape[0] * codes.shape[1]
         chosen = sum_with_grad(chosen)
@@ -146,14 +143,15 @@ class SwAV(Method):
 
     def after_step(self) -> None:
         """Bring the prototypes back to unit length and let the queue take in the step's embeddings."""
-        if not self._pending:
-            return
-        self.prototypes.normalise()
-        self.get_buffer("steps").add_(1)
-        for z in self._pending:
-            if self._queueing and self.queue is not None:
-                self.queue.push(z)
-        self._pending.clear()
+        if self.waiting:
+            self.prototypes.normalise()
+            self.get_buffer("steps").add_(1)
+        super().after_step()
+
+    def take_in(self, z: Tensor) -> None:
+        """Let the queue take in a forward pass's embeddings of the assigned crops."""
+        if self._queueing and self.queue is not None:
+            self.queue.push(z)
 
     def chance_loss(self, global_batch: int) -> float:
         """Return ln K, the loss of embeddings that are all the same."""

@@ -15,27 +15,38 @@ Published recipe: 10 components, layers 300, 300, 300, 10, dropout 0.1, margin 0
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self, cast
 
 import torch
 from torch import nn
 
 from coview.correlation.cluster import ClusterCCA
-from coview.data.views import Batch
+from coview.data.augment import PRESETS
+from coview.data.views import Batch, FeaturesView, ViewSpec
+from coview.encoders import Head
 from coview.encoders.features import FittedMap, perceptron
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough
-from coview.methods.parts.correlation import FusionSettings, detached
+from coview.methods.parts.batch import complete, detached
+from coview.methods.parts.correlation import FusionSettings
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.triplet import hardest_triplets
 from coview.parallel import gather, mean_over_world
 
 
+def _features() -> dict[str, ViewSpec]:
+    return {"video": FeaturesView(dim=1024), "audio": FeaturesView(dim=128)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TNNSettings(FusionSettings):
-    """Settings of TNN-C-CCA; `hidden` is the shared network's, `dimension` that of both stages."""
+    """Settings of TNN-C-CCA; `hidden` is the shared network's, `dimension` that of both stages.
 
+    The views are as wide as the paper's features.
+    """
+
+    views: dict[str, ViewSpec] = field(default_factory=_features)
     hidden: tuple[int, ...] = (300, 300, 300)
     beta: float = 0.0  # weight of pairs against classes in the first stage
     ridge: float = 1e-4
@@ -69,18 +80,24 @@ class TNNCCCA(Method):
     )
     Settings = TNNSettings
     settings: TNNSettings
+    published = Recipe(
+        optimiser=OptimiserSettings(lr=1e-4, weight_decay=0.0),
+        schedule=ScheduleSettings(kind="constant"),
+        augment=PRESETS["none"],
+    )
     coupling: Coupling = "negatives"
+    labelled = True
+    least_batch = 2
+    least_classes = 2
 
     def __init__(self, settings: TNNSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        if facts.classes < 2:
-            raise UsageError(f"tnn-c-cca learns from two or more classes, and this collection has {facts.classes}")
-        maps = {name: FittedMap(spec.shape[0], settings.dimension) for name, spec in settings.views.items()}
+        maps = {name: FittedMap(spec.shape[0], settings.dimension) for name, spec in self.views.items()}
         self.encoders = nn.ModuleDict(maps)
         layers = list(perceptron((settings.dimension, *settings.hidden, settings.dimension), "tanh"))
         with_dropout = [nn.Sequential(layer, nn.Dropout(settings.dropout)) for layer in layers[1:-1:2]]
         layers[1:-1:2] = with_dropout
-        shared = nn.Sequential(*layers, nn.Sigmoid())
+        shared = Head(settings.dimension, *layers, nn.Sigmoid())
         self.projectors = nn.ModuleDict(dict.fromkeys(self.views, shared))
 
     def fit_targets(self, samples: Iterator[Batch]) -> None:
@@ -95,11 +112,8 @@ class TNNCCCA(Method):
         for name, mean, weight in zip(self.views, estimator.means_, estimator.weights_, strict=True):
             cast(FittedMap, self.encoders[name]).set(torch.from_numpy(mean), torch.from_numpy(weight))
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the triplet loss of the labelled samples with both views; parts: that of each view's anchors."""
-        batch = complete(batch, self.views, labelled=True)
-        if not enough(batch, 2):
-            return self.idle()
         outputs = {name: self.projectors[name](self.encoders[name](batch.views[name])) for name in self.views}
         (first, x), (second, y) = outputs.items()
         losses = {
@@ -107,4 +121,4 @@ class TNNCCCA(Method):
             second: mean_over_world(hardest_triplets(y, x, batch.label, self.settings.margin)),
         }
         loss = torch.stack(list(losses.values())).mean()
-        return Step(loss, {name: value.detach() for name, value in losses.items()}, detached(outputs))
+        return Step(loss, detached(losses), detached(outputs))

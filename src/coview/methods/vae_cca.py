@@ -25,18 +25,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from coview.data.augment import PRESETS
 from coview.data.views import Batch
-from coview.encoders.features import FeatureDecoder
-from coview.errors import UsageError
+from coview.encoders.features import FeatureDecoder, Unchanged
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import complete, enough
-from coview.methods.parts.correlation import FusionSettings, build_encoder, enough_for
+from coview.methods.parts.batch import complete, detached, within
+from coview.methods.parts.correlation import FusionSettings, build_encoder, enough_to_correlate
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.paired import squared_error
 from coview.objectives.total_correlation import canonical_sum, class_covariance, covariances
 from coview.objectives.vae_cca import centre_distance, label_distance, length, pairwise_likelihood
@@ -96,7 +97,7 @@ class LatentEncoder(nn.Module):
     def gaussian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance, each (B, dim), of a view (B, ...)."""
         code = self.shared.trunk(torch.relu(self.own(x)))
-        return self.shared.mean(code), self.shared.log_variance(code).clamp(-LOG_VARIANCE, LOG_VARIANCE)
+        return self.shared.mean(code), within(self.shared.log_variance(code), -LOG_VARIANCE, LOG_VARIANCE)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mean (B, dim) of a view (B, ...)."""
@@ -115,13 +116,21 @@ class VAECCA(Method):
     )
     Settings = VAECCASettings
     settings: VAECCASettings
+    published = Recipe(
+        optimiser=OptimiserSettings(lr=1e-4, weight_decay=0.0, betas=(0.5, 0.999)),
+        schedule=ScheduleSettings(kind="constant"),
+        augment=PRESETS["none"],
+        batch_size=128,
+        epochs=500,
+    )
     coupling: Coupling = "statistics"
+    labelled = True
+    least_classes = 2
 
     def __init__(self, settings: VAECCASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        if facts.classes < 2:
-            raise UsageError(f"vae-cca learns from two or more classes, and this collection has {facts.classes}")
-        self.least_batch = 2 * settings.dimension if settings.variant == "cca" else 1
+        if settings.variant == "cca":
+            self.least_batch = 2 * settings.dimension
         before, wide = settings.hidden[:-1], settings.hidden[-1]
         shared = Trunk(wide, settings.dimension, facts.classes)
         self.encoders, self.outputs = nn.ModuleDict(), nn.ModuleDict()
@@ -130,22 +139,15 @@ class VAECCA(Method):
             self.encoders[name] = LatentEncoder(layers, shared, settings.dimension)
             self.outputs[name] = FeatureDecoder(wide, before[::-1], spec.shape, settings.activation)
         self.shared = shared
-        self.projectors = nn.ModuleDict({name: nn.Identity() for name in settings.views})
+        self.projectors = nn.ModuleDict({name: Unchanged(settings.dimension) for name in self.views})
         self.register_buffer("centres", torch.zeros(facts.classes, settings.dimension))
-        # Latents and labels of the step's forward passes in training, which the centres will follow.
-        self._pending: list[tuple[Tensor, Tensor]] = []
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the labelled samples with both views; parts: the five terms, weighted."""
         settings = self.settings
-        batch = complete(batch, self.views, labelled=True)
-        ready = enough_for(batch, settings.dimension) if settings.variant == "cca" else enough(batch, 1)
-        if not ready:
-            return self.idle()
         means, latents, vae = [], [], []
         for place, name in enumerate(self.views):
-            encoder = self.encoders[name]
-            assert isinstance(encoder, LatentEncoder)
+            encoder = cast(LatentEncoder, self.encoders[name])
             mean, log_variance = encoder.gaussian(batch.views[name])
             noise = normal(make_key(batch.key, _LATENT), place, encoder.dim).to(mean.dtype)
             means.append(mean)
@@ -169,11 +171,17 @@ class VAECCA(Method):
         else:
             likelihood = pairwise_likelihood(first, second, batch.label)
             terms["correlation"] = settings.likelihood * mean_over_world(likelihood)
-        if self.training and not settings.as_released:
-            self._pending.append((torch.cat([z.detach().to(centres) for z in latents]), batch.label.repeat(2)))
-        embeddings = {name: mean.detach() for name, mean in zip(self.views, means, strict=True)}
-        parts = {name: term.detach() for name, term in terms.items()}
-        return Step(torch.stack(list(terms.values())).sum(), parts, embeddings)
+        if not settings.as_released:
+            self.later(torch.cat([z.detach().to(centres) for z in latents]), batch.label.repeat(2))
+        embeddings = dict(zip(self.views, means, strict=True))
+        return Step(torch.stack(list(terms.values())).sum(), detached(terms), detached(embeddings))
+
+    def usable(self, batch: Batch) -> Batch | None:
+        """Return the complete samples with labels; of too few to correlate, see `enough_to_correlate`."""
+        if self.settings.variant != "cca":
+            return super().usable(batch)
+        batch = complete(batch, self.views, labelled=True)
+        return batch if enough_to_correlate(batch, self.least_batch) else None
 
     def _correlation(self, x: Tensor, y: Tensor, label: Tensor) -> Tensor:
         """Return the mean singular value over pairs plus that over classes, of the latents' means."""
@@ -189,14 +197,11 @@ class VAECCA(Method):
         key = make_key(gather(batch.key).sum(), _CENTRES)
         return normal(key, 0, self.facts.classes, self.settings.dimension)
 
-    def after_step(self) -> None:
+    def take_in(self, z: Tensor, label: Tensor) -> None:
         """Move the centre of every class of the step towards its mean; a class not seen before starts at it."""
-        centres = self.get_buffer("centres")
-        for z, label in self._pending:
-            everyone = gather(z)
-            member = one_hot(gather(label), self.facts.classes).to(everyone)
-            counts = member.sum(0)[:, None]
-            means = member.T @ everyone / counts.clamp(min=1)
-            keep = self.settings.momentum * centres.any(1, keepdim=True)
-            centres.copy_(torch.where(counts > 0, keep * centres + (1 - keep) * means, centres))
-        self._pending.clear()
+        centres, everyone = self.get_buffer("centres"), gather(z)
+        member = one_hot(gather(label), self.facts.classes).to(everyone)
+        counts = member.sum(0)[:, None]
+        means = member.T @ everyone / counts.clamp(min=1)
+        keep = self.settings.momentum * centres.any(1, keepdim=True)
+        centres.copy_(torch.where(counts > 0, keep * centres + (1 - keep) * means, centres))

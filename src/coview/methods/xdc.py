@@ -16,7 +16,8 @@ between the encoders but labels.
 
 No training code was released: what the paper does not say (heads, weights, features of unit length) is DeepCluster's
 (arXiv 1807.05520). The released R(2+1)D has a batch normalisation momentum of 0.9, Caffe2's way of saying the 0.1 that
-is used here. State under another number of processes: replicate.
+is used here. Recipe from memory: SGD in large batches, the rate falling by steps or a cosine; the numbers are ours.
+State under another number of processes: replicate.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from coview.data.views import AudioView, Batch, VideoView
-from coview.encoders import build_audio, build_video
-from coview.errors import UsageError
+from coview.data.views import AudioView, Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough
-from coview.methods.parts.towers import PairSettings
+from coview.methods.parts.batch import detached
+from coview.methods.parts.memories import need_rows
+from coview.methods.parts.towers import TINY, PairSettings, dim_of, encoders_of
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.contingency import nmi
 from coview.objectives.kmeans import kmeans
 from coview.objectives.precision import in_float32
@@ -51,10 +52,7 @@ _STATE = "verified: clusters, losses and sampling equal independent values; no o
 class XDCSettings(PairSettings):
     """Settings of XDC, SDC, MDC and CDC."""
 
-    video: VideoView = field(default_factory=VideoView)
     audio: AudioView = field(default_factory=lambda: AudioView(seconds=1.0, mels=40))
-    video_encoder: str = "r2plus1d-18"
-    audio_encoder: str = "conv2d"
     clusters: int = 256  # 64 to 1024: more for a larger and more varied collection
     every: int = 1  # epochs between clusterings
     iterations: int = 100  # of k-means, at most
@@ -68,9 +66,7 @@ class XDCSettings(PairSettings):
     @classmethod
     def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
-        return cls(
-            video=TINY_VIDEO, audio=TINY_AUDIO, video_encoder="video-tiny", audio_encoder="audio-tiny", clusters=10
-        )
+        return cls(**TINY, clusters=10)
 
 
 class XDC(Method):
@@ -79,25 +75,29 @@ class XDC(Method):
     about = About(slug="xdc", title="XDC: cross-modal deep clustering", paper=_PAPER, family="clustering", state=_STATE)
     Settings = XDCSettings
     settings: XDCSettings
+    published = Recipe(
+        optimiser=OptimiserSettings(kind="sgd", lr=0.08, weight_decay=1e-5, decay="everything"),
+        schedule=ScheduleSettings(kind="cosine"),
+        batch_size=256,
+    )
     coupling: Coupling = "assignment"
+    least_batch = 2
     # View -> whose clusters its heads learn.
     targets: ClassVar[Mapping[str, tuple[str, ...]]] = {"video": ("audio",), "audio": ("video",)}
 
     def __init__(self, settings: XDCSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        if facts.rows < settings.clusters:
-            raise UsageError(f"{settings.clusters} clusters need at least as many recordings, found {facts.rows}")
-        encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
-        self.encoders = nn.ModuleDict(encoders)
-        self.projectors = nn.ModuleDict()  # the heads know this collection's clusters, and are not kept with a model
+        need_rows(facts, settings.clusters, f"{settings.clusters} clusters need at least as many recordings")
+        self.encoders = encoders_of(settings, self.views)
+        # The heads know this collection's clusters, and are not kept with a model.
         self.heads = nn.ModuleDict(
             {
-                f"{view}_from_{source}": nn.Linear(encoders[view].dim, settings.clusters)
+                f"{view}_from_{source}": nn.Linear(dim_of(self.encoders[view]), settings.clusters)
                 for view, sources in self.targets.items()
                 for source in sources
             }
         )
-        row = torch.arange(facts.rows)
+        row = torch.arange(facts.rows if facts.training else 0)
         for place, source in enumerate(self.sources()):
             # Until the first clustering: clusters by lot.
             labels = integers(make_key(settings.seed, row), place, settings.clusters)
@@ -112,24 +112,21 @@ class XDC(Method):
         """Return whose clusters are needed, in a fixed order."""
         return sorted({source for sources in cls.targets.values() for source in sources})
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have both views.
 
         Parts: loss per view; agreement, the NMI of video's clusters with audio's; stability, with the round before.
         """
-        batch = complete(batch, self.views)
-        if not enough(batch, 2):
-            return self.idle()
         features = {name: self.encoders[name](batch.views[name]) for name in self.views}
         parts = {}
         for view, sources in self.targets.items():
             losses = [self._loss(features[view], view, source, batch.row) for source in sources]
             parts[f"loss/{view}"] = torch.stack(losses).sum()
         loss = torch.stack(list(parts.values())).sum()
-        said = {name: value.detach() for name, value in parts.items()}
+        said = detached(parts)
         for place, name in enumerate(("agreement", "stability")):
             said[name] = self.get_buffer("agreement")[place].to(loss)
-        return Step(loss, said, {name: value.detach() for name, value in features.items()})
+        return Step(loss, said, detached(features))
 
     def _loss(self, features: Tensor, view: str, source: str, row: Tensor) -> Tensor:
         labels = self.get_buffer(f"labels_{source}")[row]

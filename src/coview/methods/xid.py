@@ -12,23 +12,24 @@ The same n_k serve both directions. Scores use the memories before this step's u
 M[y] <- normalise(momentum M[y] + (1 - momentum) embedding), which follows the optimiser step.
 
 Published recipe: clips of 16 frames at 224 pixels and 2 s of sound (here the defaults are 8 at 112), Adam at 5e-4 with
-decay 1e-5, times 0.9 every 10 of 100 epochs, global batch 32, five clips of each recording per epoch.
+decay 1e-5 on everything, times 0.9 every 10 of 100 epochs, global batch 32, five clips of each recording per epoch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from coview.data.views import AudioView, Batch, VideoView
-from coview.encoders import build_audio, build_video, mlp
-from coview.errors import UsageError
+from coview.data.views import Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO, complete, enough, unit
-from coview.methods.parts.towers import PairSettings
+from coview.methods.parts.batch import detached, unit
+from coview.methods.parts.memories import banks_of, need_rows
+from coview.methods.parts.towers import TINY, PairSettings, encoders_of, heads_of
+from coview.methods.recipe import OptimiserSettings, Recipe
 from coview.objectives.hard_negatives import mix_hard_negatives
 from coview.objectives.infonce import in_batch_scores, infonce, log_total
 from coview.objectives.memory_bank import MemoryBank
@@ -57,10 +58,6 @@ class HardNegatives:
 class XIDSettings(PairSettings):
     """Settings of xID; the defaults are the released ones."""
 
-    video: VideoView = field(default_factory=VideoView)
-    audio: AudioView = field(default_factory=AudioView)
-    video_encoder: str = "r2plus1d-18"
-    audio_encoder: str = "conv2d"
     hidden: tuple[int, ...] = (512, 512)  # hidden layers of each head
     head_batchnorm: bool = False
     embedding: int = 128
@@ -89,14 +86,7 @@ class XIDSettings(PairSettings):
     @classmethod
     def tiny(cls) -> Self:
         """Return settings for tests, dry runs and the demo: small networks on the views of the digits world."""
-        return cls(
-            video=TINY_VIDEO,
-            audio=TINY_AUDIO,
-            video_encoder="video-tiny",
-            audio_encoder="audio-tiny",
-            hidden=(256,),
-            head_batchnorm=True,
-        )
+        return cls(**TINY, hidden=(256,), head_batchnorm=True)
 
 
 class XID(Method):
@@ -111,36 +101,26 @@ class XID(Method):
     )
     Settings = XIDSettings
     settings: XIDSettings
+    published = Recipe(
+        optimiser=OptimiserSettings(lr=5e-4, weight_decay=1e-5, decay="everything"), clips_per_recording=5
+    )
     coupling: Coupling = "bank"
     length_matters = True  # q
 
     def __init__(self, settings: XIDSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        encoders = {"video": build_video(settings.video_encoder), "audio": build_audio(settings.audio_encoder)}
-        self.encoders = nn.ModuleDict(encoders)
-        self.projectors = nn.ModuleDict(
-            {
-                name: mlp((encoder.dim, *settings.hidden, settings.embedding), batchnorm=settings.head_batchnorm)
-                for name, encoder in encoders.items()
-            }
-        )
-        self.banks = nn.ModuleDict()
-        if settings.variant == "bank":
-            needed = settings.hard.nearest + 1 if settings.hard else 2
-            if facts.rows < needed:
-                raise UsageError(f"xid with these negatives needs at least {needed} recordings, found {facts.rows}")
-            for seed, name in enumerate(self.views):
-                self.banks[name] = MemoryBank(facts.rows, settings.embedding, settings.momentum, seed)
-        else:
-            self.coupling = "negatives"
-        # Embeddings that the memories take in after the optimiser step: one entry per forward pass in training.
-        self._pending: list[tuple[Tensor, dict[str, Tensor]]] = []
+        self.encoders = encoders_of(settings, self.views)
+        self.projectors = heads_of(settings, self.encoders, settings.head_batchnorm)
+        if settings.variant == "in-batch":
+            self.coupling, self.least_batch, self.banks = "negatives", 2, nn.ModuleDict()
+            return
+        self.least_batch = 2 if settings.head_batchnorm else 1
+        needed = settings.hard.nearest + 1 if settings.hard else 2
+        need_rows(facts, needed, f"xid with these negatives needs at least {needed} recordings")
+        self.banks = banks_of(self.views, facts, settings.embedding, settings.momentum)
 
-    def forward(self, batch: Batch) -> Step:
+    def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have both views; parts: infonce (the plain one) and q."""
-        batch = complete(batch, self.views)
-        if not enough(batch, 2 if self.settings.head_batchnorm else 1):
-            return self.idle()
         z = {name: unit(self.projectors[name](self.encoders[name](batch.views[name]))) for name in self.views}
         if self.settings.variant == "bank":
             pairs = [self._bank_scores(z["video"], "audio", batch), self._bank_scores(z["audio"], "video", batch)]
@@ -150,11 +130,9 @@ class XID(Method):
         q, density, released = self.q(batch.epoch, batch.epochs), self.settings.density, self.settings.as_released
         losses = torch.stack([rince(*pair, q, density, released) for pair in pairs])
         plain = torch.stack([infonce(*pair) for pair in pairs]).detach()
-        embeddings = {name: value.detach() for name, value in z.items()}
-        if self.training and self.settings.variant == "bank":
-            self._pending.append((batch.row, embeddings))
+        self.later(batch.row, detached(z))
         parts = {"infonce": mean_over_world(plain.mean(0)), "q": plain.new_tensor(q)}
-        return Step(mean_over_world(losses.mean(0)), parts, embeddings)
+        return Step(mean_over_world(losses.mean(0)), parts, detached(z))
 
     def _bank_scores(self, query: Tensor, other: str, batch: Batch) -> tuple[Tensor, Tensor]:
         """Score queries (N, D) against the memory of the other view; returns s+ and the log of the denominator."""
@@ -169,12 +147,10 @@ class XID(Method):
             negative = torch.cat([negative, (query[:, None] * mixes).sum(2) / settings.temperature], 1)
         return positive, log_total(positive, negative)
 
-    def after_step(self) -> None:
-        """Let the memories take in the embeddings of the step's forward passes, in their order."""
-        for row, embeddings in self._pending:
-            for name, bank in self.banks.items():
-                cast(MemoryBank, bank).update(row, embeddings[name])
-        self._pending.clear()
+    def take_in(self, row: Tensor, embeddings: Mapping[str, Tensor]) -> None:
+        """Let the memories take in a forward pass's embeddings."""
+        for name, bank in self.banks.items():
+            cast(MemoryBank, bank).update(row, embeddings[name])
 
     def q(self, epoch: int, epochs: int) -> float:
         """Return RINCE's q in an epoch: linear from q to q_max, reached in the last epoch; 0 stays 0."""

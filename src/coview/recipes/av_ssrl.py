@@ -10,9 +10,8 @@ from __future__ import annotations
 from coview.data.augment import AugmentSettings
 from coview.data.views import AudioView, VideoView
 from coview.evaluation.fine_tune import FineTune
-from coview.methods.av_vicreg import AVVICRegSettings
 from coview.methods.supervised_av import SupervisedAVSettings
-from coview.methods.vicreg_video import VICRegVideoSettings
+from coview.methods.vicreg import AVVICRegSettings, VICRegVideoSettings
 from coview.methods.xid import XIDSettings
 from coview.training.settings import OptimiserSettings, RunSettings, ScheduleSettings, TrainSettings
 
@@ -38,7 +37,7 @@ def vicreg() -> RunSettings:
 
 def vicreg_video() -> RunSettings:
     """VGGSound-VICReg-Video: two clips of one video, 2 to 8 s apart, through one encoder."""
-    method = VICRegVideoSettings(video=VIDEO, apart=(2.0, 8.0))
+    method = VICRegVideoSettings(video=VIDEO, later=(2.0, 8.0))
     return _run("vicreg-video", method, TrainSettings(epochs=100, batch_size=_BATCH, precision="bf16"), 1e-6)
 
 

@@ -49,22 +49,32 @@ def idle_loss(module: nn.Module) -> Tensor:
 
 @in_float32
 def unit(x: Tensor) -> Tensor:
-    """Scale the rows of x (N, D) to length 1."""
-    return normalize(x, dim=1)
+    """Scale the last dimension of x (..., D) to length 1."""
+    return normalize(x, dim=-1)
+
+
+def detached(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the outputs without their graph."""
+    return {name: value.detach() for name, value in outputs.items()}
+
+
+def within(x: Tensor, low: float, high: float) -> Tensor:
+    """Return x inside its bounds, with the gradient of x itself: what a clamp cuts off could never come back."""
+    return x + (x.clamp(low, high) - x).detach()
 
 
 def example(views: Mapping[str, ViewSpec], size: int, seed: int, rows: int, classes: int) -> Batch:
-    """Make up `size` samples of model views, normal numbers of the right shapes, the same for the same seed."""
+    """Make up `size` samples of model views of the right shapes, the same for the same seed."""
     key = sample_keys(seed, 0, torch.arange(size))
-
-    def view(stream: int, spec: ViewSpec) -> Tensor:
-        if isinstance(spec, TextView):  # codes of small letters
-            return 97 + integers(key, stream, 26, spec.length)
-        return normal(key, stream, *spec.shape)
-
     return Batch(
-        views={name: view(stream, spec) for stream, (name, spec) in enumerate(views.items())},
+        views={name: _made_up(view, key, stream) for stream, (name, view) in enumerate(views.items())},
         row=torch.arange(size) % rows,
         key=key,
         label=integers(key, len(views), max(classes, 1)) if classes else torch.empty(0, dtype=torch.int64),
     )
+
+
+def _made_up(view: ViewSpec, key: Tensor, stream: int) -> Tensor:
+    if isinstance(view, TextView):  # codes of small letters
+        return 97 + integers(key, stream, 26, view.length)
+    return normal(key, stream, *view.shape)

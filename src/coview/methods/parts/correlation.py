@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from coview.correlation.cca import CCA
 from coview.correlation.moments import Moments
 from coview.correlation.multiset import MCCA
+from coview.data.augment import PRESETS
 from coview.data.views import AudioView, Batch, FeaturesView, TextView, VideoView, ViewSpec
-from coview.encoders import build_audio, build_text, build_video
+from coview.encoders import build_for
 from coview.encoders.features import Activation, FeatureDecoder, FeatureEncoder, FittedMap, Narrowed
 from coview.errors import UsageError
+from coview.methods.contract import Coupling, Facts, Method
+from coview.methods.parts.batch import complete
+from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.parallel import row_counts
-
-if TYPE_CHECKING:
-    from coview.methods.contract import Method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,54 +58,84 @@ class FusionSettings:
         return dict(self.views)
 
 
+class Fusion(Method, base=True):
+    """A network per view, and the linear map into the common space that is fitted behind each at the end.
+
+    Attributes:
+        whitens: the loss whitens the outputs of a batch. Its fewest samples are then twice the dimension: in fewer, any
+            outputs correlate perfectly.
+    """
+
+    settings: Any
+    whitens: ClassVar[bool] = True
+    coupling: Coupling = "statistics"
+    published = Recipe(
+        optimiser=OptimiserSettings(kind="sgd", lr=0.01, momentum=0.99, weight_decay=1e-4, decay="matrices"),
+        schedule=ScheduleSettings(kind="constant"),
+        augment=PRESETS["none"],
+        batch_size=800,
+        epochs=50,
+    )
+
+    def __init__(self, settings: FusionSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.least_batch = 2 * settings.dimension if self.whitens else 2
+        self.encoders = nn.ModuleDict(
+            {name: build_encoder(settings, spec, settings.dimension) for name, spec in self.views.items()}
+        )
+        self.projectors = nn.ModuleDict(
+            {name: FittedMap(settings.dimension, settings.dimension) for name in self.encoders}
+        )
+
+    def usable(self, batch: Batch) -> Batch | None:
+        """Return the complete samples, or None where there are none; of too few see `enough_to_correlate`."""
+        if not self.whitens:
+            return super().usable(batch)
+        batch = complete(batch, self.views, self.labelled)
+        return batch if enough_to_correlate(batch, self.least_batch) else None
+
+    def outputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Return view -> what its network yields (N, D)."""
+        return {name: encoder(batch.views[name]) for name, encoder in self.encoders.items()}
+
+    def finish(self, embed: Any) -> None:
+        """Fit the linear maps into the common space."""
+        fit_maps(self, embed, self.settings.ridge)
+
+
 def build_encoder(
     settings: FusionSettings, spec: ViewSpec, dim: int, hidden: tuple[int, ...] | None = None
 ) -> FeatureEncoder | Narrowed:
     """Build the network of one view to `dim` numbers, through `hidden` layers (by default the settings')."""
-    name = _network(settings, spec)
+    name = getattr(settings, f"{spec.stream}_encoder", "mlp")
     if name == "mlp":
-        hidden = settings.hidden if hidden is None else hidden
-        return FeatureEncoder(spec.shape, hidden, dim, settings.activation)
-    build = {"audio": build_audio, "text": build_text}.get(spec.stream, build_video)
-    return Narrowed(build(name), dim)
+        return FeatureEncoder(spec.shape, settings.hidden if hidden is None else hidden, dim, settings.activation)
+    return Narrowed(build_for(spec, name), dim)
 
 
 def build_decoder(settings: FusionSettings, spec: ViewSpec, dim: int) -> FeatureDecoder:
-    """Build the network from `dim` numbers to one view as the encoder sees it."""
+    """Build the network from `dim` numbers to one view as the encoder sees it.
+
+    Raises:
+        UsageError: the view is made of codes, such as letters, not of numbers.
+    """
     if isinstance(spec, TextView):
-        raise UsageError("a text view is letters, not numbers: it can be read, but not reconstructed by a decoder")
+        raise UsageError(f"{spec} is letters, not numbers: it can be read, but not reconstructed by a decoder")
     return FeatureDecoder(dim, settings.hidden[::-1], spec.shape, settings.activation)
 
 
-def _network(settings: FusionSettings, spec: ViewSpec) -> str:
-    named = {
-        "video": settings.video_encoder,
-        "image": settings.image_encoder,
-        "audio": settings.audio_encoder,
-        "text": settings.text_encoder,
-    }
-    return named.get(spec.stream, "mlp")
-
-
-def encoders_and_maps(settings: FusionSettings) -> tuple[nn.ModuleDict, nn.ModuleDict]:
-    """Build a network per view and the map that will be fitted behind it, `dimension` to `dimension`."""
-    encoders = {name: build_encoder(settings, spec, settings.dimension) for name, spec in settings.views.items()}
-    maps = {name: FittedMap(settings.dimension, settings.dimension) for name in encoders}
-    return nn.ModuleDict(encoders), nn.ModuleDict(maps)
-
-
-def enough_for(batch: Batch, dimension: int) -> bool:
-    """Return whether the processes together hold samples at all; refuse fewer than twice the dimension.
+def enough_to_correlate(batch: Batch, least: int) -> bool:
+    """Return whether the processes together hold samples at all; refuse fewer than `least`, twice the dimension.
 
     Raises:
         UsageError: with so few samples any outputs correlate perfectly, so the loss says nothing.
     """
-    rows = sum(row_counts(batch.row))
-    if 0 < rows < 2 * dimension:
+    rows, dimension = sum(row_counts(batch.row)), least // 2
+    if 0 < rows < least:
         raise UsageError(
             f"{rows} complete samples in a batch cannot teach canonical correlations of {dimension} dimensions: even "
             f"noise would correlate (perfectly below {dimension + 1}), so the loss would be near its optimum and mean "
-            f"nothing. Use a train.batch_size of at least {2 * dimension}, better ten times the dimension, or a "
+            f"nothing. Use a train.batch_size of at least {least}, better ten times the dimension, or a "
             "smaller method.dimension; accumulated parts and samples without a view do not count"
         )
     return rows > 0
@@ -113,11 +144,6 @@ def enough_for(batch: Batch, dimension: int) -> bool:
 def pairs(outputs: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield every two of the views' outputs."""
     yield from combinations(outputs.values(), 2)
-
-
-def detached(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the outputs without their graph."""
-    return {name: value.detach() for name, value in outputs.items()}
 
 
 def fit_maps(method: Method, embed: Any, ridge: float) -> None:

@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from coview.data.views import Batch, ImageView, VideoView, ViewSpec
-from coview.encoders import Encoder, build_image, build_video
+from coview.encoders import build_for, mlp
+from coview.methods.parts.batch import unit
 from coview.objectives.precision import in_float32
 
 TINY_IMAGE = ImageView(size=32, margin=1.0, normalise="clip", area=(0.5, 1.0))
@@ -43,9 +45,11 @@ def crop_views(view: ImageView | VideoView, large: int, small: SmallCrops | None
     return views
 
 
-def build_eye(view: ImageView | VideoView, name: str) -> Encoder:
-    """Build the encoder of pictures or of clips with a short name."""
-    return build_image(name) if isinstance(view, ImageView) else build_video(name)
+def crop_networks(settings: Any, name: str) -> tuple[nn.ModuleDict, nn.ModuleDict]:
+    """Build the encoder and the head of all crops, both under the name of the first."""
+    encoder = build_for(settings.view, settings.encoder)
+    head = mlp((encoder.dim, *settings.hidden, settings.embedding), batchnorm=settings.head_batchnorm)
+    return nn.ModuleDict({name: encoder}), nn.ModuleDict({name: head})
 
 
 def embed_crops(encoder: nn.Module, head: nn.Module, views: Mapping[str, ViewSpec], batch: Batch) -> Tensor:
@@ -56,13 +60,8 @@ def embed_crops(encoder: nn.Module, head: nn.Module, views: Mapping[str, ViewSpe
     """
     groups = [list(group) for _, group in groupby(views, key=lambda name: views[name].shape)]
     features = [encoder(torch.cat([batch.views[name] for name in group])) for group in groups]
-    z = _unit(head(torch.cat(features)))
+    z = unit(head(torch.cat(features)))
     return z.view(len(views), len(batch), z.shape[1])
-
-
-@in_float32
-def _unit(x: Tensor) -> Tensor:
-    return nn.functional.normalize(x, dim=1)
 
 
 class Prototypes(nn.Module):

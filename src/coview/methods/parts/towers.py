@@ -1,27 +1,30 @@
-"""What the methods over any two named views share: which views, with which networks.
-
-Film and sound, film or still and caption, sound and caption, or two clips of one recording, without any new code.
-"""
+"""Networks of methods with one encoder and one head for each view: the views' settings, and what builds them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from coview.data.views import AudioView, ImageView, TextView, VideoView, ViewSpec
-from coview.encoders import Encoder, build_audio, build_image, build_text, build_video, mlp
+from coview.data.views import AudioView, Batch, ImageView, TextView, VideoView, ViewSpec
+from coview.encoders import Encoder, Head, build_for, mlp
 from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO
 from coview.methods.parts.crops import TINY_IMAGE
 
+if TYPE_CHECKING:
+    from coview.methods.contract import Method
+
+LATER = "video_later"  # the second clip of a recording, which has the networks of "video"
+ViewName = Literal["video", "video_later", "image", "audio", "text"]
 TINY: dict[str, Any] = {
     "video": TINY_VIDEO,
     "audio": TINY_AUDIO,
     "video_encoder": "video-tiny",
     "audio_encoder": "audio-tiny",
 }
-ViewName = Literal["video", "video_later", "image", "audio", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +47,19 @@ class PairSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoViewSettings:
-    """Which two views, how they are cut, their encoders and their heads; what is not named is not used."""
+class TwoViewSettings(PairSettings):
+    """Which two views, how they are cut, their encoders and their heads; what is not named is not used.
+
+    Film and sound, film or still and caption, sound and caption, or two clips of one recording.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {"apart": "later"}
 
     views: tuple[ViewName, ViewName] = ("video", "audio")
-    video: VideoView = field(default_factory=VideoView)
     later: tuple[float, float] = (2.0, 8.0)  # s from "video" to "video_later", which has the same encoder and head
     image: ImageView = field(default_factory=ImageView)  # a still, or one frame of a film
-    audio: AudioView = field(default_factory=AudioView)
     text: TextView = field(default_factory=TextView)
-    video_encoder: str = "r2plus1d-18"
     image_encoder: str = "resnet-50"
-    audio_encoder: str = "conv2d"
     text_encoder: str = "text-characters"
     hidden: tuple[int, ...] = (512,)  # hidden layers of each head
     head_batchnorm: bool = True
@@ -64,51 +68,93 @@ class TwoViewSettings:
     def __post_init__(self) -> None:
         if self.views[0] == self.views[1]:
             raise ValueError(f"views: two different ones are needed, found {self.views[0]!r} twice")
-        if "video_later" in self.views and "video" not in self.views:
+        if LATER in self.views and "video" not in self.views:
             raise ValueError("views: video_later goes with video")
 
     @classmethod
     def tiny(cls) -> Self:
         """Return settings for tests, dry runs and small computers: small networks on the views of the digits world."""
-        return cls(
-            video=TINY_VIDEO,
-            image=TINY_IMAGE,
-            audio=TINY_AUDIO,
-            text=TextView(length=40),
-            video_encoder="video-tiny",
-            image_encoder="image-tiny",
-            audio_encoder="audio-tiny",
-            hidden=(256,),
-        )
+        return cls(**TINY, image=TINY_IMAGE, text=TextView(length=40), image_encoder="image-tiny", hidden=(256,))
 
     def specs(self) -> dict[str, ViewSpec]:
         """Return the named views, in their order."""
-        known: dict[str, ViewSpec] = {
-            "video": self.video,
-            "video_later": replace(self.video, after=self.later),
-            "image": self.image,
-            "audio": self.audio,
-            "text": self.text,
-        }
+        known = {name: getattr(self, name) for name in ("video", "image", "audio", "text")}
+        known[LATER] = replace(self.video, after=self.later)
         return {name: known[name] for name in self.views}
 
 
-def build_networks(settings: TwoViewSettings) -> tuple[nn.ModuleDict, nn.ModuleDict]:
-    """Build encoders and heads, view -> network; `video_later` shares those of `video`."""
-    encoders, heads = nn.ModuleDict(), nn.ModuleDict()
-    for name in settings.views:
-        if name == "video_later" and "video" in encoders:
-            encoders[name], heads[name] = encoders["video"], heads["video"]
-            continue
-        encoder = _build(name, settings)
-        encoders[name] = encoder
-        heads[name] = mlp((encoder.dim, *settings.hidden, settings.embedding), batchnorm=settings.head_batchnorm)
-    return encoders, heads
+def encoder_of(settings: Any, view: ViewSpec) -> Encoder:
+    """Build the encoder of a view, by the name that the settings have for its kind (`video_encoder`, ...)."""
+    return build_for(view, getattr(settings, f"{view.stream}_encoder"))
 
 
-def _build(name: ViewName, settings: TwoViewSettings) -> Encoder:
-    if name == "audio":
-        return build_audio(settings.audio_encoder)
-    if name == "text":
-        return build_text(settings.text_encoder)
-    return build_image(settings.image_encoder) if name == "image" else build_video(settings.video_encoder)
+def encoders_of(settings: Any, views: Mapping[str, ViewSpec]) -> nn.ModuleDict:
+    """Build the encoders of views, view -> network; a later clip shares that of "video"."""
+    built: dict[str, Encoder] = {}
+    for name, view in views.items():
+        if _owner(name) not in built:
+            built[_owner(name)] = encoder_of(settings, view)
+    return nn.ModuleDict({name: built[_owner(name)] for name in views})
+
+
+def heads_of(settings: Any, encoders: nn.ModuleDict, batchnorm: bool = False) -> nn.ModuleDict:
+    """Build heads of the settings' `hidden` layers to their `embedding`, view -> head; shared where encoders are."""
+    built: dict[str, Head] = {}
+    for name, encoder in encoders.items():
+        if _owner(name) not in built:
+            built[_owner(name)] = _head(settings, encoder, batchnorm)
+    return nn.ModuleDict({name: built[_owner(name)] for name in encoders})
+
+
+def towers_of(
+    settings: Any, views: Mapping[str, ViewSpec], batchnorm: bool = False
+) -> tuple[nn.ModuleDict, nn.ModuleDict]:
+    """Build encoders and heads as `encoders_of` and `heads_of`, whose first weights are drawn view by view."""
+    built: dict[str, tuple[Encoder, Head]] = {}
+    for name, view in views.items():
+        if _owner(name) not in built:
+            encoder = encoder_of(settings, view)
+            built[_owner(name)] = encoder, _head(settings, encoder, batchnorm)
+    encoders, heads = ({name: built[_owner(name)][part] for name in views} for part in (0, 1))
+    return nn.ModuleDict(encoders), nn.ModuleDict(heads)
+
+
+def dim_of(network: nn.Module) -> int:
+    """Return the length of what an encoder or a head yields."""
+    return int(getattr(network, "dim"))  # noqa: B009
+
+
+def embed_views(method: Method, batch: Batch) -> dict[str, Tensor]:
+    """Return view -> projected embeddings (N, D) of complete samples.
+
+    Views that share their networks go through them together: normalisation statistics are those of all clips.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in method.views:
+        groups.setdefault(_owner(name), []).append(name)
+    found: dict[str, Tensor] = {}
+    for names in groups.values():
+        joined = torch.cat([batch.views[name] for name in names]) if len(names) > 1 else batch.views[names[0]]
+        z = method.projectors[names[0]](method.encoders[names[0]](joined))
+        found |= dict(zip(names, z.unflatten(0, (len(names), len(batch))), strict=True))
+    return {name: found[name] for name in method.views}
+
+
+def share_with_later(method: Method) -> None:
+    """Let weights be read that were written before a later clip stood beside "video" in every method's networks."""
+
+    def add(_: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in [name for name in state if name.startswith(f"{prefix}video.")]:
+            state.setdefault(name.replace(f"{prefix}video.", f"{prefix}{LATER}.", 1), state[name])
+
+    for part in (method.encoders, method.projectors):
+        if LATER in part:
+            part.register_load_state_dict_pre_hook(add)  # type: ignore[no-untyped-call]
+
+
+def _head(settings: Any, encoder: nn.Module, batchnorm: bool) -> Head:
+    return mlp((dim_of(encoder), *settings.hidden, settings.embedding), batchnorm=batchnorm)
+
+
+def _owner(name: str) -> str:
+    return "video" if name == LATER else name
