@@ -10,10 +10,10 @@ from torch.distributed.tensor import DTensor
 from torch.nn.functional import normalize
 
 from coview.data.source import sample_keys
-from coview.data.views import AudioView, Batch, TextView, VideoView, ViewSpec
+from coview.data.views import AudioView, Batch, VideoView, ViewSpec
 from coview.objectives.precision import in_float32
 from coview.parallel import row_counts
-from coview.randomness import integers, normal
+from coview.randomness import integers
 
 TINY_VIDEO = VideoView(frames=8, fps=16.0, size=32, margin=1.0, normalise="clip")
 TINY_AUDIO = AudioView(seconds=1.0, mels=40, n_fft=512, window=400, hop=200, normalise="clip")
@@ -67,14 +67,8 @@ def example(views: Mapping[str, ViewSpec], size: int, seed: int, rows: int, clas
     """Make up `size` samples of model views of the right shapes, the same for the same seed."""
     key = sample_keys(seed, 0, torch.arange(size))
     return Batch(
-        views={name: _made_up(view, key, stream) for stream, (name, view) in enumerate(views.items())},
+        views={name: view.made_up(key, stream) for stream, (name, view) in enumerate(views.items())},
         row=torch.arange(size) % rows,
         key=key,
         label=integers(key, len(views), max(classes, 1)) if classes else torch.empty(0, dtype=torch.int64),
     )
-
-
-def _made_up(view: ViewSpec, key: Tensor, stream: int) -> Tensor:
-    if isinstance(view, TextView):  # codes of small letters
-        return 97 + integers(key, stream, 26, view.length)
-    return normal(key, stream, *view.shape)

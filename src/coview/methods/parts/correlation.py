@@ -19,7 +19,7 @@ from coview.correlation.cca import CCA
 from coview.correlation.moments import Moments
 from coview.correlation.multiset import MCCA
 from coview.data.augment import PRESETS
-from coview.data.views import AudioView, Batch, FeaturesView, TextView, VideoView, ViewSpec
+from coview.data.views import AudioView, Batch, FeaturesView, VideoView, ViewSpec
 from coview.encoders import build_for
 from coview.encoders.features import Activation, FeatureDecoder, FeatureEncoder, FittedMap, Narrowed
 from coview.errors import UsageError
@@ -119,7 +119,7 @@ def build_decoder(settings: FusionSettings, spec: ViewSpec, dim: int) -> Feature
     Raises:
         UsageError: the view is made of codes, such as letters, not of numbers.
     """
-    if isinstance(spec, TextView):
+    if not spec.made_up(torch.zeros(1, dtype=torch.int64), 0).is_floating_point():
         raise UsageError(f"{spec} is letters, not numbers: it can be read, but not reconstructed by a decoder")
     return FeatureDecoder(dim, settings.hidden[::-1], spec.shape, settings.activation)
 
