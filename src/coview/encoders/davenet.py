@@ -69,6 +69,7 @@ class GatedUnit(nn.Module):
 
     def __init__(self, wide: int, out: int) -> None:
         super().__init__()
+        self.dim = out
         self.linear, self.gate = nn.Linear(wide, out), nn.Linear(out, out)
 
     def forward(self, x: Tensor) -> Tensor:

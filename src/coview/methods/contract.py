@@ -116,8 +116,8 @@ class Method(nn.Module, ABC):
         super().__init__()
         if facts.classes < self.least_classes:
             raise UsageError(
-                f"{self.about.slug} learns from labels and needs a collection with at least {self.least_classes} "
-                f"labels, found {facts.classes}"
+                f"{self.about.slug} needs a collection with at least {self.least_classes} labels, found {facts.classes}: "
+                f"it learns from labels, and this collection has {'too few' if facts.classes else 'none'}"
             )
         self.settings, self.facts = settings, facts
         if hasattr(settings, "specs"):  # a method that came before `specs` says its views itself
