@@ -143,6 +143,7 @@ def test_forward_and_backward_are_finite(case, device):
             step = method(draw(method).to(device))
         step.loss.backward()
         method.after_step()
+        assert not step.idle
         assert step.loss.shape == ()
         assert step.loss.dtype == torch.float32
         for value in (step.loss, *step.parts.values(), *step.embeddings.values(), *method.buffers()):
@@ -171,6 +172,7 @@ def test_a_batch_without_any_complete_sample_teaches_nothing(case, device):
     before = {name: value.clone() for name, value in method.state_dict().items()}
     batch = draw(method)
     batch.present = {name: torch.zeros_like(present) for name, present in batch.present.items()}
+    assert method(batch.to(device)).idle
     loss, _, gradients, _ = learn(method, batch.to(device))
     assert loss == 0
     assert all(gradient is not None and not gradient.any() for gradient in gradients.values())

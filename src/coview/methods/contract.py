@@ -115,9 +115,10 @@ class Method(nn.Module, ABC):
     def __init__(self, settings: Any, facts: Facts) -> None:
         super().__init__()
         if facts.classes < self.least_classes:
+            lack = "too few" if facts.classes else "none"
             raise UsageError(
-                f"{self.about.slug} needs a collection with at least {self.least_classes} labels, found {facts.classes}: "
-                f"it learns from labels, and this collection has {'too few' if facts.classes else 'none'}"
+                f"{self.about.slug} needs a collection with at least {self.least_classes} labels, found "
+                f"{facts.classes}: it learns from labels, and this collection has {lack}"
             )
         self.settings, self.facts = settings, facts
         if hasattr(settings, "specs"):  # a method that came before `specs` says its views itself
