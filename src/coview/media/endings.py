@@ -1,8 +1,8 @@
 """Whether a file goes on to its end, as far as its bytes can tell: what is cut off is flagged, what stops is refused.
 
-MP4, Matroska, AVI, ASF and FLV state a length in time. WAV, AIFF, ASF and MP3 (with a Xing header) state one in bytes;
-Ogg and GIF end with a mark; MPEG-TS comes in packets of one size, MPEG-PS in packets that state theirs. An MP3 without
-that header, ADTS or a raw stream that stops between two packets cannot be told from a shorter one.
+MP4, Matroska, AVI, ASF and FLV state a length in time; these, and WAV, AIFF and MP3 (in a Xing header), state one in
+bytes. Ogg and GIF end with a mark; MPEG-TS comes in packets of one size, MPEG-PS in packets that state theirs. An MP3
+without that header, ADTS or a raw stream that stops between two packets cannot be told from a shorter one.
 """
 
 from __future__ import annotations
@@ -64,12 +64,18 @@ def is_cut_off(path: Path, kind: str) -> bool:
         stated = int.from_bytes(head[at + 40 : at + 48], "little") if at >= 0 else 0
         live = at >= 0 and head[at + 88] & 1  # broadcasts do not know theirs
         return not live and size < stated
+    if kind == "flv":
+        at = head.find(b"filesize\x00")
+        stated = struct.unpack_from(">d", head, at + 9)[0] if 0 <= at <= len(head) - 17 else 0.0
+        return bool(size < stated < 1e15)
     if kind == "mp3":
         return size < _stated_by_xing(head)
     if kind == "mpegts":
         return any(_in_packets(head, step) and size % step for step in (188, 192, 204))
     if kind == "mov":
         return _after_last_box(path, size) > size
+    if kind == "matroska":
+        return _after_segment(head) > size
     tail = _tail(path, size)
     if kind == "ogg":
         page = tail.rfind(b"OggS")
@@ -120,6 +126,26 @@ def _after_last_box(path: Path, size: int) -> int:
                 return size
             at += length
     return at
+
+
+def _after_segment(head: bytes) -> int:
+    """Return where the segment of a Matroska file says that it ends (RFC 8794, section 4); 0 where it does not say."""
+    first, length = _variable(head, 4)
+    at = 4 + length + first
+    if head[at : at + 4] != b"\x18\x53\x80\x67":
+        return 0
+    size, length = _variable(head, at + 4)
+    unknown = size == (1 << 7 * length) - 1
+    return 0 if unknown or not length else at + 4 + length + size
+
+
+def _variable(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number of variable length and how many bytes it takes; 0 bytes where there is none."""
+    first = data[at] if at < len(data) else 0
+    length = 9 - first.bit_length()
+    if length > 8:
+        return 0, 0
+    return int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1), length
 
 
 def _after_last_packet(tail: bytes) -> int:

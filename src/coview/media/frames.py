@@ -6,6 +6,7 @@ Where seeking cannot be trusted (`Media.sequential`), everything from the file's
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -97,9 +98,21 @@ def _in_one_pass(media: Media, cuts: list[list[float]], convert: Convert) -> lis
 
 
 def _by_decoding_all(media: Media, times: list[float], convert: Convert) -> list[Any]:
-    """Return the frames of a cut, going by the frames that the decoder gives instead of the packets' time stamps."""
-    packets, ended = packets_of(media, times[0], times[-1] + (RUN_UP_SECONDS if media.ordered else 0.0))
-    shown = _assign(media, _decoded(media, packets), times, convert, times[0] if ended else None)
+    """Return the frames of a cut, going by the frames that the decoder gives instead of the packets' time stamps.
+
+    Where a picture is renewed piece by piece, the first whole one comes long after a key frame: begin earlier.
+    """
+    back, shown = 0.0, None
+    while True:
+        begin = times[0] - back
+        packets, ended = packets_of(media, begin, times[-1] + (RUN_UP_SECONDS if media.ordered else 0.0))
+        frames = _decoded(media, packets)
+        first = next(frames, None)
+        if begin <= media.origin or (first is not None and first[0] <= times[0] + SAME_INSTANT):
+            break
+        back = max(2 * back, 1.0)
+    if first is not None:
+        shown = _assign(media, itertools.chain([first], frames), times, convert, times[0] if ended else None)
     if shown is None:
         raise media.error("undecodable", f"no picture could be decoded near {times[0] - media.origin:.3f} s")
     return shown

@@ -206,7 +206,7 @@ def _audio(media: Media, ear: Ear) -> AudioStream:
         if ear.damaged:
             raise media.error("undecodable", f"none of {ear.packets} packets of sound could be decoded")
         raise media.error("zero-length", "the sound stream holds no samples")
-    if ear.damaged > MOST_DAMAGED * ear.packets:
+    if ear.damaged > max(1, MOST_DAMAGED * ear.packets):  # bytes behind the last packet often look like one more
         raise media.error("undecodable", f"{ear.damaged} of {ear.packets} packets of sound could not be decoded")
     return AudioStream(
         sample_rate=ear.rate,
