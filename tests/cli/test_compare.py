@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from coview.cli.main import main
+from coview.comparison.figure import draw
 from coview.comparison.plan import Comparison, apply, base_settings, plan
-from coview.comparison.table import Outcome, draw, orders, orders_to_markdown, summarise, to_markdown
+from coview.comparison.table import Outcome, orders, orders_to_markdown, summarise, to_markdown
 from coview.data.memmap import MemmapSource
 from coview.errors import UsageError
 
@@ -47,9 +48,7 @@ def test_an_order_holds_where_the_interval_of_the_difference_leaves_zero_out() -
     ]
     gains = orders(runs, [("a", "b"), ("b", "a"), ("a", "c")])
     assert [gain.value for gain in gains] == pytest.approx([0.51, -0.51, 0.015])
-    assert gains[0].high - gains[0].value == pytest.approx(
-        ((12.706 * 0.01) ** 2 + 2 * 0.1**2) ** 0.5
-    )  # Student, 2 seeds
+    assert gains[0].high - gains[0].value == pytest.approx(12.706 * 0.01, abs=1e-4)  # Student, 2 seeds
     assert gains[2].low < 0  # a difference is not cut to the range of a proportion
     lines = orders_to_markdown(gains).splitlines()
     assert [line.split()[-2] for line in lines[2:]] == ["holds", "reversed", "open"]

@@ -8,9 +8,10 @@ from PIL import Image
 
 from coview.data.synthetic.digits import DigitsWorld
 from coview.errors import UsageError
-from coview.evaluation.protocols import Result
-from coview.evaluation.report import SIZE_LIMIT, warnings_of, write_report
+from coview.evaluation.bench import Result, weights_of
+from coview.evaluation.report import SIZE_LIMIT, write_report
 from coview.evaluation.statistics import Measurement
+from coview.model import Model
 
 TRUE = Measurement("video_probe/xid", 0.62, 0.60, 0.64, 0.1, 1500)
 RANDOM = Measurement("video_probe/random", 0.24, 0.22, 0.26, 0.1, 1500)
@@ -58,12 +59,54 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_warnings_name_plateau_collapse_and_a_figure_that_is_no_better_than_its_control() -> None:
-    log = [{"step": 1, "rank/video": 1.2, "rank/audio": 30.0}]
-    level = Measurement("video_probe/xid", 0.25, 0.23, 0.27, 0.1, 1500)
-    warnings = warnings_of({"plateau": "it sits at chance", "replaced": 3}, log, [level, RANDOM])
-    assert len(warnings) == 4
-    assert "it sits at chance" in warnings[0]
-    assert "video have collapsed" in warnings[2]
-    assert "not clearly above its random control" in warnings[3]
-    assert warnings_of({}, [], [TRUE, RANDOM]) == []
+def test_figures_of_other_weights_are_grey_and_make_no_headline(run: Path) -> None:
+    model = tiny_model()
+    model.save(run / "model")
+    old, new = ({"video": [{"digest": digest, "steps": steps}]} for digest, steps in (("0" * 64, 40), ("", 80)))
+    stale = Measurement("class_p1_v2a/xid", 0.167, 0.1, 0.3, 0.1, 60)
+    Result(["retrieval"], [stale], {}, ["an old note"], weights=old).save(run / "evaluations" / "retrieval.json")
+    fresh = Measurement("audio_probe/xid", 0.5, 0.4, 0.6, 0.1, 60)
+    new["video"][0]["digest"] = weights_of(Model.from_run(run))["digest"]
+    Result(["knn"], [fresh], {}, weights=new).save(run / "evaluations" / "knn.json")
+    text = write_report(run).read_text(encoding="utf-8")
+    grey = [line for line in text.splitlines() if "class_p1_v2a/xid" in line]
+    assert len(grey) == 1
+    assert 'class="soft"' in grey[0]
+    assert "step 40" in grey[0]
+    assert "an old note" not in text
+    assert '<div class="number">0.500</div>' in text
+    assert "0.167</div>" not in text
+    assert "linear-probe.json: stored before weights were recorded" in text
+
+
+def test_a_page_written_again_keeps_map_and_examples_of_its_weights(run: Path) -> None:
+    model = tiny_model()
+    model.save(run / "model")
+    loaded = Model.from_run(run)
+    first = write_report(run, model=loaded, source=DigitsWorld("A", "test", 60), notes=["of the test part"]).read_text()
+    again = write_report(run).read_text()
+    begin = again.index("<!-- exhibits of")
+    assert again[begin : again.index("<!-- end of exhibits")] in first
+    assert again.count("data:video/mp4") == first.count("data:video/mp4") > 0
+    assert "of the test part" in again
+    tiny_model(seed=1).save(run / "model")
+    assert "data:video/mp4" not in write_report(run).read_text()  # they showed other weights
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("evaluations/linear-probe.json", '{"results": [{"name": "video_probe/xid"}]}'),
+        ("evaluations/linear-probe.json", '{"results": 7}'),
+        ("evaluations/linear-probe.json", "["),
+        ("summary.json", "[]"),
+        ("settings.yaml", "a: [1"),
+        ("metrics.jsonl", '{"loss": 1}\n'),
+        ("metrics.jsonl", "{\n"),
+        ("environment.json", "\x00"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(run: Path, file: str, content: str) -> None:
+    (run / file).write_text(content)
+    with pytest.raises(UsageError, match=Path(file).name.replace(".", r"\.")):
+        write_report(run)

@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
     if arguments.jobs < 1:
         raise UsageError(f"--jobs {arguments.jobs}: expected at least 1")
     from coview.comparison.plan import plan
-    from coview.comparison.run import perform, stored
+    from coview.comparison.run import OUTCOME, perform, stored, stored_at
     from coview.data.executors import Processes
 
     rank, world = (int(os.environ.get(name) or default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
@@ -105,12 +105,12 @@ def main(argv: list[str]) -> int:
                 done += 1
                 show("runs", done, len(waiting))
                 output.say(text)
-    outcomes = [outcome for task in tasks if (outcome := stored(task)) is not None]
+    folders = [Path(task.folder) for task in tasks]
+    outcomes = [stored_at(folder) for folder in folders if (folder / OUTCOME).is_file()]
     if rank != 0 or len(outcomes) < len(tasks):
         output.say(f"{len(outcomes)} of {len(tasks)} runs are finished; the same command writes the table when all are")
         return 0
-    report(arguments, outcomes, output)
-    return 0
+    return report(arguments, outcomes, output)
 
 
 def read(arguments: Arguments) -> Comparison:
@@ -147,22 +147,26 @@ def split(text: str, sign: str, form: str) -> tuple[str, str]:
     return left, right
 
 
-def report(arguments: Arguments, outcomes: list[Outcome], output: Output) -> None:
-    """Write the table and the figure, and print the result."""
-    from coview.comparison.table import draw, orders, orders_to_markdown, plain, summarise, to_markdown
+def report(arguments: Arguments, outcomes: list[Outcome], output: Output) -> int:
+    """Write the table and the figure, print the result, and return the exit code."""
+    from coview.comparison.figure import draw
+    from coview.comparison.table import orders, orders_to_markdown, plain, said_of, summarise, to_markdown
     from coview.files import write_aside
 
     lines = summarise(outcomes)
     gains = orders(outcomes, [split(text, ">", "--orders UPPER>LOWER") for text in arguments.orders])
+    said = said_of(lines)
     table = to_markdown(lines) + ("\n" + orders_to_markdown(gains) if gains else "")
+    table += "".join(f"\n- {sentence}" for sentence in said) + ("\n" if said else "")
     notes = {line.row: line.note for line in lines if line.note}
     result = {"data": arguments.data, "samples": arguments.samples, "not_run": notes, "results": plain(lines)}
-    result["orders"] = [gain.row() for gain in gains]
+    result |= {"orders": [gain.row() for gain in gains], "verdict": said}
+    problems = list(dict.fromkeys(problem for outcome in outcomes for problem in outcome.problems))
     write_aside(arguments.out / "compare.json", json.dumps(result, indent=1) + "\n")
     write_aside(arguments.out / "compare.md", table)
     draw(lines, outcomes, arguments.out / "compare.png")
-    if arguments.json:
-        output.result(result)
-    else:
+    if not arguments.json:
         print(table, end="")
-        output.say(f"{arguments.out / 'compare.md'}, {arguments.out / 'compare.png'}")
+    code = output.finish(result if arguments.json else {}, problems)
+    output.say(f"{arguments.out / 'compare.md'}, {arguments.out / 'compare.png'}")
+    return 1 if any(line.failed for line in lines) else code

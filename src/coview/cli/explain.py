@@ -29,12 +29,12 @@ class Arguments:
     """Collection folder, memory-mapped set or world whose recordings are shown."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder for explain.html; by default the model's."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Which part of the collection."""
+    split: Literal["all", "train", "validation", "test"] = "all"
+    """Which part of the collection; of a world, all is the test part."""
     clusters: int | None = None
     """Clusters of each view; by default as many as labels, else the root of half the recordings."""
-    count: int = 2000
-    """Recordings looked at, at most."""
+    count: int | None = None
+    """Recordings looked at, at most; all of them by default."""
     seed: int = 0
     """Chooses the recordings and the first centres."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -47,8 +47,11 @@ def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = tyro.cli(Arguments, prog="coview explain", description=DESCRIPTION, args=argv)
     from coview.data.open import open_source
+    from coview.data.synthetic import is_world
     from coview.errors import UsageError
     from coview.evaluation.explain import explain
+    from coview.evaluation.runs import records_of
+    from coview.evaluation.verdict import verdict
     from coview.model import Model
     from coview.training.settings import choose_device
 
@@ -56,11 +59,17 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--clusters {arguments.clusters}: expected at least 1")
     model = Model.from_run(arguments.model).to(choose_device(arguments.device))
     views = {view: model.views[view] for view in model.distinct_views()}
-    source = open_source(arguments.collection, views, split=arguments.split)
+    whole: Literal["test"] | None = "test" if is_world(arguments.collection) else None
+    source = open_source(arguments.collection, views, split=whole if arguments.split == "all" else arguments.split)
+    problems: list[tuple[str, str]] = []
     page, results = explain(
         model, source, arguments.out or arguments.model, clusters=arguments.clusters, limit=arguments.count,
-        seed=arguments.seed,
+        seed=arguments.seed, problems=problems,
     )  # fmt: skip
+    out = Output(json=arguments.json)
+    said = verdict(results, records_of(arguments.model).signs())
+    for sentence in said:
+        out.say(sentence)
     rows = [measurement.row() for measurement in results]
-    Output(json=arguments.json).result({"page": str(page), "results": rows})
-    return 0
+    more = {"verdict": said} if arguments.json else {}
+    return out.finish({"page": str(page), **more, "results": rows}, problems)

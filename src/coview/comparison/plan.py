@@ -17,10 +17,9 @@ from coview.data.augment import PRESETS
 from coview.data.memmap import fill
 from coview.data.open import open_source
 from coview.data.synthetic import is_world, parse_world
-from coview.data.views import ViewSpec, raw_views
+from coview.data.views import raw_views
 from coview.errors import SettingsError, UsageError
-from coview.methods import build, load_method
-from coview.methods.contract import Facts
+from coview.methods import load_method, views_of
 from coview.settings import from_dict, to_dict
 from coview.training.settings import RunSettings, run_from_dict, run_to_dict
 
@@ -177,7 +176,7 @@ def data_of(
     """
     if not is_world(comparison.data):
         return comparison.data, comparison.test_data or comparison.data
-    views = views_of(settings)
+    views = views_of(settings.method, settings.method_settings)
     try:
         open_source(comparison.data, views)
     except UsageError:  # said by the run itself, in its row of the table
@@ -195,8 +194,3 @@ def data_of(
             source = parse_world(comparison.data, split, count, views=raw_views(views))
             fill(source, folder, placing="random" if split == "train" else "even")
     return str(folders["train"]), str(folders[part])
-
-
-def views_of(settings: RunSettings) -> Mapping[str, ViewSpec]:
-    """Return the views that a method wants."""
-    return build(settings.method, settings.method_settings, Facts(rows=1 << 16, classes=2)).views

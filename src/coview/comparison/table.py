@@ -1,4 +1,4 @@
-"""Several methods side by side: means over seeds, one table, one figure.
+"""Several methods side by side: means over seeds, one table, and what is to be said of it.
 
 What a comparison rests on: every run has seen the same number of samples, was measured on the same test recordings, and
 stands beside random weights, shuffled pairs and supervision.
@@ -6,14 +6,18 @@ stands beside random weights, shuffled pairs and supervision.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from coview.errors import UsageError
-from coview.evaluation.statistics import Measurement, over_seeds
+from coview.evaluation.measurable import common
+from coview.evaluation.statistics import Measurement, Z, over_seeds
+from coview.evaluation.verdict import verdict
 
 # Figure -> heading; a column without any value is left out.
 COLUMNS = {
@@ -35,29 +39,52 @@ class Outcome:
         row: what the table calls it, such as "xid" or "xid, shuffled".
         seed: of the weights and the order.
         results: its figures, plain rows of `Measurement`.
+        items: name of a figure -> what each test item contributed to it (see `Measurement.items`).
         samples, seconds: how much it trained.
         curve: [{"samples": ..., "knn/video": ...}, ...] on the way.
-        note: why it was not run; then it has no figures.
+        note: why it was not run, or failed; then it has no figures.
+        failed: it should have been possible: an error, and no choice of method and data.
+        plateau: the sentence of a run that never left chance.
+        idle: share of its steps that had nothing to learn from.
+        problems: what could not be read or measured, and what the test part shares with the training part.
+        weights: digest of the weights that were measured.
     """
 
     row: str
     seed: int
     results: list[dict[str, Any]] = field(default_factory=list)
+    items: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
     samples: int = 0
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
     note: str = ""
+    failed: bool = False
+    plateau: str | None = None
+    idle: float = 0.0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    weights: str | None = None
+
+    def figures(self) -> dict[str, Measurement]:
+        """Return the figures by what was measured."""
+        return {
+            str(fields["name"]).partition("/")[0]: Measurement(**fields, items=self.items.get(str(fields["name"])))
+            for fields in self.results
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One row of the table: means over seeds by figure."""
+    """One row of the table: means over seeds by figure; `left` of `runs` seeds left the plateau of chance."""
 
     row: str
     figures: dict[str, Measurement]
     samples: int
     seconds: float
     note: str = ""
+    failed: bool = False
+    runs: int = 0
+    left: int = 0
+    idle: float = 0.0
 
 
 def summarise(outcomes: Iterable[Outcome]) -> list[Line]:
@@ -70,18 +97,38 @@ def summarise(outcomes: Iterable[Outcome]) -> list[Line]:
 
 def _line(row: str, members: Sequence[Outcome]) -> Line:
     done = [member for member in members if member.results]
-    found: dict[str, list[Measurement]] = {}
-    for member in done:
-        for fields in member.results:
-            figure = str(fields["name"]).partition("/")[0]
-            found.setdefault(figure, []).append(Measurement(**{**fields, "name": f"{figure}/{row}"}))
+    shared, _ = common([[_renamed(m, row) for m in member.figures().values()] for member in done])
     return Line(
         row=row,
-        figures={name: over_seeds(same) for name, same in found.items() if len(same) == len(done)},
+        figures={same[0].name.partition("/")[0]: over_seeds(same) for same in shared},
         samples=max((member.samples for member in members), default=0),
         seconds=sum(member.seconds for member in done) / max(len(done), 1),
         note="; ".join(sorted({member.note for member in members if member.note})),
+        failed=any(member.failed for member in members),
+        runs=len(done),
+        left=sum(member.plateau is None for member in done),
+        idle=max((member.idle for member in done), default=0.0),
     )
+
+
+def _renamed(measurement: Measurement, row: str) -> Measurement:
+    return dataclasses.replace(measurement, name=f"{measurement.name.partition('/')[0]}/{row}")
+
+
+def said_of(lines: Sequence[Line]) -> list[str]:
+    """Return the verdict on a comparison, plain sentences."""
+    signs = []
+    for line in lines:
+        if line.left < line.runs:
+            signs.append(
+                f"{line.row}: {line.left} of {line.runs} seeds left the plateau of chance; a mean over runs of two "
+                "kinds stands for neither, and few seeds do not tell how often each happens."
+            )
+        if line.idle:
+            signs.append(f"{line.row}: up to {line.idle:.0%} of the steps of a run had nothing to learn from.")
+        if line.failed:
+            signs.append(f"{line.row} failed: {line.note}")
+    return verdict([figure for line in lines for figure in line.figures.values()], signs)
 
 
 def to_markdown(lines: Sequence[Line]) -> str:
@@ -90,30 +137,36 @@ def to_markdown(lines: Sequence[Line]) -> str:
     chance = {name: next(line.figures[name].chance for line in lines if name in line.figures) for name in columns}
     head = ["method", *columns.values(), "seeds", "samples", "training seconds"]
     table = [head, ["---"] * len(head)]
-    table.append(["chance", *(f"{chance[name] or 0:.3f}" for name in columns), "", "", ""])
+    levels = ["" if (level := chance[name]) is None else f"{level:.3f}" for name in columns]
+    table.append(["chance", *levels, "", "", ""])
     for line in lines:
         cells = [_cell(line.figures.get(name)) for name in columns]
-        seeds = max((figure.seeds for figure in line.figures.values()), default=0)
+        seeds = str(max((figure.seeds for figure in line.figures.values()), default=0))
+        if line.left < line.runs:
+            seeds = f"{seeds}, {line.left} of them left the plateau"
         if line.note and not line.figures:
-            cells[0] = f"not run: {line.note}" if cells else line.note
-        table.append([line.row, *cells, str(seeds), f"{line.samples:,}", f"{line.seconds:.0f}"])
+            why = f"{'failed' if line.failed else 'not run'}: {line.note}"
+            cells = [why, *cells[1:]]
+        table.append([line.row, *cells, seeds, f"{line.samples:,}", f"{line.seconds:.0f}"])
     return "\n".join("| " + " | ".join(row) + " |" for row in table) + "\n"
 
 
 def _cell(figure: Measurement | None) -> str:
-    return "" if figure is None else f"{figure.value:.3f} ({figure.low:.3f}-{figure.high:.3f})"
+    if figure is None or figure.low is None or figure.high is None:
+        return "" if figure is None else f"{figure.value:.3f}"
+    return f"{figure.value:.3f} ({figure.low:.3f}-{figure.high:.3f})"
 
 
 def orders(outcomes: Iterable[Outcome], pairs: Sequence[tuple[str, str]]) -> list[Measurement]:
     """Return how much one row surpasses another: every figure of COLUMNS that both have, for every (upper, lower).
 
-    Differences are taken seed by seed and then averaged; the interval covers the seed and the test items, those of the
-    two runs as if independent, which is wider than needed.
+    Differences are taken seed by seed, and item by item where the runs kept what each test item contributed, and then
+    averaged (`over_seeds`).
 
     Raises:
         UsageError: a row that is not there.
     """
-    runs = {(outcome.row, outcome.seed): _by_figure(outcome) for outcome in outcomes}
+    runs = {(outcome.row, outcome.seed): outcome.figures() for outcome in outcomes}
     rows = list(dict.fromkeys(row for row, _ in runs))
     if missing := sorted({row for pair in pairs for row in pair} - set(rows)):
         raise UsageError(f"no run is called {', '.join(missing)}; there are {', '.join(rows)}")
@@ -128,14 +181,17 @@ def orders(outcomes: Iterable[Outcome], pairs: Sequence[tuple[str, str]]) -> lis
     return found
 
 
-def _by_figure(outcome: Outcome) -> dict[str, Measurement]:
-    return {str(fields["name"]).partition("/")[0]: Measurement(**fields) for fields in outcome.results}
-
-
 def _gain(name: str, upper: Measurement, lower: Measurement) -> Measurement:
+    gain, n = upper.value - lower.value, min(upper.n, lower.n)
+    if upper.items is not None and lower.items is not None and upper.items.shape == lower.items.shape:
+        items = upper.items.double() - lower.items.double()
+        half = Z * float(items.std()) / math.sqrt(n) if n > 1 else 0.0
+        if half > 0:
+            return Measurement(name, gain, gain - half, gain + half, 0.0, n, items=items)
+    # Without pairs of answers the two runs count as independent, which is wider than needed.
     halves = [(m.high - m.low) / 2 if m.low is not None and m.high is not None else 0.0 for m in (upper, lower)]
-    gain, half = upper.value - lower.value, math.hypot(*halves)
-    return Measurement(name, gain, gain - half, gain + half, 0.0, min(upper.n, lower.n))
+    half = math.hypot(*halves)
+    return Measurement(name, gain, gain - half, gain + half, 0.0, n)
 
 
 def orders_to_markdown(gains: Sequence[Measurement]) -> str:
@@ -154,54 +210,6 @@ def _verdict(gain: Measurement | None) -> str:
         return ""
     verdict = "holds" if gain.low > 0 else "reversed" if gain.high < 0 else "open"
     return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) {verdict}"
-
-
-def draw(lines: Sequence[Line], outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write a figure (SVG or PNG by the name): the probes with intervals, and the nearest neighbours on the way."""
-    from matplotlib.figure import Figure
-
-    shown = [name for name in COLUMNS if any(name in line.figures for line in lines)][:4]
-    views = sorted({name for outcome in outcomes for point in outcome.curve for name in point if name != "samples"})
-    figure = Figure(figsize=(4.2 * max(len(shown), 1), 0.28 * len(lines) + 1.6 + (3.4 if views else 0)))
-    grid = figure.add_gridspec(2 if views else 1, max(len(shown), 1), height_ratios=[1, 1] if views else [1])
-    names = [line.row for line in lines]
-    for place, name in enumerate(shown):
-        axes = figure.add_subplot(grid[0, place])
-        for height, line in enumerate(lines):
-            value = line.figures.get(name)
-            if value is not None:
-                if value.low is not None and value.high is not None:
-                    axes.plot([value.low, value.high], [height, height], color="0.6", linewidth=2)
-                axes.plot(value.value, height, "o", color=_colour(line.row, names), markersize=5)
-                if value.chance is not None:
-                    axes.axvline(value.chance, color="0.8", linewidth=0.8, zorder=0)
-        axes.set(title=COLUMNS[name], xlim=(0, 1.02), ylim=(len(lines) - 0.5, -0.5))
-        axes.set_yticks(range(len(lines)), names if place == 0 else [""] * len(lines))
-    known: dict[str, Any] = {}
-    for place, view in enumerate(views[: len(shown)]):
-        axes = figure.add_subplot(grid[1, place])
-        for outcome in outcomes:
-            points = [(point["samples"], point[view]) for point in outcome.curve if view in point]
-            if points and "," not in outcome.row:  # controls would hide what is compared
-                label = outcome.row if outcome.seed == 0 else None
-                axes.plot(
-                    *zip(*((seen / 1000, value) for seen, value in points), strict=True),
-                    color=_colour(outcome.row, names),
-                    linewidth=1,
-                    label=label,
-                )
-        axes.set(title=f"{view} on training recordings", xlabel="thousand samples seen", ylim=(0, 1.02))
-        known |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    if known:
-        figure.legend(known.values(), known.keys(), loc="lower right", bbox_to_anchor=(0.95, 0.1), fontsize=9, ncols=3)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-
-
-def _colour(row: str, rows: Sequence[str]) -> Any:
-    from matplotlib import colormaps
-
-    return colormaps["tab20"](rows.index(row) % 20) if "," not in row else "0.5"
 
 
 def plain(lines: Sequence[Line]) -> list[dict[str, Any]]:

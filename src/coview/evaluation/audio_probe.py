@@ -27,6 +27,7 @@ from coview.data.views import Batch, ViewSpec
 from coview.embedding.extract import Features, extract
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench
+from coview.evaluation.measurable import LEAST, question
 from coview.evaluation.probe import held_out_fifth
 from coview.evaluation.scores import filled, score
 from coview.evaluation.stages import Stage, stage_features, stages_of
@@ -72,16 +73,20 @@ def audio_probe(bench: Bench, how: AudioProbe) -> None:
     figures = {}
     for stage in stages:
         name = f"{view}/{stage}"
-        used, tested = (part.present[name] & (part.labels >= 0) for part in (fit, held))
-        clips, labels, truth = filled(fit, name)[used], fit.labels[used], held.labels[tested]
+        what, asked_of = f"{view}_svm@{stage.name}", question(fit, held, name, fit.classes, least=LEAST)
+        bench.result.lacks(what, asked_of.lacking)
+        if not asked_of.whole:
+            continue
+        clips, labels, truth = filled(fit, name)[asked_of.used], asked_of.labels, asked_of.truth
         inner = held_out_fifth(labels, bench.seed)
         guess = decide(clips[~inner], labels[~inner], clips[inner], len(fit.classes), how.C, bench.seed)
         losses[stage.name] = float((guess.argmax(1) != labels[inner]).double().mean())
-        decision = decide(clips, labels, filled(held, name)[tested], len(fit.classes), how.C, bench.seed)
+        decision = decide(clips, labels, filled(held, name)[asked_of.tested], len(fit.classes), how.C, bench.seed)
         one_window = decision[:, None]  # averaged over clips before the comparison
-        what = f"{view}_svm@{stage.name}"
-        figures[stage.name] = score(what, bench.name, one_window, truth, len(fit.classes), bench.seed)
+        figures[stage.name] = score(what, bench.name, one_window, truth, asked_of.classes, bench.seed)
         bench.result.results += figures[stage.name]
+    if not losses:
+        return
     best = min(losses, key=lambda stage: losses[stage])
     bench.result.results += [dataclasses.replace(m, name=m.name.replace(f"@{best}", "", 1)) for m in figures[best]]
     bench.result.choices[f"{view}_svm"] = {

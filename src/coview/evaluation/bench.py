@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from coview.data.leaks import shared
 from coview.data.source import Source
 from coview.embedding.extract import Features, Space, extract
 from coview.embedding.kept import extract_once
@@ -32,20 +33,36 @@ class Result:
         results: the figures.
         choices: how they were made, plain data, enough to repeat them.
         notes: sentences about what was left out and why.
+        problems: (what, reason) of recordings that could not be read, and of figures that could not be measured.
+        signs: what the runs behind the figures say against themselves.
+        weights: name of a model in the figures -> {"digest", "steps"} of each model behind them, one for every seed.
     """
 
     protocols: list[str]
     results: list[Measurement]
     choices: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    signs: list[str] = field(default_factory=list)
+    weights: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def lacks(self, what: str, reasons: Sequence[str]) -> None:
+        """Note what of a figure could not be measured."""
+        self.report([(what, reason) for reason in reasons])
+
+    def report(self, problems: Sequence[tuple[str, str]]) -> None:
+        """Add problems, each once."""
+        self.problems += [problem for problem in dict.fromkeys(problems) if problem not in self.problems]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         return {
             "protocols": self.protocols,
+            "weights": self.weights,
             "results": [measurement.row() for measurement in self.results],
             "choices": self.choices,
             "notes": self.notes,
+            "problems": [list(problem) for problem in self.problems],
         }
 
     def save(self, path: Path) -> None:
@@ -108,6 +125,7 @@ class Bench:
         after = self.model.digest
         if self._before != after:
             raise CoviewError("the model's tensors changed while it was measured; the figures are void")
+        self.result.weights[self.name] = [weights_of(self.model)]
         self.result.choices["frozen"] = {"sha256_before": self._before, "sha256_after": after}
 
     def features(
@@ -126,6 +144,8 @@ class Bench:
         source = self.train if part == "train" else self.test
         if source is None:
             raise UsageError("there is no training part")
+        if part == "train":
+            self.result.report(leaks(source, self.test))
         count = self.windows if windows is None else windows
         named = {view: tuple(wanted) for view, wanted in (stages or {}).items()}
         key = (part, space, count, tuple(named.items()))
@@ -138,6 +158,7 @@ class Bench:
                 self._kept[key] = extract_once(self.folder, self.model, source, **how)
             else:
                 self._kept[key] = extract(self.model, source, **how)
+            self.result.report(getattr(self._kept[key], "problems", []))
         return self._kept[key]
 
     def classifies(self, what: str) -> bool:
@@ -146,6 +167,17 @@ class Bench:
         if reason:
             self.result.notes.append(f"{reason}: {what} left out")
         return not reason
+
+
+def weights_of(model: Model) -> dict[str, Any]:
+    """Return what tells a model's weights from others, for a result."""
+    return {"digest": model.digest, "steps": getattr(model, "about", {}).get("steps")}
+
+
+def leaks(train: Source, test: Source) -> list[tuple[str, str]]:
+    """Return the problem of a test part that shares recordings with what classifiers are fitted on, if it does."""
+    overlap = shared(train, test)
+    return [(test.name, overlap.sentence())] if overlap else []
 
 
 def describe(source: Source) -> dict[str, Any]:

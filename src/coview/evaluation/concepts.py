@@ -31,8 +31,9 @@ from coview.embedding.extract import Features
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench, describe
 from coview.evaluation.few_shot import PENALTY, Budget, draw, manifest, penalty
+from coview.evaluation.measurable import LEAST, question
 from coview.evaluation.probe import fit_probe
-from coview.evaluation.resume import Piece, digest, keep
+from coview.evaluation.resume import Piece, digest, figures_of, figures_piece, keep
 from coview.evaluation.scores import filled, score
 from coview.evaluation.sentences import Sentences
 from coview.evaluation.statistics import Measurement
@@ -169,26 +170,27 @@ def concepts(bench: Bench, split: Split, folder: Path, budget: Budget | None = N
         for side, names in (("seen", split.seen), ("unseen", split.unseen)):
             what, about = "_".join([view, side, *([str(budget)] if budget else [])]), {**of, "classes": names}
             path = folder / f"{bench.name}-{what}-{digest(about)}.json"
-            found = keep(path, about, partial(_probe_side, bench, view, what, names, rows)).plain
-            figures = [Measurement(**row) for row in found["results"]]
-            bench.result.results += figures + [corrected(m, len(names)) for m in figures[:1]]
-            bench.result.choices |= found["choices"]
-            bench.result.notes += found["notes"]
+            piece = keep(path, about, partial(_probe_side, bench, view, what, names, rows))
+            figures, classes = figures_of(piece), piece.plain.get("learnt", len(names))
+            bench.result.results += figures + [corrected(m, classes) for m in figures[:1]]
+            bench.result.choices |= piece.plain["choices"]
+            bench.result.lacks(what, piece.plain.get("lacking", piece.plain.get("notes", [])))
 
 
 def _probe_side(bench: Bench, view: str, what: str, names: Sequence[str], rows: Tensor) -> Piece:
     fit, held = bench.features("train"), bench.features("test")
-    given, truth = _relabelled(fit, names), _relabelled(held, names)
-    used, tested = fit.present[view] & (given >= 0), held.present[view] & (truth >= 0)
-    used &= torch.isin(fit.rows, rows)
-    few, labels = rows.numel() < len(fit), given[used]
-    if not bool(tested.any()) or int((torch.bincount(labels) > 0).sum()) < 2 or (not few and labels.numel() < 10):
-        return Piece({"results": [], "choices": {}, "notes": [f"{what}: too few labelled recordings; left out"]})
-    strength = penalty(labels, len(names)) if few else None
-    probe = fit_probe(filled(fit, view)[used], labels, len(names), seed=bench.seed, strength=strength)
-    probability = probe.logits(filled(held, view)[tested]).softmax(-1)
-    figures = score(what, bench.name, probability, truth[tested], len(names), bench.seed)
-    return Piece({"results": [m.row() for m in figures], "choices": {what: probe.choices}, "notes": []})
+    few = rows.numel() < len(fit)
+    asked = question(
+        fit, held, view, names, allowed=torch.isin(fit.rows, rows), least=0 if few else LEAST,
+        labels=(_relabelled(fit, names), _relabelled(held, names)),
+    )  # fmt: skip
+    if not asked.whole:
+        return Piece({"results": [], "choices": {}, "lacking": asked.lacking})
+    strength = penalty(asked.labels, len(names)) if few else None
+    probe = fit_probe(filled(fit, view)[asked.used], asked.labels, len(names), seed=bench.seed, strength=strength)
+    probability = probe.logits(filled(held, view)[asked.tested]).softmax(-1)
+    figures = score(what, bench.name, probability, asked.truth, asked.classes, bench.seed)
+    return figures_piece(figures, {"choices": {what: probe.choices}, "lacking": asked.lacking, "learnt": asked.classes})
 
 
 def _relabelled(features: Features, names: Sequence[str]) -> Tensor:
@@ -201,12 +203,13 @@ def _relabelled(features: Features, names: Sequence[str]) -> Tensor:
 def corrected(measurement: Measurement, classes: int) -> Measurement:
     """Return an accuracy corrected for chance, interval included."""
     what, _, name = measurement.name.partition("/")
+    assert measurement.low is not None and measurement.high is not None
+    guess = 1 / classes
 
     def correct(value: float) -> float:
-        return (value - 1 / classes) / (1 - 1 / classes)
+        return (value - guess) / (1 - guess)
 
-    assert measurement.low is not None and measurement.high is not None
-    items = None if measurement.items is None else (measurement.items.double() - 1 / classes) / (1 - 1 / classes)
+    items = None if measurement.items is None else (measurement.items.double() - guess) / (1 - guess)
     return Measurement(
         f"{what}_corrected/{name}", correct(measurement.value), correct(measurement.low), correct(measurement.high),
         0.0, measurement.n, items=items,

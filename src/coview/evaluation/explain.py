@@ -20,7 +20,7 @@ from torch.nn.functional import interpolate, normalize
 
 from coview.data.source import Source
 from coview.embedding.extract import Features, extract_locally
-from coview.errors import UsageError
+from coview.errors import CoviewError, UsageError
 from coview.evaluation.exhibits import Clips, Tile, tile
 from coview.evaluation.pointing import picture_and_sound, pointing, sound_maps
 from coview.evaluation.report import render
@@ -59,17 +59,28 @@ class Heard:
 
 
 def explain(
-    model: Model, source: Source, out: Path, *, clusters: int | None = None, limit: int = 2000, seed: int = 0
+    model: Model,
+    source: Source,
+    out: Path,
+    *,
+    clusters: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    problems: list[tuple[str, str]] | None = None,
 ) -> tuple[Path, list[Measurement]]:
     """Write `out`/explain.html; return its path and the figures on it: purity, NMI and pointing.
 
     Args:
-        clusters: of k-means on each view's features; None: as many as labels, else the root of half the recordings.
-        limit: recordings looked at, drawn by the seed.
+        clusters: of k-means on each view's features; None: as many as labels, else the root of half the recordings,
+            and no more than a view has recordings.
+        limit: recordings looked at, drawn by the seed; all of them by default.
+        problems: gets (what, reason) of everything that could not be read or shown.
 
     Raises:
-        UsageError: fewer recordings than clusters.
+        UsageError: no view has as many recordings as clusters were asked for.
+        CoviewError: the page cannot be written.
     """
+    problems = [] if problems is None else problems
     chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 1), stable=True)[:limit].sort().values
     count = clusters or len(source.classes) or max(2, round((len(chosen) / 2) ** 0.5))
     features = extract_locally(model, source, chosen)
@@ -77,13 +88,18 @@ def explain(
     results: list[Measurement] = []
     browsers: dict[str, list[Cluster]] = {}
     left_out: dict[str, int] = {}
+    problems += getattr(features, "problems", [])
     for view in model.distinct_views():
-        present = features.present[view]
-        if int(present.sum()) < count:
-            raise UsageError(f"{source.name}: {count} clusters of {view!r} need as many recordings; ask for fewer")
-        browsers[view], figures = browse(features, view, count, clips, name, seed)
-        left_out[view] = count - len(browsers[view])
+        there = int(features.present[view].sum())
+        wanted = count if clusters else min(count, there)
+        if not 0 < wanted <= there:
+            problems.append((view, f"{wanted} clusters need as many recordings with {view!r}; there are {there}"))
+            continue
+        browsers[view], figures = browse(features, view, wanted, clips, name, seed)
+        left_out[view] = wanted - len(browsers[view])
         results += figures
+    if not browsers:
+        raise UsageError(f"{source.name}: {'; '.join(why for _, why in problems[-len(model.views) :])}; ask for fewer")
     heard: list[Heard] = []
     try:
         picture_and_sound(model)
@@ -98,8 +114,13 @@ def explain(
         "explain.html.jinja", name=name, collection=source.name, recordings=len(chosen), browsers=browsers, heard=heard,
         results=results, note=note, left_out=left_out,
     )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    write_aside(out / "explain.html", page)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_aside(out / "explain.html", page)
+    except OSError as error:
+        raise CoviewError(
+            f"{out / 'explain.html'}: cannot be written ({error}); make room, or give another -o"
+        ) from error
     return out / "explain.html", results
 
 

@@ -23,15 +23,15 @@ from torch import Tensor
 
 from coview.data.source import Source
 from coview.evaluation.bench import Bench, describe
-from coview.evaluation.probe import fit_probe
+from coview.evaluation.measurable import common, question
+from coview.evaluation.probe import FIXED, fit_probe
 from coview.evaluation.resume import keep_figures
 from coview.evaluation.scores import filled, score
 from coview.evaluation.statistics import Measurement, over_seeds
 from coview.randomness import make_key, uniform
 
 _ENOUGH = 10  # recordings of every class from which on the penalty is chosen on a held-out fifth
-_FIXED = 0.01  # the penalty below that
-PENALTY = f"chosen on a held-out fifth from {_ENOUGH} recordings of every class on, below that {_FIXED}"
+PENALTY = f"chosen on a held-out fifth from {_ENOUGH} recordings of every class on, below that {FIXED}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +112,18 @@ def few_shot(bench: Bench, budgets: Sequence[Budget], folder: Path, *, draws: in
             about |= {"name": bench.name, "windows": bench.windows}
             path = folder / f"{bench.name}-{budget}-seed{seed}.json"
             measured.append(keep_figures(path, about, partial(_measure, bench, rows, budget, seed)))
-        bench.result.results += [over_seeds(same) for same in zip(*measured, strict=True)]
+        shared, some = common(measured)
+        bench.result.results += [over_seeds(same) for same in shared]
+        for name in some:
+            bench.result.lacks(name, ["not every draw of labels has what it needs"])
+        for what in (f"{view}_few_{budget}" for view in bench.model.distinct_views()):
+            if not any(m.name.startswith(what) for figures in measured for m in figures):
+                bench.result.lacks(what, ["no draw has labels of two classes, or there is nothing to test"])
 
 
 def penalty(labels: Tensor, classes: int) -> float | None:
     """Return the strength for `fit_probe`: None, chosen by it, where every class has labels (N,) enough to hold out."""
-    return None if int(torch.bincount(labels, minlength=classes).min()) >= _ENOUGH else _FIXED
+    return None if int(torch.bincount(labels, minlength=classes).min()) >= _ENOUGH else FIXED
 
 
 def _measure(bench: Bench, rows: Tensor, budget: Budget, seed: int) -> list[Measurement]:
@@ -126,13 +132,12 @@ def _measure(bench: Bench, rows: Tensor, budget: Budget, seed: int) -> list[Meas
     allowed = torch.zeros(len(fit), dtype=torch.bool)
     allowed[rows] = True
     for view in bench.model.distinct_views():
-        used, tested = fit.present[view] & allowed, held.present[view] & (held.labels >= 0)
-        counts = torch.bincount(fit.labels[used], minlength=classes)
-        if not bool(tested.any()) or int((counts > 0).sum()) < 2:
+        asked = question(fit, held, view, fit.classes, allowed=allowed)
+        if not asked.whole:
             continue
-        strength = penalty(fit.labels[used], classes)
-        probe = fit_probe(filled(fit, view)[used], fit.labels[used], classes, seed=seed, strength=strength)
-        probability = probe.logits(filled(held, view)[tested]).softmax(-1)
-        truth = held.labels[tested]
-        figures += score(f"{view}_few_{budget}", bench.name, probability, truth, classes, seed, clips=False)
+        strength = penalty(asked.labels, classes)
+        probe = fit_probe(filled(fit, view)[asked.used], asked.labels, classes, seed=seed, strength=strength)
+        probability = probe.logits(filled(held, view)[asked.tested]).softmax(-1)
+        what = f"{view}_few_{budget}"
+        figures += score(what, bench.name, probability, asked.truth, asked.classes, seed, clips=False)
     return figures

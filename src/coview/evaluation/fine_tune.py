@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from coview import parallel
+from coview import methods, parallel
 from coview.data.augment import AugmentSettings
 from coview.data.source import Source
 from coview.data.views import ViewSpec
 from coview.embedding.extract import extract
 from coview.errors import UsageError
-from coview.evaluation.bench import Progress, Result, describe, why_not_classify
+from coview.evaluation.bench import Progress, Result, describe, leaks, weights_of, why_not_classify
 from coview.evaluation.linear_probe import majority
 from coview.evaluation.scores import filled, score
 from coview.evaluation.ten_crop import extract_ten_crops
@@ -81,7 +81,7 @@ def views_of(model: Model, how: FineTune) -> Mapping[str, ViewSpec]:
     """Return what training and test sources must be cut into."""
     if how.view not in model.views:
         raise UsageError(f"the model has no view {how.view!r}; it has {', '.join(model.views)}")
-    return build("classifier", classifier_settings(model, how, frozen=False), Facts(rows=1 << 16, classes=2)).views
+    return methods.views_of("classifier", classifier_settings(model, how, frozen=False))
 
 
 def fine_tune(
@@ -139,18 +139,22 @@ def fine_tune(
         "test_windows": "class probabilities averaged over a recording's windows; _clip figures are of single windows",
         "weights": "of the last epoch; the test part chose nothing",
         "left_out": {"test": int((~tested).sum())},
-        "majority_share": majority(known, truth, classes),
+        "majority_share": None if not truth.numel() else majority(known, truth, classes),
         "start": model.digest,
     }
-    figures = score(what, name, probability, truth, classes, how.seed)
-    if how.ten_crop:
+    lacking = [] if truth.numel() else [f"no labelled test recording has {how.view!r}"]
+    figures = [] if lacking else score(what, name, probability, truth, classes, how.seed)
+    if how.ten_crop and not lacking:
         crops = filled(extract_ten_crops(tuned, test, **asked), how.view)[tested].double().softmax(-1)
         figures += score(f"{what}_10crop", name, crops, truth, classes, how.seed, clips=False)
-    return Result(
+    result = Result(
         ["linear-by-gradient" if how.frozen else "fine-tune"],
         figures,
         {"train": describe(train), "test": describe(test), what: choices},
+        weights={name: [weights_of(model)]},
     )
+    result.report([*leaks(train, test), *getattr(found, "problems", []), *[(what, reason) for reason in lacking]])
+    return result
 
 
 def run_settings(model: Model, train: Source, how: FineTune, *, warm_up: bool) -> Any:

@@ -10,6 +10,7 @@ import torch
 
 from coview.errors import UsageError
 from coview.evaluation.bench import Result
+from coview.evaluation.measurable import common
 from coview.evaluation.statistics import Measurement
 
 
@@ -20,24 +21,28 @@ def over_folds(results: Mapping[int, Result]) -> Result:
     over their number, as for independent test parts. Training parts overlap, so that the scatter between folds says
     little about another training set (Bengio & Grandvalet, JMLR 2004); it is not in the interval. `n` is the sum.
 
+    A figure that not every fold has is left out and named.
+
     Raises:
-        UsageError: there are no results, or they hold different figures.
+        UsageError: there are no results, or they have no figure in common.
     """
     if not results:
         raise UsageError("there are no folds to join")
-    names = [m.name for m in next(iter(results.values())).results]
-    if any([m.name for m in result.results] != names for result in results.values()):
-        raise UsageError("the folds' results hold different figures")
     first = next(iter(results.values()))
-    whole = Result(first.protocols, [], {"folds": sorted(results)})
-    for index in range(len(names)):
-        same = {fold: result.results[index] for fold, result in results.items()}
-        whole.results.append(_mean(list(same.values())))
+    whole = Result(first.protocols, [], {"folds": sorted(results)}, weights=first.weights)
+    shared, some = common([result.results for result in results.values()])
+    if some and not shared:
+        raise UsageError("the folds' results hold different figures")
+    for same in shared:
+        whole.results.append(_mean(same))
         if len(same) > 1:
-            whole.results += [_of_fold(m, fold) for fold, m in same.items()]
+            whole.results += [_of_fold(m, fold) for fold, m in zip(results, same, strict=True)]
+    for figure in some:
+        whole.lacks(figure, ["not every fold has it"])
     for fold, result in results.items():
         whole.choices[f"fold {fold}"] = result.choices
         whole.notes += [note for note in result.notes if note not in whole.notes]
+        whole.report(result.problems)
     return whole
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coview.embedding.neighbours import knn_predict
 from coview.evaluation.bench import Bench
+from coview.evaluation.measurable import question
 from coview.evaluation.statistics import accuracy
 
 
@@ -12,19 +13,18 @@ def knn(bench: Bench) -> None:
     if not bench.classifies("knn"):
         return
     fit, held = bench.features("train"), bench.features("test")
-    classes = len(fit.classes)
     for view in bench.model.distinct_views():
-        used, tested = (part.present[view] & (part.labels >= 0) for part in (fit, held))
-        if not tested.any():
-            bench.result.notes.append(f"no labelled test recording has the view {view!r}: it has no neighbours")
+        what, asked = f"{view}_knn", question(fit, held, view, fit.classes)
+        bench.result.lacks(what, asked.lacking)
+        if not asked.whole:
             continue
-        predicted = knn_predict(fit.values[view][used], fit.labels[used], held.values[view][tested], classes)
-        what = f"{view}_knn"
+        bank, queries = fit.values[view][asked.used], held.values[view][asked.tested]
+        predicted = knn_predict(bank, asked.labels, queries, len(fit.classes))
         bench.result.choices[what] = {
             "space": "backbone",
             "neighbours": 20,
             "similarity": "cosine",
             "windows": "features averaged",
-            "left_out": {"train": int((~used).sum()), "test": int((~tested).sum())},
+            "left_out": asked.left_out(),
         }
-        bench.result.results.append(accuracy(f"{what}/{bench.name}", predicted == held.labels[tested], 1 / classes))
+        bench.result.results.append(accuracy(f"{what}/{bench.name}", predicted == asked.truth, 1 / asked.classes))

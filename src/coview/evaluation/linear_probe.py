@@ -19,6 +19,7 @@ from coview.embedding.extract import Features
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench
 from coview.evaluation.controls import drift
+from coview.evaluation.measurable import LEAST, question
 from coview.evaluation.probe import Probe, fit_probe
 from coview.evaluation.scores import filled, score
 from coview.evaluation.stages import stages_of
@@ -67,18 +68,18 @@ def probe_view(
     bench: Bench, fit: Features, held: Features, view: str, what: str, *, standardise: bool = True
 ) -> Probe | None:
     """Fit on the labelled recordings of `fit` that have the view, test on those of `held`; returns the probe."""
-    used, tested = (part.present[view] & (part.labels >= 0) for part in (fit, held))
-    labels, truth, classes = fit.labels[used], held.labels[tested], len(fit.classes)
+    asked, classes = question(fit, held, view, fit.classes, least=LEAST), len(fit.classes)
     choices = bench.result.choices.setdefault(what, {})
-    choices["left_out"] = {"train": int((~used).sum()), "test": int((~tested).sum())}
-    if not tested.any():
-        bench.result.notes.append(f"no labelled test recording has the view {view!r}: it is not classified")
+    choices["left_out"] = asked.left_out()
+    bench.result.lacks(what, asked.lacking)
+    if not asked.whole:
         return None
-    choices["majority_share"] = majority(labels, truth, classes)
-    probe = fit_probe(filled(fit, view)[used], labels, classes, seed=bench.seed, standardise=standardise)
+    choices["majority_share"] = majority(asked.labels, asked.truth, classes)
+    clips = filled(fit, view)[asked.used]
+    probe = fit_probe(clips, asked.labels, classes, seed=bench.seed, standardise=standardise)
     choices |= {"features": view, **probe.choices}
-    probability = probe.logits(filled(held, view)[tested]).softmax(-1)
-    bench.result.results += score(what, bench.name, probability, truth, classes, bench.seed)
+    probability = probe.logits(filled(held, view)[asked.tested]).softmax(-1)
+    bench.result.results += score(what, bench.name, probability, asked.truth, asked.classes, bench.seed)
     return probe
 
 
@@ -89,12 +90,12 @@ def on_ten_crops(bench: Bench, probes: Mapping[str, Probe | None]) -> None:
         bench.model, bench.test, windows=bench.windows, space="backbone", batch_size=bench.batch_size, progress=progress
     )
     for view in held.clips:
-        probe, tested = probes[view], held.present[view] & (held.labels >= 0)
+        probe, what = probes[view], f"{view}_probe_10crop"
         if probe is not None:
-            probability = probe.logits(filled(held, view)[tested]).softmax(-1)
-            truth, what = held.labels[tested], f"{view}_probe_10crop"
+            asked = question(bench.features("train"), held, view, held.classes)
+            probability = probe.logits(filled(held, view)[asked.tested]).softmax(-1)
             bench.result.results += score(
-                what, bench.name, probability, truth, len(held.classes), bench.seed, clips=False
+                what, bench.name, probability, asked.truth, asked.classes, bench.seed, clips=False
             )
             bench.result.choices[what] = {"crops": "corners and middle, plain and mirrored where a recording may be"}
 

@@ -77,7 +77,8 @@ def pointing(model: Model, source: Source, *, name: str, limit: int = 1000, batc
         half = maps.shape[2] // 2
         points_right = maps[:, :, -half:].amax((1, 2)) > maps[:, :, :half].amax((1, 2))
         there = own.present[picture] & own.present[sound] & other.present[picture]
-        correct.append((points_right == right)[there])
+        finite = maps.flatten(1).isfinite().all(1)  # a map of NaN points nowhere
+        correct.append(((points_right == right) & finite)[there])
     return accuracy(f"pointing/{name}", torch.cat(correct), 0.5)
 
 

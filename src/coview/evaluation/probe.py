@@ -23,6 +23,7 @@ from coview.errors import UsageError
 from coview.randomness import make_key, uniform
 
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # L2 penalty against the MEAN log loss, in the order tried
+FIXED = 0.01  # where there is too little to choose on
 _ITERATIONS = 500
 
 
@@ -73,7 +74,12 @@ def fit_probe(
         raise UsageError(
             f"a linear probe needs ten labelled training recordings of two classes; got {labels.numel()} of {present}"
         )
+    if not bool(torch.isfinite(features).all()):
+        bad = (~torch.isfinite(features).flatten(1).all(1)).nonzero().flatten().tolist()
+        raise UsageError(f"a linear probe needs finite features; {len(bad)} rows hold NaN or infinity: {bad[:5]}")
     held = held_out_fifth(labels, seed)
+    if strength is None and not bool(held.any()):
+        strength = FIXED  # classes of one or two recordings each: nothing to choose by
     tried = _held_out_losses(features, labels, held, classes, standardise) if strength is None else {strength: 0.0}
     best = min(tried, key=lambda strength: (tried[strength], -strength))  # equal losses: the stronger penalty
     path = [each for each in STRENGTHS if each >= best] if strength is None else [strength]
@@ -100,13 +106,16 @@ def fit_probe(
 
 
 def held_out_fifth(labels: Tensor, seed: int) -> Tensor:
-    """Return bool (N,): every fifth recording of an order that is random inside each class."""
+    """Return bool (N,): every fifth recording of an order that is random inside each class.
+
+    A class of one or two recordings stays in training whole.
+    """
     chance = uniform(make_key(seed, torch.arange(labels.numel())), 0)
     shuffled = torch.argsort(chance, stable=True)
     order = shuffled[torch.argsort(labels[shuffled], stable=True)]
     held = torch.zeros(labels.numel(), dtype=torch.bool)
-    held[order[2::5]] = True  # from the third on: a class of up to two recordings stays in training
-    return held
+    held[order[2::5]] = True
+    return held & (torch.bincount(labels)[labels] > 2) if labels.numel() else held
 
 
 def average_windows(logits: Tensor) -> Tensor:

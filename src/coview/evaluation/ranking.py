@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from coview.errors import UsageError
+
 Denominator = Literal["relevant", "reachable", "hits"]
 Ties = Literal["pessimistic", "optimistic", "stable"]
 _EQUAL = 1e-12
@@ -94,15 +96,29 @@ def best_rank(
     return torch.where(relevant.any(1), rank, count + 1)
 
 
-def rank_pairs(query: Tensor, gallery: Tensor, *, ties: Ties = "pessimistic", block: int = 512) -> Ranking:
-    """Rank item i of the gallery, the only relevant one, for query i; both float (N, D)."""
+def rank_pairs(
+    query: Tensor,
+    gallery: Tensor,
+    *,
+    items: Tensor | None = None,
+    ties: Ties = "pessimistic",
+    block: int = 512,
+) -> Ranking:
+    """Rank for query i the gallery's rows of the same item; both float (N, D), `items` int64 (N,), by default 0..N-1.
+
+    Raises:
+        UsageError: queries, gallery and items are not equally many.
+    """
     count = gallery.shape[0]
-    own = torch.arange(count)
-    ranks = [
-        best_rank(similarity, own[None] == own[rows][:, None], ties=ties)
-        for rows, similarity in _blocks(query, gallery, block)
-    ]
-    return Ranking(torch.cat(ranks), torch.ones(count, dtype=torch.int64), torch.full((count,), count))
+    own = torch.arange(count) if items is None else items
+    if not len(query) == count == len(own):
+        raise UsageError(f"pairs need as many queries as gallery rows and items; got {len(query)}, {count}, {len(own)}")
+    ranks, relevant = [], []
+    for rows, similarity in _blocks(query, gallery, block):
+        same = own[None] == own[rows][:, None]
+        ranks.append(best_rank(similarity, same, ties=ties))
+        relevant.append(same.sum(1))
+    return Ranking(torch.cat(ranks), torch.cat(relevant), torch.full((count,), count))
 
 
 def rank_classes(
@@ -112,6 +128,7 @@ def rank_classes(
     gallery_labels: Tensor,
     *,
     leave_out_own: bool = False,
+    items: Tensor | None = None,
     ties: Ties = "pessimistic",
     block: int = 512,
 ) -> Ranking:
@@ -121,14 +138,15 @@ def rank_classes(
         query: float (Q, D); gallery: float (G, D).
         query_labels: int64 (Q,); gallery_labels: int64 (G,); negative labels are relevant to nothing.
         leave_out_own: query i and gallery item i are the same recording, which takes no part.
+        items: int64 (G,), rows that are one recording, which then takes no part as a whole.
         ties, block: as in `rank_pairs`.
     """
     ranks, relevant_counts, sizes = [], [], []
-    place = torch.arange(gallery.shape[0])
+    place = torch.arange(gallery.shape[0]) if items is None else items
     for rows, similarity in _blocks(query, gallery, block):
         labels = query_labels[rows]
         relevant = (labels[:, None] == gallery_labels[None]) & (labels[:, None] >= 0)
-        candidate = place[None] != rows[:, None] if leave_out_own else torch.ones_like(relevant)
+        candidate = place[None] != place[rows][:, None] if leave_out_own else torch.ones_like(relevant)
         ranks.append(best_rank(similarity, relevant, candidate, ties))
         relevant_counts.append((relevant & candidate).sum(1))
         sizes.append(candidate.sum(1))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from PIL import Image
@@ -20,11 +18,12 @@ from coview.data.source import Source
 from coview.errors import CoviewError, UsageError
 from coview.evaluation.exhibits import Exhibits, make_exhibits
 from coview.evaluation.figures import Curve, bars, curves, scatter
+from coview.evaluation.runs import Records, records_of, seen_in_training
 from coview.evaluation.statistics import Measurement
-from coview.files import write_aside
-
-if TYPE_CHECKING:
-    from coview.model import Model
+from coview.evaluation.stored import Stored, read_stored
+from coview.evaluation.verdict import CONTROLS, is_control, verdict
+from coview.files import read_text, write_aside
+from coview.model import Model
 
 SIZE_LIMIT = 3_000_000  # bytes of the page
 _WIDTH = 1100  # pixels of a shown sample sheet, at most
@@ -32,7 +31,6 @@ _SOUNDS = 4  # of the first batch
 _POINTS = 400  # of a curve
 # Which figures get bars; the table has all of them.
 _BARRED = ("video_probe", "audio_probe", "_knn", "class_p1_v2a", "class_p1_a2v", "_v2a_r1", "_a2v_r1")
-_CONTROLS = ("shuffled", "random", "statistics", "supervised-av")  # behind the model, in this order
 
 
 def write_report(
@@ -46,44 +44,46 @@ def write_report(
 ) -> Path:
     """Write `run`/report.html and return its path.
 
+    Figures that were stored of other weights than the run has now are shown in grey, with their step. Without `source`,
+    the map and the examples of an earlier page are kept if they are of these weights.
+
     Args:
         run: a run folder; what is missing in it is left out of the page.
-        results: figures to show beside those stored in `run`/evaluations.
+        results: figures of these weights to show beside those stored in `run`/evaluations.
         model, source: with both, the page has a map of embeddings and examples of retrieval from this source.
-        notes: sentences to show beside those stored with the figures.
+        notes: sentences about map and examples.
         seed: chooses the recordings shown.
 
     Raises:
-        UsageError: the folder is no run.
+        UsageError: the folder is no run, or a file in it is damaged.
         CoviewError: the page is larger than `SIZE_LIMIT`.
     """
-    if not (run / "settings.yaml").is_file():
+    known = records_of(run)
+    if known.folder != run:
         raise UsageError(f"{run} is not a run (it has no settings.yaml)")
-    settings = yaml.safe_load((run / "settings.yaml").read_text(encoding="utf-8"))
-    summary = _json(run / "summary.json")
-    measured, stored_notes = stored_results(run / "evaluations")
-    known = {m.name for m in results}
-    everything = [*results, *(m for m in measured if m.name not in known)]
-    exhibits = make_exhibits(model, source, seed=seed) if model is not None and source is not None else None
-    metrics, timings = _lines(run / "metrics.jsonl"), _lines(run / "timings.jsonl")
+    stored = read_stored(run / "evaluations")
+    if model is None and (run / "model" / "config.json").is_file():
+        model = Model.from_run(run)
+    digest = model.digest if model is not None else None
+    everything = figures_of_weights(stored, digest, results)
     page = render(
         "report.html.jinja",
-        title=_title(settings),
-        settings=_flat(settings),
-        summary=summary,
-        environment=_flat(_json(run / "environment.json")),
+        title=_title(known.settings),
+        settings=_flat(known.settings),
+        summary=known.summary,
+        environment=_flat(known.environment),
         tiles=_headline(everything),
-        warnings=warnings_of(summary, metrics, everything),
-        notes=list(dict.fromkeys([*notes, *stored_notes])),
-        curves=_curves(metrics, timings, summary.get("negatives")),
+        warnings=verdict(everything, known.signs()),
+        notes=list(dict.fromkeys(note for file in stored if file.is_of(digest) for note in file.notes)),
+        curves=_curves(known.metrics, known.timings, known.summary.get("negatives")),
         bars=Markup(bars(groups)) if (groups := _groups(everything)) else None,
-        maps=_maps(exhibits),
-        examples=exhibits.examples if exhibits else [],
-        gallery=exhibits.gallery if exhibits else 0,
+        exhibits=_exhibits(run, known, model, source, digest, notes, seed),
         grids=[(file.stem, *_sheet(file)) for file in sorted((run / "evaluations").glob("retrieval-*.png"))],
         samples=_samples(run / "samples"),
         results=everything,
-        collection=_collection(settings.get("collection")),
+        stale=[(m, file.step) for file in stored if not file.is_of(digest) for m in file.results],
+        undated=[file.file.name for file in stored if not file.digests and file.results],
+        collection=_collection(known.settings.get("collection")),
     )
     if len(page.encode()) > SIZE_LIMIT:
         raise CoviewError(
@@ -93,40 +93,44 @@ def write_report(
     return run / "report.html"
 
 
-def stored_results(folder: Path) -> tuple[list[Measurement], list[str]]:
-    """Return the measurements and notes of all evaluation files of a run."""
-    results: dict[str, Measurement] = {}
-    notes: dict[str, None] = {}
-    for file in sorted(folder.glob("*.json")):
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        results |= {row["name"]: Measurement(**row) for row in stored["results"]}
-        notes |= dict.fromkeys(stored.get("notes", []))
-    return list(results.values()), list(notes)
+def current_figures(run: Path, digest: str | None) -> list[Measurement]:
+    """Return the stored figures of a run that are of these weights."""
+    return figures_of_weights(read_stored(run / "evaluations"), digest)
 
 
-def warnings_of(
-    summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], results: Sequence[Measurement]
-) -> list[str]:
-    """Return what a reader must know before believing the figures: plateau, collapse, no gain over a control."""
-    warnings = [str(summary["plateau"])] if summary.get("plateau") else []
-    if summary.get("replaced"):
-        warnings.append(f"{summary['replaced']} samples could not be read and were replaced by others.")
-    watched = [line for line in metrics if any(name.startswith("rank/") for name in line)]
-    if watched:
-        for name, value in watched[-1].items():
-            if name.startswith("rank/") and value is not None and value < 3:
-                warnings.append(f"The embeddings of {name[5:]} have collapsed: their effective rank is {value:.1f}.")
-    by_name = {m.name: m for m in results}
-    for m in results:
-        what, _, model = m.name.partition("/")
-        for control in ("random", "shuffled"):
-            other = by_name.get(f"{what}/{control}")
-            compared = model not in _CONTROLS and "median" not in what
-            if other and compared and m.low is not None and other.high is not None and m.low <= other.high:
-                warnings.append(
-                    f"{m.name} ({m.value:.3f}) is not clearly above its {control} control ({other.value:.3f})."
-                )
-    return warnings
+def figures_of_weights(
+    stored: Sequence[Stored], digest: str | None, results: Sequence[Measurement] = ()
+) -> list[Measurement]:
+    """Return `results` and the stored figures of the weights that a digest names, each name once."""
+    given = {m.name: m for m in results}
+    found = {m.name: m for file in stored if file.is_of(digest) for m in file.results}
+    return list((given | {name: m for name, m in found.items() if name not in given}).values())
+
+
+def _exhibits(
+    run: Path,
+    known: Records,
+    model: Model | None,
+    source: Source | None,
+    digest: str | None,
+    notes: Sequence[str],
+    seed: int,
+) -> Markup:
+    """Return the part of the page with map and examples: made now, or that of an earlier page of the same weights."""
+    begin, end = f"<!-- exhibits of {digest} -->", "<!-- end of exhibits -->"
+    page = run / "report.html"
+    if model is None or source is None:
+        text = read_text(page, "a report", limit=4 * SIZE_LIMIT) if digest and page.is_file() else ""
+        _, found, rest = text.partition(begin)
+        return Markup(f"{begin}{rest.partition(end)[0]}{end}") if found and end in rest else Markup("")
+    made = make_exhibits(model, source, seed=seed)
+    overlap = seen_in_training(known, source, source.views)
+    said = [overlap.sentence()] if overlap is not None and (overlap or overlap.checked) else []
+    text = render(
+        "exhibits.html.jinja", maps=_maps(made), examples=made.examples, gallery=made.gallery, source=source.name,
+        notes=[*notes, *said],
+    )  # fmt: skip
+    return Markup(f"{begin}{text}{end}")
 
 
 def render(template: str, **values: Any) -> str:
@@ -156,7 +160,7 @@ def _headline(results: Sequence[Measurement]) -> list[Measurement]:
         "retrieval_v2a_r1/",
         "retrieval_a2v_r1/",
     )
-    own = [m for m in results if m.name.partition("/")[2] not in _CONTROLS]
+    own = [m for m in results if not is_control(m.name.partition("/")[2])]
     return [next(m for m in own if m.name.startswith(w)) for w in wanted if any(m.name.startswith(w) for m in own)][:4]
 
 
@@ -167,7 +171,7 @@ def _groups(results: Sequence[Measurement]) -> dict[str, list[Measurement]]:
         if what.endswith(_BARRED):
             groups.setdefault(what, []).append(m)
     for group in groups.values():
-        group.sort(key=lambda m: _CONTROLS.index(c) if (c := m.name.partition("/")[2]) in _CONTROLS else -1)
+        group.sort(key=lambda m: CONTROLS.index(c) if (c := m.name.partition("/")[2]) in CONTROLS else -1)
     return dict(
         sorted(groups.items(), key=lambda item: next(i for i, end in enumerate(_BARRED) if item[0].endswith(end)))
     )
@@ -208,9 +212,7 @@ def _curve(log: Sequence[Mapping[str, Any]], name: str) -> Curve:
     return [group[-1][0] for group in groups], [sum(value for _, value in group) / len(group) for group in groups]
 
 
-def _maps(exhibits: Exhibits | None) -> list[Markup]:
-    if exhibits is None:
-        return []
+def _maps(exhibits: Exhibits) -> list[Markup]:
     return [Markup(scatter(points, labels, exhibits.classes, view)) for view, (points, labels) in exhibits.maps.items()]
 
 
@@ -253,16 +255,3 @@ def _flat(values: Any, prefix: str = "") -> dict[str, str]:
     for name, value in values.items():
         flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
     return flat
-
-
-def _json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    """Return the entries of a file of JSON lines; a line without an end is one that a kill has cut."""
-    if not file.is_file():
-        return []
-    return [
-        json.loads(line) for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
-    ]

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from coview import parallel
-from coview.errors import UsageError
+from coview.errors import CoviewError, UsageError
 from coview.evaluation.statistics import Measurement
-from coview.files import read_tensors, write_aside, write_tensors
+from coview.files import read_json, read_tensors, write_aside, write_tensors
 from coview.parallel import collective_device
 
 
@@ -52,19 +53,62 @@ def keep(path: Path, about: Mapping[str, Any], make: Callable[[], Piece]) -> Pie
     if found is not None and bool(everyone.all()):
         return found
     made = make()
-    if parallel.is_main():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if made.tensors:
-            write_tensors(made.tensors, path.with_suffix(".safetensors"))
+
+    def write() -> None:
         text = json.dumps({**wanted, **made.plain, "tensors": sorted(made.tensors)}, indent=1, ensure_ascii=False)
-        write_aside(path, text + "\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if made.tensors:
+                write_tensors(made.tensors, path.with_suffix(".safetensors"))
+            write_aside(path, text + "\n")
+        except (OSError, SafetensorError) as error:
+            raise CoviewError(f"{path}: cannot be written ({error}); make room, then give the call again") from error
+
+    parallel.on_main(write)
     return made
 
 
 def keep_figures(path: Path, about: Mapping[str, Any], make: Callable[[], list[Measurement]]) -> list[Measurement]:
     """Return finished figures from `path`, else make and write them; see `keep`."""
-    piece = keep(path, about, lambda: Piece({"results": [measurement.row() for measurement in make()]}))
-    return [Measurement(**row) for row in piece.plain["results"]]
+    return figures_of(keep(path, about, lambda: figures_piece(make(), {})))
+
+
+def figures_piece(figures: Sequence[Measurement], plain: Mapping[str, Any]) -> Piece:
+    """Return figures as a piece of work, with what each item contributed, which a row does not hold."""
+    items = {m.name: _listed(m.items) for m in figures if m.items is not None}
+    return Piece({"results": [m.row() for m in figures], "items": items, **plain})
+
+
+def figures_of(piece: Piece) -> list[Measurement]:
+    """Return the figures of a piece."""
+    items = piece.plain.get("items", {})
+    return [Measurement(**row, items=_unlisted(items.get(row["name"]))) for row in piece.plain["results"]]
+
+
+def _listed(items: Tensor) -> str | list[float]:
+    """Return items as JSON can hold them: answers that are right or wrong as a line of 1 and 0, else the numbers."""
+    return "".join("01"[right] for right in items.tolist()) if items.dtype is torch.bool else items.double().tolist()
+
+
+def _unlisted(items: str | list[float] | None) -> Tensor | None:
+    if items is None:
+        return None
+    if isinstance(items, str):
+        return torch.tensor([letter == "1" for letter in items])
+    return torch.tensor(items, dtype=torch.float64)
+
+
+def folder_of(base: Path, about: Mapping[str, Any]) -> Path:
+    """Return `base`, or beside it a folder of its own where `base` holds pieces of something else.
+
+    Args:
+        about: what all pieces of a folder say of themselves, such as model and recordings.
+    """
+    wanted = json.loads(json.dumps(about))
+    first = next(iter(sorted(base.glob("*.json"))), None) if base.is_dir() else None
+    stored = read_json(first, "a piece of a measurement", remedy="remove it: it is measured again") if first else wanted
+    same = all(stored.get(name) == value for name, value in wanted.items())
+    return base if same else base.with_name(f"{base.name}-{digest(wanted)}")
 
 
 def digest(about: Mapping[str, Any]) -> str:
@@ -75,9 +119,16 @@ def digest(about: Mapping[str, Any]) -> str:
 def _read(path: Path, wanted: Mapping[str, Any]) -> Piece | None:
     if not path.is_file():
         return None
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = read_json(path, "a piece of a measurement", remedy="remove it: it is measured again")
     differs = [name for name, value in wanted.items() if stored.get(name) != value]
     if differs:
         raise UsageError(f"{path}: is of another {' and '.join(differs)}; remove it or choose another folder")
     plain = {name: value for name, value in stored.items() if name not in (*wanted, "tensors")}
-    return Piece(plain, read_tensors(path.with_suffix(".safetensors")) if stored.get("tensors") else {})
+    names, tensors = stored.get("tensors"), path.with_suffix(".safetensors")
+    try:
+        found = read_tensors(tensors) if names else {}
+        if sorted(found) != (names or []):
+            raise ValueError(f"it holds {', '.join(sorted(found)) or 'nothing'}")
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UsageError(f"{tensors}: cannot be read ({error}); remove it and {path.name}: it is made again") from error
+    return Piece(plain, found)

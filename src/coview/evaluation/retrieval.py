@@ -1,7 +1,9 @@
 """Protocol retrieval: from one view of a test recording to another, or to the same, in all directions.
 
 Between views (x2y): query i is view x of recording i, the gallery is view y of all recordings that have both. The
-relevant item is recording i (retrieval_*), or any of its class, its own included (class_*).
+relevant item is recording i (retrieval_*), or any of its class, its own included (class_*). Rows that are one item
+(`items.items_of`: captions of one film, copies of a file) are relevant to each other; figures that count the query's
+own row alone are given beside, with names that end in "_row", where that makes a difference.
 Within a view (x2x): for retrieval_*, query i is the first window of recording i and the gallery the last window of all,
 among recordings where the two do not overlap; for class_*, query and gallery are the recordings, and a query's own
 takes no part. Between views, class_map and class_mrr are means over whole rankings (see `ranking`); every query has
@@ -25,6 +27,8 @@ from torch import Tensor
 
 from coview.embedding.extract import Features, Space
 from coview.evaluation.bench import Bench
+from coview.evaluation.items import items_of
+from coview.evaluation.measurable import telling
 from coview.evaluation.ranking import Ranking, rank_by_cosine, rank_classes, rank_pairs
 from coview.evaluation.statistics import Measurement, accuracy, bootstrap, mean
 
@@ -86,15 +90,16 @@ def _among_test(bench: Bench, found: Features, way: Direction) -> None:
         result.notes.append(f"{way.short}: fewer than two recordings have what it needs; left out")
         return
     query, gallery = found.values[one][both], found.values[other][both]
+    items = items_of(bench.test)[found.rows]
     if one != other:
-        result.results += _pair_figures(rank_pairs(query, gallery), way, name, bench.seed)
+        result.results += _pair_figures(query, gallery, items[both], way, bench)
     else:
         first, last = found.clip_present[one][:, 0], found.clip_present[one][:, -1]
         between = found.start[one][:, -1] - found.start[one][:, 0]
         apart = first & last & (between >= bench.test.views[one].seconds)
         if int(apart.sum()) >= 2 and found.clips[one].shape[1] > 1:
             windows = found.clips[one][apart]
-            result.results += _pair_figures(rank_pairs(windows[:, 0], windows[:, -1]), way, name, bench.seed)
+            result.results += _pair_figures(windows[:, 0], windows[:, -1], items[apart], way, bench)
         else:
             result.notes.append(f"{way.short}: no recordings are as long as two clips; by pair it is left out")
     labels = found.labels[both]
@@ -103,7 +108,8 @@ def _among_test(bench: Bench, found: Features, way: Direction) -> None:
         text = "no test recording has a label: retrieval by class is left out, retrieval by pair is not"
         result.notes += [text] if text not in result.notes else []
         return
-    ranking = rank_classes(query, gallery, labels, labels, leave_out_own=one == other)
+    own = items[both] if one == other else None
+    ranking = rank_classes(query, gallery, labels, labels, leave_out_own=one == other, items=own)
     result.results += _class_figures(ranking, known, way, name)
     if one != other:
         result.results += _whole_figures(query[known], gallery[known], labels[known], way, bench)
@@ -121,13 +127,23 @@ def _against_train(bench: Bench, found: Features, stored: Features, way: Directi
     bench.result.results += _class_figures(ranking, asks[asks], way, bench.name, nearest=(1, 5, 10, 20, 50))
 
 
-def _pair_figures(ranking: Ranking, way: Direction, name: str, seed: int) -> list[Measurement]:
-    """Return R@1, R@5, R@10 (share of queries) and the median rank (1 is best)."""
-    figures = [accuracy(way.name("retrieval", f"r{k}", name), ranking.hits(k), ranking.chance(k)) for k in (1, 5, 10)]
-    low, high = bootstrap(ranking.rank, seed, "median")
+def _pair_figures(query: Tensor, gallery: Tensor, items: Tensor, way: Direction, bench: Bench) -> list[Measurement]:
+    """Return R@1, R@5, R@10 (share of queries) and the median rank (1 is best), by item, and by row if that differs."""
+    figures = _ranked(rank_pairs(query, gallery, items=items), way, bench, "")
+    if len(torch.unique(items)) < len(items):
+        figures += _ranked(rank_pairs(query, gallery), way, bench, "_row")
+    return figures
+
+
+def _ranked(ranking: Ranking, way: Direction, bench: Bench, end: str) -> list[Measurement]:
+    def name(figure: str) -> str:
+        return way.name("retrieval", f"{figure}{end}", bench.name)
+
+    sizes = [k for k in (1, 5, 10) if k == 1 or telling(k, int(ranking.gallery.min()))]
+    figures = [accuracy(name(f"r{k}"), ranking.hits(k), ranking.chance(k)) for k in sizes]
+    low, high = bootstrap(ranking.rank, bench.seed, "median")
     median, n = float(ranking.rank.double().quantile(0.5)), ranking.rank.numel()
-    chance = ranking.chance_median()
-    return [*figures, Measurement(way.name("retrieval", "median_rank", name), median, low, high, chance, n)]
+    return [*figures, Measurement(name("median_rank"), median, low, high, ranking.chance_median(), n)]
 
 
 def _class_figures(
@@ -136,7 +152,9 @@ def _class_figures(
     """Return the share of labelled queries one of whose k nearest items has their class, for every k of `nearest`."""
     kept = Ranking(ranking.rank[known], ranking.relevant[known], ranking.gallery[known])
     return [
-        accuracy(way.name("class", f"r{k}" if k > 1 else "p1", name), kept.hits(k), kept.chance(k)) for k in nearest
+        accuracy(way.name("class", f"r{k}" if k > 1 else "p1", name), kept.hits(k), kept.chance(k))
+        for k in nearest
+        if k == 1 or telling(k, int(kept.gallery.min()))
     ]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from coview.errors import UsageError
 from coview.randomness import integers, make_key
 
-_Z = 1.959963984540054  # the normal distribution's 97.5 % point
+Z = 1.959963984540054  # the normal distribution's 97.5 % point
 _RESAMPLES = 1000
 
 
@@ -60,6 +60,8 @@ class Measurement:
 def accuracy(name: str, correct: Tensor, chance: float | None) -> Measurement:
     """Return the share of True in `correct`, bool (n,), with Wilson's interval."""
     n, hits = correct.numel(), int(correct.sum())
+    if not n:
+        raise UsageError(f"{name}: there is no item to measure it on")
     low, high = wilson(hits, n)
     return Measurement(name, hits / n, low, high, chance, n, items=correct.detach().cpu())
 
@@ -79,9 +81,9 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     """
     if n < 1 or not 0 <= successes <= n:
         raise UsageError(f"an interval needs 0 <= successes <= n and n >= 1; got {successes} of {n}")
-    share, z2 = successes / n, _Z * _Z
+    share, z2 = successes / n, Z * Z
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     # At the ends the formula gives the end itself, which rounding must not overstep.
     return (0.0 if successes == 0 else max(0.0, centre - half), 1.0 if successes == n else min(1.0, centre + half))
 
@@ -138,7 +140,7 @@ def over_seeds(measurements: Sequence[Measurement], signed: bool = False) -> Mea
     bounds = [(m.low, m.high) for m in measurements if m.low is not None and m.high is not None]
     if len(bounds) < count:
         return dataclasses.replace(merged, low=None, high=None)
-    single = sum((high - low) / (2 * _Z) for low, high in bounds) ** 2 / count**2  # the items' variance under one seed
+    single = sum((high - low) / (2 * Z) for low, high in bounds) ** 2 / count**2  # the items' variance under one seed
     between = float(values.var()) / count
     shared = 0.0 if answers is None else _agreement(answers) * single
     if between + shared <= 0:  # every seed says the same: only the items are left to doubt
@@ -175,6 +177,8 @@ def _agreement(answers: Tensor) -> float:
 def _percentage_point(shared: float, between: float, freedom: int) -> float:
     """Return the 97.5 % point for the sum of a well-known variance and one of few degrees of freedom."""
     student, whole = float(stdtrit(freedom, 0.975)), shared + between
-    cochran = (_Z * shared + student * between) / whole
-    satterthwaite = float(stdtrit(min(freedom * (whole / between) ** 2, 1e6), 0.975)) if between > 0 else _Z
+    if whole <= 0:  # every seed has the same figure, and an interval without width
+        return Z
+    cochran = (Z * shared + student * between) / whole
+    satterthwaite = float(stdtrit(min(freedom * (whole / between) ** 2, 1e6), 0.975)) if between > 0 else Z
     return (satterthwaite + cochran) / 2

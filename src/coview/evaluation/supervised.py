@@ -19,9 +19,9 @@ from coview.data.augment import AugmentSettings
 from coview.data.source import Source
 from coview.embedding.extract import Features, extract
 from coview.errors import UsageError
-from coview.evaluation.bench import Progress, Result, describe, why_not_classify
+from coview.evaluation.bench import Progress, Result, describe, leaks, weights_of, why_not_classify
 from coview.evaluation.scores import filled, score
-from coview.files import read_tensors, write_aside, write_tensors
+from coview.files import read_json, read_tensors, write_aside, write_tensors
 from coview.methods.supervised_av import SupervisedAV, SupervisedAVSettings
 from coview.model import Model
 from coview.parallel import on_main
@@ -93,6 +93,10 @@ def supervised(
         progress=lambda done, total: progress("testing", done, total),
     )  # fmt: skip
     result = Result(["supervised"], [], {"train": describe(train), "test": describe(test)})
+    result.weights[name] = [weights_of(model)]
+    for part in (validation, test):
+        result.report(leaks(train, part))
+    result.report(getattr(found, "problems", []))
     result.choices |= {
         "validation": describe(validation),
         "supervised": {**to_dict(how), "processes": parallel.world_size(), **log.plain()},
@@ -146,10 +150,13 @@ class _Selection:
         self.done = False
         about = describe(validation)
         if path.is_file():
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["validation"] != about:
+            stored = read_json(path, "the validation accuracy of epochs", remedy="choose another folder")
+            if stored.get("validation") != about:
                 raise UsageError(f"{path}: epochs were chosen on other recordings; choose another folder")
-            self.accuracy, self.done = stored["accuracy"], stored["done"]
+            listed = stored.get("accuracy")
+            if not isinstance(listed, list) or not all(isinstance(one, float) for one in listed):
+                raise UsageError(f"{path}: its accuracies are no list of numbers; choose another folder")
+            self.accuracy, self.done = listed, bool(stored.get("done"))
         self.about = about
 
     def add(self, epoch: int, accuracy: float) -> bool:

@@ -131,6 +131,7 @@ def few_labels(ratio: float | None, shots: int | None) -> Budget | None:
 def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Result]) -> int:
     """Measure all models and controls by `measure`, keep the result with the first model, print it."""
     from coview import parallel
+    from coview.evaluation.keeping import keep_result
     from coview.training.settings import choose_device
 
     if not arguments.model:
@@ -139,11 +140,12 @@ def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Resul
     out = Output(json=arguments.json, quiet=not parallel.is_main())
     try:
         result = measure_all(arguments, protocol, measure, device, out)
-        if parallel.is_main():
-            result.save(arguments.model[0] / "evaluations" / f"{protocol}.json")
     finally:
         parallel.shutdown()
-    return show(result, out, arguments.json)
+    code = show(result, out, arguments.json)
+    if parallel.is_main():  # printed first: a full disk must not take the figures away
+        keep_result(result, arguments.model[0], protocol)
+    return code
 
 
 def measure_all(
@@ -152,13 +154,19 @@ def measure_all(
     """Measure the models, then each control."""
     from coview.evaluation.bench import Result
     from coview.evaluation.controls import NOTE, random_weights
+    from coview.evaluation.runs import records_of, seen_in_training
+    from coview.evaluation.verdict import row_name
 
-    models = load(arguments.model, device)
-    groups = {arguments.name or models[0].method.about.slug: models}
+    models, known = load(arguments.model, device), [records_of(path) for path in arguments.model]
+    shuffled = any(records.shuffled for records in known)
+    groups = {row_name(arguments.name or models[0].method.about.slug, shuffled): models}
+    whole = Result([protocol], [], {})
     for name, paths in (("shuffled", arguments.shuffled), ("supervised-av", arguments.supervised)):
         if paths:
             groups[name] = load(paths, device)
-    whole = Result([protocol], [], {})
+    for path in arguments.shuffled:
+        if (of := records_of(path)).folder is not None and not of.shuffled:
+            whole.lacks("shuffled", [f"{path} is no run on shuffled pairs, so that it is no such control"])
     if arguments.controls:
         views = {view: models[0].views[view] for view in models[0].distinct_views()}
         train, _ = parts(arguments, views, arguments.folds[0] if arguments.folds else None)
@@ -169,6 +177,15 @@ def measure_all(
         whole.notes.append(NOTE)
     for name, members in groups.items():
         measure_group(whole, name, members, arguments, measure, out)
+    views = {view: models[0].views[view] for view in models[0].distinct_views()}
+    _, test = parts(arguments, views, arguments.folds[0] if arguments.folds else None)
+    for records in known:
+        whole.signs += [sign for sign in records.signs() if sign not in whole.signs]
+        overlap = seen_in_training(records, test, views)
+        if overlap:
+            whole.lacks(test.name, [f"the model has learnt from what it is measured on: {overlap.sentence()}"])
+        elif overlap is not None and overlap.checked and overlap.sentence() not in whole.notes:
+            whole.notes.append(f"unseen in training: {overlap.sentence()}")
     return whole
 
 
@@ -177,6 +194,7 @@ def measure_group(
 ) -> None:
     """Add to `whole` the figures of models that differ in their seed alone: means over folds, then over them."""
     from coview.evaluation.folds import over_folds
+    from coview.evaluation.measurable import common
     from coview.evaluation.statistics import over_seeds
 
     results = []
@@ -186,9 +204,15 @@ def measure_group(
             for fold in arguments.folds or (None,):
                 by_fold[fold] = measure(Case(arguments, model, name, seed, number, fold, progress))
         results.append(by_fold[None] if None in by_fold else over_folds({k or 0: r for k, r in by_fold.items()}))
-    whole.results += [over_seeds(same) for same in zip(*(result.results for result in results), strict=True)]
+    shared, some = common([result.results for result in results])
+    whole.results += [over_seeds(same) for same in shared]
+    for figure in some:
+        whole.lacks(figure, ["not every model has it"])
     whole.choices[name] = [result.choices for result in results]
-    whole.notes += [note for result in results for note in result.notes if note not in whole.notes]
+    for result in results:
+        whole.notes += [note for note in result.notes if note not in whole.notes]
+        whole.report(result.problems)
+    whole.weights[name] = [each for result in results for own in result.weights.values() for each in own]
 
 
 def load(paths: tuple[Path, ...], device: torch.device) -> list[Model]:
@@ -199,9 +223,14 @@ def load(paths: tuple[Path, ...], device: torch.device) -> list[Model]:
 
 
 def show(result: Result, out: Output, json: bool, **more: Any) -> int:
-    """Print a result and return the exit code."""
-    for note in result.notes:
-        out.say(note)
+    """Print a result with its verdict and return the exit code: 3 where something could not be read or measured."""
+    from coview.evaluation.verdict import verdict
+
+    said = verdict(result.results, result.signs)
+    for text in [*result.notes, *said]:
+        out.say(text)
+    if not result.results:
+        result.lacks(" and ".join(result.protocols), ["nothing could be measured"])
     rows = [measurement.row() for measurement in result.results]
-    out.result({"notes": result.notes, **more, "results": rows} if json else {**more, "results": rows})
-    return 0
+    plain = {"notes": result.notes, "verdict": said, "weights": result.weights} if json else {}
+    return out.finish({**plain, **more, "results": rows}, result.problems)

@@ -39,7 +39,9 @@ def main(argv: list[str]) -> int:
 
     def measure(case: Case) -> Result:
         from coview.errors import UsageError
+        from coview.evaluation.bench import describe, weights_of
         from coview.evaluation.few_shot import Budget, few_shot
+        from coview.evaluation.resume import folder_of
 
         try:
             budgets = [Budget(ratio=ratio) for ratio in arguments.ratios]
@@ -49,7 +51,10 @@ def main(argv: list[str]) -> int:
         if not budgets or arguments.draws < 1:
             raise UsageError("few-shot needs --ratios or --shots, and at least one draw")
         with case.bench() as bench:
-            folder = arguments.model[0] / "evaluations" / "few-shot" / case.label
+            of = {"model": weights_of(case.model)["digest"], "test": describe(bench.test)}
+            if bench.train is not None:
+                of["train"] = describe(bench.train)
+            folder = folder_of(arguments.model[0] / "evaluations" / "few-shot" / case.label, of)
             few_shot(bench, budgets, folder, draws=arguments.draws)
         return bench.result
 

@@ -87,8 +87,10 @@ def _measure(case: Case) -> Result:
     from coview.data.augment import PRESETS
     from coview.data.part import Part
     from coview.errors import SettingsError
+    from coview.evaluation.bench import describe, weights_of
     from coview.evaluation.few_shot import draw, manifest
     from coview.evaluation.fine_tune import FineTune, fine_tune, views_of
+    from coview.evaluation.resume import digest
     from coview.recipes import evaluation_recipe
 
     asked: Any = case.arguments
@@ -120,8 +122,10 @@ def _measure(case: Case) -> Result:
         train = Part(train, rows)
     folder = asked.out or asked.model[0] / "evaluations" / "fine-tune"
     what = "_".join(words)
+    # A run of its own for these weights and recordings: a finished one of others must not answer for them.
+    of = digest({**weights_of(case.model), "train": describe(train)})
     result = fine_tune(
-        case.model, train, test, folder / f"{what}-{case.label}", how, name=case.name, what=what,
+        case.model, train, test, folder / f"{what}-{case.label}-{of}", how, name=case.name, what=what,
         progress=case.progress, quiet=asked.json,
     )  # fmt: skip
     result.choices |= {"labels": drawn} if drawn else {}

@@ -69,8 +69,7 @@ def main(argv: list[str]) -> int:
         out.say(f"{word}: {verdict.row} {verdict.value:.3f}, {verdict.side} {verdict.limit:.3f}")
     rows = [measurement.row() for measurement in whole.results]
     kept = {"gates": [dataclasses.asdict(verdict) for verdict in judged]} if arguments.json else {}
-    out.result({**kept, "results": rows})
-    return 0
+    return out.finish({**kept, "results": rows}, whole.problems)
 
 
 def _measure(case: Case) -> Result:

@@ -1,0 +1,126 @@
+"""The one verdict on figures and runs: chance, controls, too few items, shuffled pairs, plateau, collapse, idle steps.
+
+`pretrain`, `evaluate`, `compare` and the report all say what stands here, and nothing else of the kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coview.evaluation.statistics import Measurement
+from coview.training.signals import collapse
+
+CONTROLS = ("shuffled", "random", "statistics", "supervised-av")  # rows to compare with, in the order they are shown
+SHUFFLED = ", shuffled"  # behind the name of a run that learnt from wrong pairs
+FEW = 30  # items, below which a figure near chance says little of the model
+_NAMED = 4  # figures in a sentence
+
+
+def is_control(row: str) -> bool:
+    """Tell whether a row of figures stands for what is not learnt from the pairs, or is learnt from labels."""
+    return row in CONTROLS or row.endswith(SHUFFLED)
+
+
+def row_name(name: str, shuffled: bool) -> str:
+    """Return what figures call a model: one that was trained on shuffled pairs is never named like a true one."""
+    return f"{name}{SHUFFLED}" if shuffled and not is_control(name) else name
+
+
+def verdict(results: Sequence[Measurement], signs: Sequence[str] = ()) -> list[str]:
+    """Return what a reader must know before believing the figures, plain sentences, the gravest first.
+
+    Args:
+        results: of the model and, where there are any, of its controls.
+        signs: of the run (`signs`).
+    """
+    said = [*signs, *_named_as_shuffled(results)]
+    rows = dict.fromkeys(m.name.partition("/")[2] for m in results)
+    for row in rows:
+        if is_control(row):
+            continue
+        own = [m for m in results if m.name.partition("/")[2] == row]
+        said += _near_chance(row, own) + _near_controls(own, results)
+    return said
+
+
+def at_chance(m: Measurement) -> bool:
+    """Tell whether an interval holds what guessing gives, or lies on the wrong side of it."""
+    if m.chance is None or m.low is None or m.high is None:
+        return False
+    return m.high >= m.chance if _low_is_good(m) else m.low <= m.chance
+
+
+def _low_is_good(m: Measurement) -> bool:
+    return "median_rank" in m.name
+
+
+def _near_chance(row: str, own: Sequence[Measurement]) -> list[str]:
+    found = [m for m in own if at_chance(m)]
+    few, many = [m for m in found if m.n < FEW], [m for m in found if m.n >= FEW]
+    said = []
+    if few:
+        sizes = sorted({m.n for m in few})
+        items = f"{sizes[0]} items" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} items"
+        said.append(f"{row} cannot be told from chance ({items}): {_listed(few)}")
+    if many:
+        said.append(f"{row} is not above chance in {len(many)} of {len(own)} figures: {_listed(many)}")
+    return said
+
+
+def _listed(figures: Sequence[Measurement]) -> str:
+    texts = [f"{m.name.partition('/')[0]} {m.value:.3f} (chance {m.chance:.3f})" for m in figures[:_NAMED]]
+    return ", ".join(texts) + (f" and {len(figures) - _NAMED} more" if len(figures) > _NAMED else "")
+
+
+def _near_controls(own: Sequence[Measurement], results: Sequence[Measurement]) -> list[str]:
+    by_name = {m.name: m for m in results}
+    said = []
+    for m in own:
+        what, _, row = m.name.partition("/")
+        for control in ("random", "shuffled", f"{row}{SHUFFLED}"):
+            other = by_name.get(f"{what}/{control}")
+            if other is None or m.low is None or m.high is None or other.low is None or other.high is None:
+                continue
+            near = m.high >= other.low if _low_is_good(m) else m.low <= other.high
+            if near:
+                said.append(f"{m.name} ({m.value:.3f}) is not clearly above its {control} control ({other.value:.3f}).")
+    return said
+
+
+def _named_as_shuffled(results: Sequence[Measurement]) -> list[str]:
+    rows = dict.fromkeys(m.name.partition("/")[2] for m in results)
+    shuffled = [row.removesuffix(SHUFFLED) for row in rows if row.endswith(SHUFFLED)]
+    return [
+        f"{row} learnt from shuffled pairs: its figures are a control, which true pairs must beat." for row in shuffled
+    ]
+
+
+def signs(
+    settings: Mapping[str, Any], summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]] = ()
+) -> list[str]:
+    """Return what a run's own records say against it.
+
+    Args:
+        settings, summary: of the run folder, as read; empty where there are none.
+        metrics: its log; looked at where the run has no summary, because it was stopped.
+    """
+    said = []
+    if settings.get("shuffled"):
+        said.append("This run was trained on shuffled pairs: whatever it shows, true pairs did not teach it.")
+    collapsed = summary.get("collapse")
+    if not collapsed and "collapse" not in summary and metrics:
+        collapsed = collapse([{"loss": None, **line} for line in metrics], "none", None)
+    said += [str(text) for text in (summary.get("plateau"), collapsed, summary.get("still")) if text]
+    if idle := idle_steps(summary, metrics):
+        steps = summary.get("steps") or len(metrics)
+        said.append(f"{idle} of {steps} steps had nothing to learn from.")
+    if summary.get("replaced"):
+        said.append(f"{summary['replaced']} samples could not be read and were replaced by others.")
+    return said
+
+
+def idle_steps(summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many steps had nothing to learn from: said by the summary, else those whose loss is null."""
+    said = summary.get("idle_steps")
+    return said if isinstance(said, int) else sum("loss" in line and line["loss"] is None for line in metrics)
