@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from coview.data.source import Source
-from coview.data.views import AudioView, VideoView
 from coview.embedding.extract import Features, extract_locally
 from coview.media.encode import write_clip
 from coview.randomness import make_key, uniform
@@ -144,16 +143,14 @@ class Clips:
 
     def _encode(self, row: int) -> tuple[bytes, bool]:
         batch = self.source.read_window(torch.tensor([row]), 0, 1)
-        frames, waveform, fps, rate = None, None, None, None
-        for view, spec in self.source.views.items():
-            if not bool(batch.present[view][0]):
-                continue
-            if isinstance(spec, VideoView) and frames is None:
-                frames, fps = _small(batch.views[view][0]), spec.fps
-            elif isinstance(spec, AudioView) and waveform is None:
-                waveform, rate = batch.views[view][0], spec.sample_rate
+        here = [
+            (view, batch.views[name][0]) for name, view in self.source.views.items() if bool(batch.present[name][0])
+        ]
+        frames, fps = next((film for view, raw in here if (film := view.film(raw))), (None, None))
+        waveform, rate = next((sound for view, raw in here if (sound := view.sound(raw))), (None, None))
         if frames is None and waveform is None:
             return b"", False
+        frames = None if frames is None else _small(frames)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "clip.mp4"
             write_clip(file, frames, fps, waveform, rate, crf=28)

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize, pad
 
 from coview.data.source import Source
-from coview.data.views import AudioView, Batch, VideoView
+from coview.data.views import Batch
 from coview.embedding.extract import Features, Space, extract_locally
-from coview.media.logmel import log_mel
 from coview.randomness import make_key, uniform
 
 if TYPE_CHECKING:
@@ -84,17 +83,11 @@ def _colour(features: Features, asked: int, found: int) -> tuple[float, float, f
 
 def _picture(source: Source, batch: Batch, place: int) -> Tensor:
     """Return the middle frame of a recording, or its spectrogram where there is no picture: float32 (3, S, S)."""
-    for view, spec in source.views.items():
-        if isinstance(spec, VideoView) and bool(batch.present[view][place]):
-            frames = batch.views[view][place].float() / 255
-            return _resize(frames[:, frames.shape[1] // 2])
-    for view, spec in source.views.items():
-        if isinstance(spec, AudioView) and bool(batch.present[view][place]):
-            sound = batch.views[view][place][None].float()
-            image = log_mel(sound, sample_rate=spec.sample_rate, n_fft=spec.n_fft, window=spec.window, hop=spec.hop,
-                            mels=spec.mels)[0]  # fmt: skip
-            low, high = image.min(), image.max()
-            return _resize(((image - low) / (high - low).clamp(min=1e-9)).flip(1).expand(3, -1, -1))
+    here = {name: spec for name, spec in source.views.items() if bool(batch.present[name][place])}
+    for name in sorted(here, key=lambda name: here[name].square is None):  # what is seen first
+        picture = here[name].picture(batch.views[name][place])
+        if picture is not None:
+            return _resize(picture)
     return torch.zeros(3, SIDE, SIDE)
 
 

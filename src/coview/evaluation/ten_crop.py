@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from coview.data.source import Source
-from coview.data.views import Batch, VideoView
+from coview.data.views import Batch
 from coview.embedding.extract import Features, Space, extract
 from coview.errors import UsageError
 
@@ -40,8 +40,8 @@ def cropped_views(model: Model) -> list[str]:
         UsageError: there is none, or one is decoded no larger than the model's picture, so that nothing can be cut.
     """
     views = {name: model.views[name] for name in model.distinct_views()}
-    found = {name: view for name, view in views.items() if isinstance(view, VideoView)}
-    tight = [name for name, view in found.items() if view.decode_size <= view.size]
+    found = {name: view.square for name, view in views.items() if view.square}
+    tight = [name for name, (decoded, size) in found.items() if decoded <= size]
     if tight or not found:
         why = f"{', '.join(tight)} is decoded at the model's own size (margin 1)" if tight else "no view has pictures"
         raise UsageError(f"ten crops need pictures with a margin: {why}")
@@ -67,9 +67,8 @@ def extract_ten_crops(
     def embed(batch: Batch) -> dict[str, Tensor]:
         found = {}
         for name in names:
-            view = model.views[name]
-            assert isinstance(view, VideoView)
-            for number, crop in enumerate(ten_crops(batch.views[name], view.size, batch.mirrorable)):
+            size = model.views[name].shape[-1]
+            for number, crop in enumerate(ten_crops(batch.views[name], size, batch.mirrorable)):
                 one = dataclasses.replace(batch, views={name: crop})
                 found[f"{name}/{number}"] = model.encode(one, space)[name]
         return found

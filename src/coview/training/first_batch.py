@@ -10,8 +10,8 @@ import torch
 from matplotlib.image import imsave
 from torch import Tensor
 
-from coview.data.text import decode_characters
-from coview.data.views import AudioView, Batch, TextView, VideoView, ViewSpec
+from coview.data.views import Batch, ViewSpec, cut_from
+from coview.media.waveform import to_int16
 
 SHOWN = 8  # samples
 
@@ -25,23 +25,16 @@ def write_samples(folder: Path, views: Mapping[str, ViewSpec], raw: Batch, model
     folder.mkdir(parents=True, exist_ok=True)
     for name, spec in views.items():
         values = model.views[name][:SHOWN].float().cpu()
-        if isinstance(spec, VideoView):
-            clips = values[:, :, None] if values.ndim == 4 else values
-            rows = [torch.cat(list(_stretch(clip).unbind(1)), dim=2) for clip in clips]
-            _write_png(folder / f"{name}.png", torch.cat(rows, dim=1))
-        elif isinstance(spec, AudioView):
-            _write_sounds(folder, name, spec, raw.views[name][:SHOWN], values)
-        elif isinstance(spec, TextView) and spec.tokens == "characters":
-            lines = [decode_characters(codes) for codes in raw.views[name][:SHOWN]]
+        strips = [strip for value in values if (strip := spec.strip(value)) is not None]
+        if strips:
+            _write_png(folder / f"{name}.png", torch.cat([_stretch(strip) for strip in strips], dim=1))
+        here = raw.views[cut_from(name, spec)][:SHOWN]
+        for index, sound in enumerate(spec.sound(value) for value in here):
+            if sound is not None:
+                _write_wav(folder / f"{name}-{index}.wav", *sound)
+        lines = [words for value in here if (words := spec.words(value)) is not None]
+        if lines:
             (folder / f"{name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _write_sounds(folder: Path, name: str, spec: AudioView, waveforms: Tensor, values: Tensor) -> None:
-    pictures = values if spec.layout == "mel" else values.transpose(2, 3)
-    grid = torch.cat([_stretch(picture).flip(1) for picture in pictures], dim=1)
-    _write_png(folder / f"{name}.png", grid.expand(3, -1, -1))
-    for index, waveform in enumerate(waveforms):
-        _write_wav(folder / f"{name}-{index}.wav", waveform, spec)
 
 
 def _stretch(values: Tensor) -> Tensor:
@@ -54,10 +47,10 @@ def _write_png(path: Path, picture: Tensor) -> None:
     imsave(path, picture.permute(1, 2, 0).contiguous().numpy())
 
 
-def _write_wav(path: Path, waveform: Tensor, spec: AudioView) -> None:
-    samples = (waveform.cpu().clamp(-1, 1) * 32767).round().to(torch.int16)
+def _write_wav(path: Path, waveform: Tensor, rate: int) -> None:
+    samples = to_int16(waveform.cpu())
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(spec.sample_rate)
+        file.setframerate(rate)
         file.writeframes(samples.numpy().astype("<i2").tobytes())

@@ -19,7 +19,6 @@ from coview.data.open import open_source
 from coview.data.preprocess import Preprocess
 from coview.data.source import Source
 from coview.data.statistics import read_statistics
-from coview.data.views import ViewSpec
 from coview.encoders.recompute import recompute
 from coview.errors import SettingsError, UsageError
 from coview.methods import build, views_of
@@ -249,7 +248,7 @@ def _announce(parts: Parts, world: int) -> None:
             f"accumulation saves memory and adds no negatives: the loss ({parts.method.coupling}) sees parts of "
             f"{train.batch_size // train.accumulate} samples, not the batch of {train.batch_size}"
         )
-    published = [n for n, v in parts.method.views.items() if v.stream != "features" and _by_statistics(v)]
+    published = [n for n, v in parts.method.views.items() if v.medium and v.statistics is not None]
     if published and parts.settings.stats is None:
         say(
             f"{', '.join(published)}: normalised by published statistics; `coview stats` fits the collection's own, "
@@ -262,7 +261,3 @@ def _announce(parts: Parts, world: int) -> None:
 def _lacking(source: Source) -> Mapping[str, int]:
     """Return view -> recordings without it, of sources that can lack one."""
     return getattr(source, "lacking", {})
-
-
-def _by_statistics(view: ViewSpec) -> bool:
-    return getattr(view, "normalise", None) == "statistics"
