@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from coview.data.views.batch import Batch
+from coview.data.views.depth import DepthView
 from coview.data.views.features import FeaturesView
 from coview.data.views.kinds import register_view
 from coview.data.views.picture import ImageView, PictureView, VideoView
+from coview.data.views.series import SeriesView
 from coview.data.views.sound import AudioView
 from coview.data.views.spec import ViewSpec
 from coview.data.views.text import TextView
@@ -22,9 +24,11 @@ from coview.settings import from_dict
 __all__ = [
     "AudioView",
     "Batch",
+    "DepthView",
     "FeaturesView",
     "ImageView",
     "PictureView",
+    "SeriesView",
     "TextView",
     "VideoView",
     "ViewSpec",

@@ -42,9 +42,9 @@ class PictureView(ViewSpec):
     size: int = 112
     margin: float = 1.15  # decoded side / model side: room for crops
     after: tuple[float, float] | None = None  # seconds after the sample's first picture clip, drawn uniformly
-    # Per channel: by ImageNet's statistics (a part of the colour by its range), by the data's own, or each clip by its
-    # own mean and deviation.
-    normalise: Literal["imagenet", "statistics", "clip"] = "imagenet"
+    # Per channel: by ImageNet's statistics (of rgb alone), by the data's own, each clip by its own mean and deviation,
+    # or not at all: rgb in 0 to 1, lightness and colour in -1 to 1.
+    normalise: Literal["imagenet", "statistics", "clip", "none"] = "imagenet"
     area: tuple[float, float] | None = None  # share of the frame that a random crop takes; None: the augmentation's
     of: str | None = None  # another crop of this view, which is cut and decoded once for both
     with_: str | None = None  # this view's moment, crop and look, such as the lightness and the colour of one crop
@@ -55,7 +55,7 @@ class PictureView(ViewSpec):
 
     dtype: ClassVar[torch.dtype] = torch.uint8
     stored_dtype: ClassVar[type[np.generic]] = np.uint8
-    medium: ClassVar[Literal["picture"]] = "picture"
+    medium: ClassVar[Literal["picture", "sound"] | None] = "picture"
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.fps <= 0 or self.size < 8 or self.margin < 1:
@@ -119,7 +119,7 @@ class PictureView(ViewSpec):
         room = max(0.0, span[1] - span[0] - self.seconds)
         return span[0] + math.floor(room * self.fps * share + 1e-6) / self.fps
 
-    def cut(self, start: float, window: float) -> VideoCut:
+    def cut(self, start: float, window: float) -> VideoCut | None:
         """See `ViewSpec.cut`."""
         return VideoCut(start=start, count=self.frames, fps=self.fps, size=self.decode_size, window=window)
 
@@ -170,24 +170,25 @@ class PictureView(ViewSpec):
         # Decoders write channels last; what is computed must not depend on how a source lays out its memory.
         clips = raw.to(torch.float32, memory_format=torch.contiguous_format) / 255
         if key is None:
-            return self._normalised(video.centre_crop(clips, self.size), statistics)
+            return self._normalised(split(video.centre_crop(clips, self.size), self.space), statistics)
         clips = video.random_view(clips, self.size, key, augment, mirrorable)
         clips = video.blur(video.grey(video.jitter_colours(clips, key, augment), key, augment), key, augment)
-        return video.disturb(self._normalised(clips, statistics), key, augment)
+        return video.disturb(self._normalised(split(clips, self.space), statistics), key, augment)
 
     def _normalised(self, clips: Tensor, statistics: Statistics | None) -> Tensor:
-        clips = split(clips, self.space)
         if statistics is not None:
             mean, std = (values[:, None, None, None] for values in statistics)
             return (clips - mean) / std
-        return clips if self.space != "rgb" and self.normalise == "imagenet" else video.normalise(clips, self.normalise)
+        if self.normalise == "none" or (self.normalise == "imagenet" and self.space != "rgb"):
+            return clips
+        return video.normalise(clips, self.normalise)
 
     @property
     def statistics(self) -> Statistics | None:
         """See `ViewSpec.statistics`: ImageNet's, until the data's own are known."""
         if self.normalise != "statistics":
             return None
-        if self.space != "rgb":
+        if self.space != "rgb" or self.channels != 3:
             return torch.zeros(self.channels), torch.ones(self.channels)
         return torch.tensor(video.IMAGENET_MEAN), torch.tensor(video.IMAGENET_STD)
 

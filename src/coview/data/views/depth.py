@@ -1,0 +1,110 @@
+"""Depth: a map beside a picture that says how far away everything in it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from coview.data.augment import video
+from coview.data.augment.settings import AugmentSettings
+from coview.data.tracks import read_depth
+from coview.data.views.kinds import register_view
+from coview.data.views.picture import PictureView
+from coview.data.views.spec import Statistics
+from coview.errors import MediaError
+from coview.media.pictures import square
+from coview.media.stills import NARROW
+
+if TYPE_CHECKING:
+    from coview.data.timeline import Timeline
+
+
+@register_view
+@dataclass(frozen=True, kw_only=True)
+class DepthView(PictureView):
+    """A map of depth in metres, from a 16-bit PNG or a .npy file; with `with_`, the same crop of it as of a picture.
+
+    Raw: float32 (1, 1, decode_size, decode_size), scaled and cut as the picture is, 0 where nothing is known. Model:
+    float32 (1, size, size).
+    """
+
+    stream: Literal["depth"] = "depth"
+    frames: int = 1
+    size: int = 224
+    normalise: Literal["none", "statistics", "clip"] = "clip"
+    track: str = "depth"
+
+    dtype: ClassVar[torch.dtype] = torch.float32
+    stored_dtype: ClassVar[type[np.generic]] = np.float32
+    medium: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames != 1 or self.space != "rgb" or not self.track:
+            raise ValueError("a depth view is one map of a track, and has no colour space")
+
+    @property
+    def channels(self) -> int:
+        """Channels of a raw and of a model view."""
+        return 1
+
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Shape of one raw view."""
+        return 1, 1, self.decode_size, self.decode_size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one model view."""
+        return 1, self.size, self.size
+
+    def cut(self, start: float, window: float) -> None:
+        """Nothing is decoded: see `load`."""
+
+    def load(self, recording: Timeline, path: Path, start: float, window: float) -> tuple[Tensor, int]:
+        """See `ViewSpec.load`; what is unknown takes no part in the mean of its neighbours."""
+        depth = torch.from_numpy(read_depth(path))
+        short, long = sorted(depth.shape)
+        if long > NARROW * short:
+            raise MediaError(str(path), "too-narrow", f"a map of {tuple(depth.shape)} is no picture")
+        size = [max(self.decode_size, round(side * self.decode_size / short)) for side in depth.shape]
+        both = torch.stack([depth, (depth > 0).float()])[None]
+        scaled, known = interpolate(both, size=size, mode="bilinear", antialias=True)[0]
+        filled = torch.where(known > 0.5, scaled / known.clamp(min=0.5), 0.0)
+        return square(filled, self.decode_size, window)[None, None], 0
+
+    def prepare(
+        self,
+        raw: Tensor,
+        key: Tensor | None,
+        mirrorable: Tensor,
+        augment: AugmentSettings,
+        statistics: Statistics | None,
+    ) -> Tensor:
+        """See `ViewSpec.prepare`: cropped, mirrored and moved as pictures are; there is no colour to change."""
+        if key is None:
+            maps = video.centre_crop(raw, self.size)
+        else:
+            maps = video.random_view(raw, self.size, key, augment, mirrorable)
+        return self._normalised(maps, statistics)[:, :, 0]
+
+    def values(self, raw: Tensor) -> Tensor:
+        """See `ViewSpec.values`: a row for every place."""
+        return video.centre_crop(raw, self.size).movedim(1, -1).flatten(0, -2)
+
+    def picture(self, raw: Tensor) -> Tensor:
+        """See `ViewSpec.picture`: what is far is light."""
+        return (raw[:, 0] / raw.amax().clamp(min=1e-9)).expand(3, -1, -1)
+
+    def film(self, raw: Tensor) -> tuple[Tensor, float]:
+        """See `ViewSpec.film`."""
+        return (self.picture(raw)[:, None] * 255).round().to(torch.uint8), self.fps
+
+    def __str__(self) -> str:
+        return f"a map of depth from {self.track!r}, {self.size} x {self.size} places"
