@@ -38,6 +38,11 @@ class Words:
         first, last = self._offsets[row : row + 2].tolist()
         return self._bytes[first:last].numpy().tobytes().decode()
 
+    def arrow(self) -> pa.Array:
+        """Return the column, with "" for what is missing."""
+        buffers = [None, *(pa.py_buffer(part.numpy()) for part in (self._offsets, self._bytes))]
+        return pa.Array.from_buffers(pa.large_string(), len(self), buffers)
+
     @property
     def filled(self) -> NDArray[np.bool_]:
         """Which texts are there and not empty."""

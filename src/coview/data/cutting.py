@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,12 +75,17 @@ class Sample:
             elif sound is not None and bool(sound.waveform.any()):
                 self.found[name] = sound.waveform, self.starts[name], 0
 
-    def load(self, root: Path) -> None:
-        """Read what is not decoded; raises MediaError."""
+    def load(self, where: Callable[[str], Path]) -> None:
+        """Read what is not decoded; `where` says where a track lies.
+
+        Raises:
+            MediaError: a file cannot be read.
+        """
         for name, view in self.views.items():
             if name in self.asked:
                 continue
-            path = root / (self.recording.tracks[view.track] if view.track else self.recording.path)
-            loaded = view.load(self.recording, path, self.starts[name], self.window[name])
+            loaded = view.load(
+                self.recording, where(view.track) if view.track else None, self.starts[name], self.window[name]
+            )
             if loaded is not None:
                 self.found[name] = (loaded[0], self.starts[name], loaded[1])

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from coview.data.collection import Collection
-from coview.data.columns import Words
 from coview.data.cutting import Found, Sample
 from coview.data.placing import place, place_window
+from coview.data.rows import COLUMNS, Rows
 from coview.data.timeline import Timeline, Timelines
 from coview.data.views import Batch, ViewSpec
 from coview.errors import DataProblemsError, MediaError, UsageError
-from coview.media.container import KINDS
 from coview.media.decode import Read, read_samples
 from coview.randomness import integers, uniform
 
@@ -55,9 +51,9 @@ class MediaSource:
         if off_sync < 0 or not views:
             raise UsageError("a source needs at least one view and off_sync >= 0")
         self.name, self.views, self.off_sync = str(collection.folder), dict(views), off_sync
-        self.root, self.classes = collection.root, collection.classes
+        self.classes = collection.classes
         self.fingerprint = collection.fingerprint
-        table = collection.table
+        table = collection.columns(COLUMNS)
         known = Timelines(table)
         has = {name: _has(collection, name, view, known) for name, view in self.views.items()}
         kept = np.logical_or.reduce(list(has.values()))
@@ -69,27 +65,30 @@ class MediaSource:
             raise UsageError(f"{collection.folder}: none of its {len(collection)} recordings has {kinds}{why}")
         if self.left_out:
             table, has = table.filter(pa.array(kept)), {name: there[kept] for name, there in has.items()}
-            known = Timelines(table)
-        self._recordings, self._ids = known, Words(table.column("id"))
+        self._rows = Rows(collection.folder, collection.root, table, collection.classes)
+        self._recordings = known = self._rows.timelines
         self._has = {name: torch.from_numpy(there) for name, there in has.items()}
         self.lacking = {name: int((~there).sum()) for name, there in has.items()}
         self.short = {name: torch.from_numpy(view.short(known)) for name, view in self.views.items()}
-        number = pc.index_in(table.column("label"), pa.array(self.classes, pa.string()))
-        self.labels = torch.from_numpy(pc.fill_null(number, -1).to_numpy().astype(np.int64))
-        flags = table.column("flags")
-        self._mirrorable = torch.from_numpy(~_flagged(flags, "nomirror"))
-        self._sequential = {kind: set(np.flatnonzero(_flagged(flags, f"sequential-{kind}")).tolist()) for kind in KINDS}
+        self.labels = self._rows.labels
 
     def __len__(self) -> int:
         return len(self._recordings)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "ids"}  # made anew where it is asked for
-
-    @cached_property
+    @property
     def ids(self) -> list[str]:
         """The recordings' ids in order."""
-        return [self._ids[row] or "" for row in range(len(self))]
+        return self._rows.ids
+
+    @property
+    def digests(self) -> list[str] | None:
+        """By row, the digest of the file's bytes; None where the collection does not know all of them."""
+        return self._rows.digests
+
+    @property
+    def contents(self) -> list[str] | None:
+        """By row, the digest of what the file shows and sounds like; None where the collection does not know all."""
+        return self._rows.contents
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """Cut raw views where `key` says; see `Source.read`.
@@ -113,7 +112,7 @@ class MediaSource:
                     )
                 self._put(batch, number, found)
         batch.row = torch.tensor(rows, dtype=torch.int64)
-        batch.label, batch.mirrorable = self.labels[batch.row], self._mirrorable[batch.row]
+        batch.label, batch.mirrorable = self.labels[batch.row], self._rows.mirrorable[batch.row]
         batch.replaced = [problem for number in sorted(problems) for problem in problems[number]]
         return batch
 
@@ -207,16 +206,16 @@ class MediaSource:
             for sample, read in zip(samples, reads, strict=True):
                 sample.take(track, read)
         for sample in samples:
-            sample.load(self.root)
+            sample.load(lambda track: self._rows.path(index, track))
         return [sample.found for sample in samples]
 
     def _read_samples(self, index: int, samples: Sequence[Sample]) -> list[Read]:
         """Read the cuts of samples of recording number `index` from its own file."""
-        path, sequential = self._recordings[index].path, [k for k, rows in self._sequential.items() if index in rows]
-        return read_samples(self.root / Path(path), [sample.cuts for sample in samples], sequential=sequential)
+        path, cuts = self._rows.path(index), [sample.cuts for sample in samples]
+        return read_samples(path, cuts, sequential=self._rows.sequential(index))
 
     def _read_track(self, index: int, track: str, samples: Sequence[Sample]) -> list[Read]:
-        path = self.root / Path(self._recordings[index].tracks[track])
+        path = self._rows.path(index, track)
         return read_samples(path, [sample.cuts_from(track) for sample in samples])
 
     def _blank(self, row: Tensor, key: Tensor) -> Batch:
@@ -230,7 +229,7 @@ class MediaSource:
             present={name: torch.zeros(count, dtype=torch.bool) for name in self.views},
             length={n: torch.zeros(count, dtype=torch.int64) for n, view in self.views.items() if view.sequence},
             label=self.labels[row],
-            mirrorable=self._mirrorable[row],
+            mirrorable=self._rows.mirrorable[row],
         )
 
     def _put(self, batch: Batch, number: int, found: Found) -> None:
@@ -250,12 +249,3 @@ def _has(collection: Collection, name: str, view: ViewSpec, known: Timelines) ->
         return view.has(known)
     except UsageError as error:
         raise UsageError(f"{collection.folder}: {name!r}: {error}") from error
-
-
-def _flagged(column: pa.ChunkedArray, flag: str) -> Any:
-    """Return bool (rows,): which lists of flags hold one."""
-    found = np.zeros(len(column), dtype=bool)
-    lists = column.combine_chunks()
-    rows, flags = pc.list_parent_indices(lists), pc.list_flatten(lists)
-    found[rows.to_numpy()[np.asarray(pc.equal(flags, flag), dtype=bool)]] = True
-    return found

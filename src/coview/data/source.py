@@ -20,6 +20,10 @@ class Source(Protocol):
         labels: int64 (rows,), -1 where unlabelled.
         classes: names of the labels, in label order; empty where there are none.
         fingerprint: hash of the ordered ids and of how they are made; a checkpoint refuses another one.
+
+    A source of files also has `digests` and `contents`: by row the digest of the file's bytes and of what it shows and
+    sounds like, or None where these are not known (`leaks.shared` compares them). `lacking` says of every view how many
+    recordings have nothing it could be cut from.
     """
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,15 @@ Flags = NDArray[np.bool_]
 Medium = Literal["picture", "sound"]
 
 
+class File(NamedTuple):
+    """Where a file lies, as text (`identity.real_path`), and what it was when it was indexed; 0 and "" are unknown."""
+
+    path: str
+    bytes: int = 0
+    modified: int = 0
+    digest: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
     """Some fields of a `Recording`; see there."""
@@ -31,9 +40,9 @@ class Timeline:
     video_end: float
     audio_start: float
     audio_end: float
-    path: str
+    file: File
     caption: str | None
-    tracks: Mapping[str, str]
+    tracks: Mapping[str, File]
 
     def span(self, medium: Medium | None) -> tuple[float, float]:
         """Return the seconds in which there is picture or sound, inside the recording's span; None: all of that."""
@@ -49,8 +58,7 @@ class Timelines:
 
     def __init__(self, table: pa.Table) -> None:
         self._numbers = torch.from_numpy(np.stack([table.column(name).to_numpy() for name in _SECONDS], 1))
-        self._paths, self._captions = Words(table.column("path")), Words(table.column("caption"))
-        self._tracks = _tracks(table)
+        self._captions, self._files, self._tracks = Words(table.column("caption")), _Files.of(table), _tracks(table)
         self._facts = torch.from_numpy(np.stack([facts(table, name) for name in _FACTS], 1))
 
     def __len__(self) -> int:
@@ -58,8 +66,8 @@ class Timelines:
 
     def __getitem__(self, row: int) -> Timeline:
         seconds = dict(zip(_SECONDS, self._numbers[row].tolist(), strict=True))
-        tracks = {name: path for name, column in self._tracks.items() if (path := column[row]) is not None}
-        return Timeline(**seconds, path=self._paths[row] or "", caption=self._captions[row], tracks=tracks)
+        tracks = {name: files[row] for name, files in self._tracks.items() if files.paths[row] is not None}
+        return Timeline(**seconds, file=self._files[row], caption=self._captions[row], tracks=tracks)
 
     @property
     def has_video(self) -> Flags:
@@ -89,7 +97,7 @@ class Timelines:
 
     def has_track(self, name: str) -> Flags:
         """Which have a further file of this name."""
-        return self._tracks[name].filled if name in self._tracks else np.zeros(len(self), dtype=bool)
+        return self._tracks[name].paths.filled if name in self._tracks else np.zeros(len(self), dtype=bool)
 
     def span(self, medium: Medium | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return what `Timeline.span` does, of all recordings."""
@@ -101,10 +109,39 @@ class Timelines:
         return begin, np.maximum(begin, np.minimum(end, last))
 
 
-def _tracks(table: pa.Table) -> dict[str, Words]:
-    """Return the paths of the further files, a column for each name; an index of before has none."""
+class _Files:
+    """A column of files."""
+
+    def __init__(self, paths: pa.ChunkedArray, known: pa.Table) -> None:
+        self.paths = Words(paths)
+        there = {name: known.column(name) for name in ("bytes", "modified") if name in known.column_names}
+        numbers = [np.array(pc.fill_null(column, 0).to_numpy(), dtype=np.int64) for column in there.values()]
+        self._numbers = torch.from_numpy(np.stack(numbers, 1) if numbers else np.zeros((len(paths), 0), np.int64))
+        self._names = list(there)
+        # Of a recording's own file the digest is read where there is doubt: it would take most of the memory.
+        self._digests = Words(known.column("digest")) if "digest" in known.column_names else None
+
+    @classmethod
+    def of(cls, table: pa.Table) -> _Files:
+        """Return the recordings' own files."""
+        return cls(table.column("path"), table.select([n for n in ("bytes", "modified") if n in table.column_names]))
+
+    def __getitem__(self, row: int) -> File:
+        numbers = dict(zip(self._names, self._numbers[row].tolist(), strict=True))
+        digest = self._digests[row] if self._digests is not None else ""
+        return File(self.paths[row] or "", **numbers, digest=digest or "")
+
+
+def _tracks(table: pa.Table) -> dict[str, _Files]:
+    """Return the further files, a column for each name; an index of before has none."""
     if "tracks" not in table.column_names:
         return {}
-    column = table.column("tracks").combine_chunks()
-    names = sorted({str(name) for part in table.column("tracks").chunks for name in pc.unique(part.keys).to_pylist()})
-    return {name: Words(pa.chunked_array([pc.map_lookup(column, name, "first")], pa.string())) for name in names}
+    paths = table.column("tracks").combine_chunks()
+    known = table.column("track_files").combine_chunks() if "track_files" in table.column_names else None
+    found = {}
+    for name in sorted(set(paths.keys.to_pylist())):
+        about = {} if known is None else {"file": pc.map_lookup(known, name, "first")}
+        facts_of = pa.table(about).flatten() if about else pa.table({})
+        facts_of = facts_of.rename_columns([column.removeprefix("file.") for column in facts_of.column_names])
+        found[name] = _Files(pa.chunked_array([pc.map_lookup(paths, name, "first")]), facts_of)
+    return found

@@ -18,8 +18,8 @@ from coview.data.views.kinds import register_view
 from coview.data.views.picture import PictureView
 from coview.data.views.spec import Statistics
 from coview.errors import MediaError
+from coview.media.container import NARROW
 from coview.media.pictures import square
-from coview.media.stills import NARROW
 
 if TYPE_CHECKING:
     from coview.data.timeline import Timeline
@@ -67,8 +67,9 @@ class DepthView(PictureView):
     def cut(self, start: float, window: float) -> None:
         """Nothing is decoded: see `load`."""
 
-    def load(self, recording: Timeline, path: Path, start: float, window: float) -> tuple[Tensor, int]:
+    def load(self, recording: Timeline, path: Path | None, start: float, window: float) -> tuple[Tensor, int]:
         """See `ViewSpec.load`; what is unknown takes no part in the mean of its neighbours."""
+        assert path is not None
         depth = torch.from_numpy(read_depth(path))
         short, long = sorted(depth.shape)
         if long > NARROW * short:

@@ -75,8 +75,9 @@ class SeriesView(ViewSpec):
         """See `ViewSpec.has`."""
         return recordings.has_track(self.track)
 
-    def load(self, recording: Timeline, path: Path, start: float, window: float) -> tuple[Tensor, int] | None:
+    def load(self, recording: Timeline, path: Path | None, start: float, window: float) -> tuple[Tensor, int] | None:
         """See `ViewSpec.load`."""
+        assert path is not None
         values, times = read_series(path)
         if values.shape[1] != self.dim:
             raise MediaError(

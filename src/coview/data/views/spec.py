@@ -158,13 +158,13 @@ class ViewSpec(ABC):
         """
         return None
 
-    def load(self, recording: Timeline, path: Path, start: float, window: float) -> tuple[Tensor, int] | None:
+    def load(self, recording: Timeline, path: Path | None, start: float, window: float) -> tuple[Tensor, int] | None:
         """Return what is not decoded: the raw view and how many of its steps are valid (0 where it has none).
 
         None where the recording has nothing there.
 
         Args:
-            path: the file of the view's `track`, or the recording's own.
+            path: the file of the view's `track`; None where it names none.
 
         Raises:
             MediaError: the file cannot be read, with a reason word.

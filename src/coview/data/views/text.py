@@ -63,7 +63,7 @@ class TextView(ViewSpec):
         """See `ViewSpec.has`."""
         return recordings.has_caption
 
-    def load(self, recording: Timeline, path: Path, start: float, window: float) -> tuple[Tensor, int] | None:
+    def load(self, recording: Timeline, path: Path | None, start: float, window: float) -> tuple[Tensor, int] | None:
         """See `ViewSpec.load`: the caption, which the index holds."""
         return encode_text(recording.caption or "", self), 0
 
