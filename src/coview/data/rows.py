@@ -18,7 +18,7 @@ from coview.data.recording import LATER, SCHEMA
 from coview.data.tables import read_table
 from coview.data.timeline import Timelines
 from coview.errors import MediaError
-from coview.media.container import KINDS
+from coview.media.container import KINDS, Kind
 
 # What a source is made of.
 COLUMNS = (
