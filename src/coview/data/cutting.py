@@ -21,7 +21,7 @@ class Sample:
     """What is to be cut for one sample.
 
     Attributes:
-        views, starts: those that the recording has, and the second at which each starts.
+        views, starts: those that are cut, and the second at which each starts.
         window: of a wide or high picture, which square of it, by view.
         asked: view -> the track it is decoded from (None: the recording's own file), and the cut.
         found: what is known already.
@@ -42,9 +42,10 @@ class Sample:
         starts: Mapping[str, float],
         window: Mapping[str, float],
     ) -> Sample:
-        """Ask for the views that start somewhere; aligned ones show the same square."""
-        here = {name: views[name] for name in starts}
-        sample = cls(recording, here, starts, {n: window[v.with_ if v.with_ in here else n] for n, v in here.items()})
+        """Ask for those of `views` that start somewhere; aligned ones show the same square."""
+        here = {name: views[name] for name in starts if name in views}
+        seen = {name: window.get(view.with_ or name, window[name]) for name, view in here.items()}
+        sample = cls(recording, here, starts, seen)
         for name, view in here.items():
             cut = view.cut(starts[name], sample.window[name])
             if cut is not None:

@@ -8,6 +8,7 @@ without it, the files' own columns do where they have any.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,12 +60,7 @@ def open_features(
             raise UsageError(f"{name}: there are no features {', '.join(missing)}; there are {', '.join(tables)}")
         tables = {view: tables[view] for view in views}
     ids, labels, classes = _recordings(name, list(tables.values()), split, seed)
-    source = FeatureSource(name, tables, ids, labels, classes)
-    for view, spec in (views or {}).items():
-        if spec.raw_shape != source.views[view].raw_shape:
-            raise UsageError(f"{name}: {view!r} is {source.views[view]}, but {spec} is wanted")
-    source.views = dict(views or source.views)
-    return source
+    return FeatureSource(name, tables, ids, labels, classes, views)
 
 
 class FeatureSource:
@@ -76,48 +72,84 @@ class FeatureSource:
         ids: the recordings, in order; those without any features are left out.
         labels: int64 (len(ids),), -1 where unlabelled.
         classes: names of the labels.
+        views: how long sequences are: a longer one is cut to its first steps. None takes the longest of each table.
 
     Raises:
-        UsageError: no recording has two views.
+        UsageError: no recording has two views, or a view is not as its table.
     """
 
     def __init__(
-        self, name: str, tables: Mapping[str, FeatureTable], ids: list[str], labels: Tensor, classes: list[str]
+        self,
+        name: str,
+        tables: Mapping[str, FeatureTable],
+        ids: list[str],
+        labels: Tensor,
+        classes: list[str],
+        views: Mapping[str, ViewSpec] | None = None,
     ) -> None:
         places = {view: {recording: row for row, recording in enumerate(t.ids)} for view, t in tables.items()}
         kept = [row for row, recording in enumerate(ids) if any(recording in place for place in places.values())]
         self.name, self.classes, self.labels = name, classes, labels[kept]
         self.ids = [ids[row] for row in kept]
-        self.views: Mapping[str, ViewSpec] = {
-            view: FeaturesView(dim=table.values.shape[1]) for view, table in tables.items()
+        there: dict[str, ViewSpec] = {
+            view: FeaturesView(dim=table.values.shape[1], steps=table.longest) for view, table in tables.items()
         }
-        self._values: dict[str, Tensor] = {}
-        self._present: dict[str, Tensor] = {}
-        digest = hashlib.sha256("\n".join(self.ids).encode())
-        for view, table in tables.items():
-            rows = torch.tensor([places[view].get(recording, -1) for recording in self.ids], dtype=torch.int64)
-            self._present[view] = rows >= 0
-            self._values[view] = torch.where(self._present[view][:, None], table.values[rows], 0.0)
-            digest.update(self._values[view].numpy().tobytes())
-        self.fingerprint = digest.hexdigest()[:16]
-        together = sum(present.long() for present in self._present.values())
-        if len(tables) > 1 and not bool((torch.as_tensor(together) > 1).any()):
+        self.views = dict(views or there)
+        for view, spec in self.views.items():
+            # All but the number of steps has to be as it is.
+            if spec.raw_shape[-1:] != there[view].raw_shape[-1:] or len(spec.raw_shape) != len(there[view].raw_shape):
+                raise UsageError(f"{name}: {view!r} is {there[view]}, but {spec} is wanted")
+        self._tables = dict(tables)
+        self._place = {
+            view: torch.tensor([place.get(recording, -1) for recording in self.ids], dtype=torch.int64)
+            for view, place in places.items()
+        }
+        self._first = {view: table.ends - table.lengths for view, table in tables.items() if table.ends is not None}
+        self.lacking = {view: int((place < 0).sum()) for view, place in self._place.items()}
+        self.fingerprint = self._digest()
+        together = torch.stack([place >= 0 for place in self._place.values()]).sum(0)
+        if len(tables) > 1 and not bool((together > 1).any()):
             examples = ", ".join(f"{view}: {table.ids[0]!r}" for view, table in tables.items())
             raise UsageError(f"{name}: no recording has features of two views; their ids do not meet ({examples})")
+
+    def _digest(self) -> str:
+        """Return the hash of all that is read: recordings, labels, classes, and every view's numbers in their order."""
+        digest = hashlib.sha256(json.dumps([self.ids, self.classes, self.labels.tolist()]).encode())
+        for view, table in sorted(self._tables.items()):
+            digest.update(json.dumps([view, self._place[view].tolist(), table.lengths.tolist()]).encode())
+            digest.update(table.values.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """Return the features of `row`; the key draws nothing."""
-        return Batch(
-            views={view: self._values[view][row] for view in self.views},
+        batch = Batch(
+            views={},
             row=row,
             key=key,
             start={view: torch.zeros(len(row), dtype=torch.float64) for view in self.views},
-            present={view: self._present[view][row] for view in self.views},
+            present={view: self._place[view][row] >= 0 for view in self.views},
             label=self.labels[row],
         )
+        for view, spec in self.views.items():
+            batch.views[view], length = self._take(view, spec, self._place[view][row])
+            if spec.sequence:
+                batch.length[view] = length
+        return batch
+
+    def _take(self, view: str, spec: ViewSpec, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the raw views of the rows `place` of a table (-1: absent, zero), and how many steps each has."""
+        table, there = self._tables[view], place >= 0
+        if table.ends is None:
+            return torch.where(there[:, None], table.values[place.clamp(min=0)], 0.0), there.long()
+        first, steps = self._first[view][place], spec.raw_shape[0]
+        length = torch.where(there, table.ends[place] - first, 0).clamp(max=steps)
+        step = torch.arange(steps)
+        valid = step < length[:, None]
+        values = table.values[torch.where(valid, first[:, None] + step, 0)]
+        return torch.where(valid[..., None], values, 0.0), length
 
     def windows(self, count: int) -> int:
         """Return 1: there is no time."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Collection as Names
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +53,7 @@ class MediaSource:
         if off_sync < 0 or not views:
             raise UsageError("a source needs at least one view and off_sync >= 0")
         self.name, self.views, self.off_sync = str(collection.folder), dict(views), off_sync
+        self._placed = self.views  # what samples are placed by, if fewer are cut
         self.classes = collection.classes
         self.fingerprint = collection.fingerprint
         table = collection.columns(COLUMNS)
@@ -89,6 +92,12 @@ class MediaSource:
     def contents(self) -> list[str] | None:
         """By row, the digest of what the file shows and sounds like; None where the collection does not know all."""
         return self._rows.contents
+
+    def narrowed(self, views: Names[str]) -> Self:
+        """Return the same recordings with some views alone, which start where they do among all of them."""
+        part = copy.copy(self)
+        part.views = {name: view for name, view in self.views.items() if name in views}
+        return part
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """Cut raw views where `key` says; see `Source.read`.
@@ -144,11 +153,11 @@ class MediaSource:
 
     def _draws(self, key: Tensor) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
         """Return two numbers in [0, 1) per key and view, for its window and its place; drawn together: cheaper."""
-        count = len(self.views)
+        count = len(self._placed)
         streams = torch.tensor([first + number for first in (_WINDOW, _PLACE) for number in range(count)])
         drawn = uniform(key[:, None], streams).tolist()
-        windows = [dict(zip(self.views, numbers[:count], strict=True)) for numbers in drawn]
-        return windows, [dict(zip(self.views, numbers[count:], strict=True)) for numbers in drawn]
+        windows = [dict(zip(self._placed, numbers[:count], strict=True)) for numbers in drawn]
+        return windows, [dict(zip(self._placed, numbers[count:], strict=True)) for numbers in drawn]
 
     def _read_together(
         self,
@@ -197,7 +206,7 @@ class MediaSource:
 
     def _views_of(self, index: int) -> dict[str, ViewSpec]:
         """Return the views that a recording has."""
-        return {name: view for name, view in self.views.items() if self._has[name][index]}
+        return {name: view for name, view in self._placed.items() if self._has[name][index]}
 
     def _cut(self, index: int, samples: Sequence[Sample]) -> list[Found]:
         """Read all views of samples of one recording, in one pass over each of its files."""

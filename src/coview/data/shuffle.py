@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from coview.data.order import permute
-from coview.data.source import Source
+from coview.data.source import Source, narrowed
 from coview.data.views import Batch, ViewSpec
 from coview.errors import UsageError
 
@@ -39,6 +39,9 @@ class ShuffledPairs:
         if len(source) < self._count:
             raise UsageError(f"{source.name}: shuffled pairs need at least {self._count} recordings")
         self.source = source
+        # Each reads what is kept of it alone.
+        kept = [{name for name, kind in self._place.items() if kind == number} for number in range(self._count)]
+        self._parts = [narrowed(source, views) for views in kept]
         self.name = f"{source.name} (shuffled)"
         self.views = source.views
         self.ids, self.labels, self.classes = source.ids, source.labels, source.classes
@@ -54,8 +57,9 @@ class ShuffledPairs:
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """See `Source.read`; the partners are those of the recording really read."""
-        first = self.source.read(row, key)
-        return self._join([first, *(self.source.read(other, key) for other in self._others(first.row))])
+        first = self._parts[0].read(row, key)
+        others = zip(self._parts[1:], self._others(first.row), strict=True)
+        return self._join([first, *(part.read(other, key) for part, other in others)])
 
     def windows(self, count: int) -> int:
         """See `Source.windows`."""
@@ -63,7 +67,8 @@ class ShuffledPairs:
 
     def read_window(self, row: Tensor, window: int, count: int) -> Batch:
         """See `Source.read_window`."""
-        return self._join([self.source.read_window(one, window, count) for one in (row, *self._others(row))])
+        rows = zip(self._parts, (row, *self._others(row)), strict=True)
+        return self._join([part.read_window(one, window, count) for part, one in rows])
 
     def _others(self, row: Tensor) -> list[Tensor]:
         """Return the recordings of the second kind, the third, ..."""
@@ -79,9 +84,10 @@ class ShuffledPairs:
         first = batches[0]
         return dataclasses.replace(
             first,
-            views={name: pick(name).views[name] for name in first.views},
-            start={name: pick(name).start[name] for name in first.start},
-            present={name: pick(name).present[name] for name in first.present},
+            views={name: pick(name).views[name] for name in self.views},
+            start={name: pick(name).start[name] for name in self.views},
+            present={name: pick(name).present[name] for name in self.views},
+            length={name: pick(name).length[name] for name in self.views if name in pick(name).length},
             mirrorable=torch.stack([one.mirrorable for one in batches]).all(0),  # another may lend a picture
             replaced=[problem for one in batches for problem in one.replaced],
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import torch
@@ -62,6 +62,16 @@ class Source(Protocol):
         A recording that cannot be read has `present` False for that view and is listed in `Batch.replaced`.
         """
         ...
+
+
+def narrowed(source: Source, views: Collection[str]) -> Source:
+    """Return a source that reads some of its views alone, each exactly as it would among all of them.
+
+    Where a source has no way to read less (`narrowed(views)`), it stays as it is and reads all.
+    """
+    narrow = getattr(source, "narrowed", None)
+    part: Source = source if narrow is None else narrow(views)
+    return part
 
 
 def sample_keys(seed: int, epoch: int, position: Tensor) -> Tensor:
