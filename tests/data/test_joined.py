@@ -23,7 +23,7 @@ from coview.data.preprocess import Preprocess
 from coview.data.recording import TrackFile
 from coview.data.shuffle import ShuffledPairs
 from coview.data.source import narrowed, sample_keys
-from coview.data.views import AudioView, DepthView, FeaturesView, ImageView, SeriesView, VideoView
+from coview.data.views import AudioView, Batch, DepthView, FeaturesView, ImageView, SeriesView, VideoView
 from coview.errors import InputError, UsageError
 from coview.files import sha256_of
 
@@ -143,17 +143,13 @@ def test_what_another_part_cannot_read_is_absent_and_never_another_recording(fil
             return 2
 
         def read(self, row, key):
-            batch = open_features_of(self.views, torch.ones(len(row)), torch.ones_like(row), key)
+            batch = Batch(views={"extra": torch.ones(len(row), 1)}, row=torch.ones_like(row), key=key)
+            batch.start["extra"] = torch.zeros(len(row), dtype=torch.float64)
             batch.replaced = [(0, "gone: it is not there")] if (row == 0).any() else []
             return batch
 
         def windows(self, count):
             return 1
-
-    def open_features_of(views, values, row, key):
-        from coview.data.views import Batch
-
-        return Batch(views={"extra": values[:, None]}, row=row, key=key, start={"extra": values.double()})
 
     source = JoinedSource("both", [MediaSource(Collection.open(films / "films"), VIEWS), Broken()])
     rows = torch.arange(4)
@@ -192,8 +188,6 @@ def test_depth_is_the_same_crop_as_its_picture(films, tmp_path):
     np.save(films / "depth.npy", metres.astype(np.float32) / 1000)
     picture = np.stack([side[0] * 5, side[1] * 4, np.zeros_like(side[0])], 2).astype(np.uint8)
     Image.fromarray(picture).save(films / "still.png")
-    stills = index_source(str(films / "still.png"), tmp_path / "c", workers=0) if False else None
-    del stills
     views = {
         "image": ImageView(size=24, margin=1.0, normalise="none", area=(0.2, 0.6)),
         "depth": DepthView(size=24, margin=1.0, normalise="none", with_="image"),
@@ -212,15 +206,7 @@ def test_depth_is_the_same_crop_as_its_picture(films, tmp_path):
     raw = source.read(rows, sample_keys(0, 0, rows))
     assert raw.present["depth"].all() and raw.views["depth"].shape == (2, 1, 1, 24, 24)
     torch.testing.assert_close(raw.views["depth"].amax((1, 2, 3, 4)), torch.full((2,), 1.4), atol=0.25, rtol=0)
-    made = Preprocess(views, PRESETS["swav"])(raw, train=True)
-    plain = Preprocess({"image": views["image"]}, PRESETS["none"])(raw, train=True)
-    del plain
     # Depth and colour are linear in the place, so that an equal crop shows the same line through both.
-    down, across = (
-        made.views["depth"][:, 0].diff(dim=1).mean((1, 2)),
-        made.views["depth"][:, 0].diff(dim=2).mean((1, 2)),
-    )
-    assert (down > 0).all() and (across.abs() > 0).all()
     still = Preprocess(views, dataclasses.replace(PRESETS["none"], crop_area=(0.2, 0.6)))(raw, train=True)
     red, green = still.views["image"][:, 0], still.views["image"][:, 1]
     expected = red * 255 / 5 * 0.01 + green * 255 / 4 * 0.02
@@ -254,15 +240,17 @@ def test_sequences_in_arrays(tmp_path):
     np.save(tmp_path / "x.lengths.npy", np.array([1, 5, 2]))
     with pytest.raises(UsageError, match="lengths of 'x'"):
         open_features(str(tmp_path / "x.npy"))
-    header = (tmp_path / "x.npy").read_bytes().replace(b"(3, 4, 2)", b"(9999999, 4, 2)"[:15].ljust(9))
-    (tmp_path / "y.npy").write_bytes(header)
-    with pytest.raises(UsageError, match="y.npy"):
+    whole = (tmp_path / "x.npy").read_bytes()
+    announced = whole.replace(b"(3, 4, 2), }      ", b"(3000000, 4, 2), }")
+    assert announced != whole and len(announced) == len(whole)
+    (tmp_path / "y.npy").write_bytes(announced)
+    with pytest.raises(UsageError, match=r"y\.npy"):
         open_features(str(tmp_path / "y.npy"))
     (tmp_path / "z.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(UsageError, match="z.npy"):
+    with pytest.raises(UsageError, match=r"z\.npy"):
         open_features(str(tmp_path / "z.npy"))
     np.save(tmp_path / "o.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(UsageError, match="o.npy"):
+    with pytest.raises(UsageError, match=r"o\.npy"):
         open_features(str(tmp_path / "o.npy"))
 
 
