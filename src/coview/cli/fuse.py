@@ -106,7 +106,7 @@ def base(method: str, name: str, own: _Features) -> RunSettings:
     from coview.settings import from_dict
     from coview.training.settings import recommended
 
-    normalise = "none" if own.as_they_are else "statistics"
+    normalise: Literal["none", "statistics"] = "none" if own.as_they_are else "statistics"
     views = {view: dataclasses.replace(spec, normalise=normalise) for view, spec in open_features(name).views.items()}
     start = recommended(method)
     stated: dict[str, Any] = {"views": to_dict(views)}

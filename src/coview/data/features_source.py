@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -91,10 +92,8 @@ class FeatureSource:
         kept = [row for row, recording in enumerate(ids) if any(recording in place for place in places.values())]
         self.name, self.classes, self.labels = name, classes, labels[kept]
         self.ids = [ids[row] for row in kept]
-        there: dict[str, ViewSpec] = {
-            view: FeaturesView(dim=table.values.shape[1], steps=table.longest) for view, table in tables.items()
-        }
-        self.views = dict(views or there)
+        there = {view: FeaturesView(dim=table.values.shape[1], steps=table.longest) for view, table in tables.items()}
+        self.views = cast(dict[str, FeaturesView], dict(views or there))
         for view, spec in self.views.items():
             # All but the number of steps has to be as it is.
             if spec.raw_shape[-1:] != there[view].raw_shape[-1:] or len(spec.raw_shape) != len(there[view].raw_shape):

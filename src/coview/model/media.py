@@ -13,9 +13,8 @@ from coview.data.collection import Collection
 from coview.data.media_source import MediaSource
 from coview.data.probing import probe_file
 from coview.data.recording import Recording
-from coview.data.text import encode_text
 from coview.data.timeline import Timelines
-from coview.data.views import Batch, TextView, ViewSpec, raw_views
+from coview.data.views import Batch, ViewSpec, raw_views
 from coview.errors import MediaError, UsageError
 
 _TRACKS = {"picture": "video", "sound": "audio"}  # what a view's medium is called in a file
@@ -63,12 +62,13 @@ def text_batch(texts: Sequence[str], views: Mapping[str, ViewSpec]) -> tuple[str
     Raises:
         UsageError: there is no such view, or no text.
     """
-    found = [(name, spec) for name, spec in views.items() if isinstance(spec, TextView)]
-    if not found or not texts:
+    spelt = {name: [spec.spell(text) for text in texts] for name, spec in views.items()}
+    found = {name: raw for name, all_raw in spelt.items() if (raw := [one for one in all_raw if one is not None])}
+    if not found:
         raise UsageError(f"give at least one text, to a model of captions; this one has {', '.join(views)}")
-    name, spec = found[0]
+    name, raw = next(iter(found.items()))
     row = torch.arange(len(texts))
-    return name, Batch(views={name: torch.stack([encode_text(text, spec) for text in texts])}, row=row, key=row)
+    return name, Batch(views={name: torch.stack(raw)}, row=row, key=row)
 
 
 def _probed(index: int, path: Path) -> tuple[Recording, Mapping[str, Any]]:

@@ -236,6 +236,10 @@ class ViewSpec(ABC):
         """Return model views (B, ...) drawn from keys (B,): numbers of the right shape, for tests and first passes."""
         return normal(key, stream, *self.shape)
 
+    def spell(self, text: str) -> Tensor | None:
+        """Return the raw view of a text; None for what is no words."""
+        return None
+
     # Shown: of one sample, None for what it is not
 
     def film(self, raw: Tensor) -> tuple[Tensor, float] | None:

@@ -65,7 +65,11 @@ class TextView(ViewSpec):
 
     def load(self, recording: Timeline, path: Path | None, start: float, window: float) -> tuple[Tensor, int] | None:
         """See `ViewSpec.load`: the caption, which the index holds."""
-        return encode_text(recording.caption or "", self), 0
+        return self.spell(recording.caption or ""), 0
+
+    def spell(self, text: str) -> Tensor:
+        """See `ViewSpec.spell`: as `coview.data.text` says."""
+        return encode_text(text, self)
 
     @property
     def nothing(self) -> Tensor:
