@@ -7,8 +7,10 @@ without it, the files' own columns do where they have any.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+from collections.abc import Collection as Names
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -121,6 +123,12 @@ class FeatureSource:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def narrowed(self, views: Names[str]) -> FeatureSource:
+        """Return the same recordings with some views alone; see `source.narrowed`."""
+        part = copy.copy(self)
+        part.views = {name: spec for name, spec in self.views.items() if name in views}
+        return part
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """Return the features of `row`; the key draws nothing."""

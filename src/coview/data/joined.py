@@ -94,7 +94,7 @@ class JoinedSource:
         batch = self.sources[0].read(row, key)
         for number, source in enumerate(self.sources[1:], start=1):
             batch = self._add(batch, number, source.read)
-        return batch
+        return self._own(batch)
 
     def windows(self, count: int) -> int:
         """See `Source.windows`: as many as any of the parts has; the others repeat theirs."""
@@ -111,7 +111,13 @@ class JoinedSource:
         batch = read(0)(row, row)
         for number in range(1, len(self.sources)):
             batch = self._add(batch, number, read(number))
-        return batch
+        return self._own(batch)
+
+    def _own(self, batch: Batch) -> Batch:
+        """Return the batch without views that a part reads although they are not wanted."""
+        fields = {name: getattr(batch, name) for name in ("views", "start", "present", "length")}
+        own = {n: {view: value for view, value in field.items() if view in self.views} for n, field in fields.items()}
+        return dataclasses.replace(batch, **own)
 
     def _add(self, batch: Batch, number: int, read: Callable[[Tensor, Tensor], Batch]) -> Batch:
         """Return the batch with the views of another part, cut from the same recordings."""
