@@ -47,7 +47,7 @@ class LinearEstimator(Projection):
             InputError: views that do not fit together, NaN in rows that are present, impossible settings.
         """
         with self._all_or_nothing():
-            vars(self).pop("moments_", None)
+            self.__dict__.pop("moments_", None)
             return self.fit_moments(self._grown(X, y, present))
 
     def partial_fit(self, X: Any, y: Any = None, *, present: Sequence[Any] | None = None) -> Self:
@@ -86,8 +86,8 @@ class LinearEstimator(Projection):
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def fit_streamed(self, views: Sequence[Where], *, device: torch.device | str = "cpu") -> Self:

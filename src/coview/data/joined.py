@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -116,7 +117,9 @@ class JoinedSource:
     def _own(self, batch: Batch) -> Batch:
         """Return the batch without views that a part reads although they are not wanted."""
         fields = {name: getattr(batch, name) for name in ("views", "start", "present", "length")}
-        own = {n: {view: value for view, value in field.items() if view in self.views} for n, field in fields.items()}
+        own: dict[str, Any] = {
+            n: {view: value for view, value in field.items() if view in self.views} for n, field in fields.items()
+        }
         return dataclasses.replace(batch, **own)
 
     def _add(self, batch: Batch, number: int, read: Callable[[Tensor, Tensor], Batch]) -> Batch:

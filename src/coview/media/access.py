@@ -80,7 +80,8 @@ def key_second(media: Media, seen: Seen) -> float:
 
 def in_passing(media: Media, run: list[Any]) -> dict[int, Any]:
     """Decode the packets of `Seen.run` one after the other; return time stamp -> frame of the key frames among them."""
-    context, wanted = media.video.codec_context if run else None, {p.pts for p in run if p.is_keyframe}
+    context: Any = media.video.codec_context if run else None
+    wanted = {p.pts for p in run if p.is_keyframe}
     found: dict[int, Any] = {}
     if run:
         context.flush_buffers()

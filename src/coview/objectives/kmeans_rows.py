@@ -116,7 +116,7 @@ class Sums:
     def follow(self, labels: Tensor) -> bool:
         """Move rows to the clusters of `labels` (N_r,); return whether any row of any process moved."""
         moved = (labels != self.labels).nonzero().flatten()
-        for some in moved.split(BLOCK):
+        for some in torch.split(moved, BLOCK):
             values = (self.rows.take(some) * self.scale).round_().long()
             self.sums.index_add_(0, labels[some], values)
             known = self.labels[some] >= 0
