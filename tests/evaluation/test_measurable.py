@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from measured import collection, tiny_model
 from measuring import NumberSource, PassThrough, SmallModel
 
+from coview.data.open import open_source
+from coview.data.part import Part
 from coview.errors import UsageError
-from coview.evaluation.bench import Bench, Result
+from coview.evaluation.bench import Bench, Result, leaks
 from coview.evaluation.few_shot import Budget, few_shot
 from coview.evaluation.items import items_of
 from coview.evaluation.measurable import common, telling
@@ -124,6 +127,17 @@ def test_rows_that_share_a_recording_are_one_item() -> None:
     source.digests = ["p", "q", "r", "s", "t", "t", "u", "v"]
     source.contents = ["1", "2", "3", "4", "5", "6", "7", "4"]
     assert items_of(source).tolist() == [0, 1, 2, 1, 4, 4, 6, 1]
+
+
+def test_files_tell_their_groups_digests_and_contents() -> None:
+    whole = open_source(str(collection()), tiny_model().views)
+    assert whole.groups == whole.ids  # every clip of a world is a thing of its own
+    part = Part(whole, torch.tensor([3, 5]))
+    assert part.groups == [whole.ids[3], whole.ids[5]]
+    assert part.digests == [whole.digests[3], whole.digests[5]]
+    assert items_of(whole).tolist() == list(range(len(whole)))
+    assert leaks(part, whole) != []
+    assert "by the file's bytes" in leaks(part, whole)[0][1]
 
 
 def test_several_captions_of_one_film_are_all_right_answers() -> None:

@@ -83,6 +83,11 @@ class JoinedSource:
         """The first part's."""
         return getattr(self.sources[0], "contents", None)
 
+    @property
+    def groups(self) -> list[str] | None:
+        """The first part's."""
+        return getattr(self.sources[0], "groups", None)
+
     def narrowed(self, views: Collection[str]) -> JoinedSource:
         """Return the same recordings with some views alone; see `source.narrowed`."""
         part = copy.copy(self)

@@ -93,6 +93,11 @@ class MediaSource:
         """By row, the digest of what the file shows and sounds like; None where the collection does not know all."""
         return self._rows.contents
 
+    @property
+    def groups(self) -> list[str] | None:
+        """By row, the group: recordings of one are about one thing, such as several captions of a film."""
+        return self._rows.groups
+
     def narrowed(self, views: Names[str]) -> Self:
         """Return the same recordings with some views alone, which start where they do among all of them."""
         part = copy.copy(self)

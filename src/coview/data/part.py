@@ -47,6 +47,25 @@ class Part:
         """What is cut from every recording."""
         return self.source.views
 
+    @property
+    def digests(self) -> list[str] | None:
+        """Those of its rows; see `Source`."""
+        return self._column("digests")
+
+    @property
+    def contents(self) -> list[str] | None:
+        """Those of its rows; see `Source`."""
+        return self._column("contents")
+
+    @property
+    def groups(self) -> list[str] | None:
+        """Those of its rows; see `Source`."""
+        return self._column("groups")
+
+    def _column(self, name: str) -> list[str] | None:
+        known = getattr(self.source, name, None)
+        return None if known is None else [known[row] for row in self.rows.tolist()]
+
     def __len__(self) -> int:
         return len(self.ids)
 

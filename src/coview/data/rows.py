@@ -25,7 +25,7 @@ COLUMNS = (
     "id", "path", "start", "end", "video_start", "video_end", "audio_start", "audio_end", "has_video", "has_audio",
     "silent", "caption", "label", "flags", "bytes", "modified", "tracks", "track_files",
 )  # fmt: skip
-_LISTS = ("ids", "digests", "contents")  # made anew in each process that asks for them
+_LISTS = ("ids", "digests", "contents", "groups")  # made anew in each process that asks for them
 
 
 class Rows:
@@ -72,6 +72,13 @@ class Rows:
     def contents(self) -> list[str] | None:
         """The digest of what every recording shows and sounds like; None where the collection does not know all."""
         return _complete(self._column("content"))
+
+    @cached_property
+    def groups(self) -> list[str] | None:
+        """The group of every recording, "" where it is in none; None where there is no collection to ask."""
+        found = self._column("group")
+        listed: list[str] | None = None if found is None else found.arrow().to_pylist()
+        return listed
 
     @cached_property
     def _digests(self) -> Words | None:

@@ -22,8 +22,9 @@ class Source(Protocol):
         fingerprint: hash of the ordered ids and of how they are made; a checkpoint refuses another one.
 
     A source of files also has `digests` and `contents`: by row the digest of the file's bytes and of what it shows and
-    sounds like, or None where these are not known (`leaks.shared` compares them). `lacking` says of every view how many
-    recordings have nothing it could be cut from.
+    sounds like, or None where these are not known (`leaks.shared` compares them), and `groups`, by row
+    a name that recordings of one thing share ("" for none). `lacking` says of every view how many recordings have
+    nothing it could be cut from.
     """
 
     name: str

@@ -158,7 +158,7 @@ class Bench:
                 self._kept[key] = extract_once(self.folder, self.model, source, **how)
             else:
                 self._kept[key] = extract(self.model, source, **how)
-            self.result.report(getattr(self._kept[key], "problems", []))
+            self.result.report(self._kept[key].problems)
         return self._kept[key]
 
     def classifies(self, what: str) -> bool:

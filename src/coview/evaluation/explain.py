@@ -88,7 +88,7 @@ def explain(
     results: list[Measurement] = []
     browsers: dict[str, list[Cluster]] = {}
     left_out: dict[str, int] = {}
-    problems += getattr(features, "problems", [])
+    problems += features.problems
     for view in model.distinct_views():
         there = int(features.present[view].sum())
         wanted = count if clusters else min(count, there)

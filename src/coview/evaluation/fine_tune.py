@@ -153,7 +153,7 @@ def fine_tune(
         {"train": describe(train), "test": describe(test), what: choices},
         weights={name: [weights_of(model)]},
     )
-    result.report([*leaks(train, test), *getattr(found, "problems", []), *[(what, reason) for reason in lacking]])
+    result.report([*leaks(train, test), *found.problems, *[(what, reason) for reason in lacking]])
     return result
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coview.data.leaks import Overlap, shared
+from coview.data.collection import Collection
+from coview.data.leaks import Overlap, named_by_captions, shared
 from coview.data.open import open_source
 from coview.data.source import Source
 from coview.data.views import ViewSpec
@@ -71,6 +72,18 @@ def seen_in_training(records: Records, source: Source, views: Mapping[str, ViewS
     except (CoviewError, KeyError, OSError):
         return None
     return shared(trained, source)
+
+
+def captions_that_name_files(collection: str) -> list[tuple[str, str]]:
+    """Return the problem of captions that are the names of their own files, if a collection has such."""
+    if not (Path(collection) / "collection.json").is_file():
+        return []
+    rows = Collection.open(collection).columns(["path", "caption"]).to_pylist()
+    named = named_by_captions((row["path"], row["caption"]) for row in rows)
+    if not named:
+        return []
+    such = ", ".join(named[:3])
+    return [(collection, f"{len(named)} captions name their own file, which gives it away to a reader of text: {such}")]
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def supervised(
     result.weights[name] = [weights_of(model)]
     for part in (validation, test):
         result.report(leaks(train, part))
-    result.report(getattr(found, "problems", []))
+    result.report(found.problems)
     result.choices |= {
         "validation": describe(validation),
         "supervised": {**to_dict(how), "processes": parallel.world_size(), **log.plain()},

@@ -154,7 +154,7 @@ def measure_all(
     """Measure the models, then each control."""
     from coview.evaluation.bench import Result
     from coview.evaluation.controls import NOTE, random_weights
-    from coview.evaluation.runs import records_of, seen_in_training
+    from coview.evaluation.runs import captions_that_name_files, records_of, seen_in_training
     from coview.evaluation.verdict import row_name
 
     models, known = load(arguments.model, device), [records_of(path) for path in arguments.model]
@@ -179,6 +179,8 @@ def measure_all(
         measure_group(whole, name, members, arguments, measure, out)
     views = {view: models[0].views[view] for view in models[0].distinct_views()}
     _, test = parts(arguments, views, arguments.folds[0] if arguments.folds else None)
+    if any(view.stream == "text" for view in views.values()):
+        whole.report(captions_that_name_files(arguments.test_collection or arguments.collection))
     for records in known:
         whole.signs += [sign for sign in records.signs() if sign not in whole.signs]
         overlap = seen_in_training(records, test, views)
