@@ -1,4 +1,4 @@
-"""Still pictures by Pillow: files of one picture, read as the frames of films are.
+"""Still pictures by Pillow, and HEIC by FFmpeg: files of one picture, read as the frames of films are.
 
 A still has no length: on its recording's clock it lies at second 0 and lasts 0 s. What is transparent is shown on
 mid-grey; 16 bits of grey become 8; a picture is turned as its EXIF data say; of an animation the first picture counts.
@@ -22,6 +22,7 @@ from coview.errors import MediaError
 from coview.media.container import MAX_PIXELS, NARROW, boundary
 from coview.media.content import Look, look_at_brightness
 from coview.media.cuts import VideoCut
+from coview.media.heif import is_heif, read_heif
 from coview.media.pictures import square
 from coview.media.regular import check_file, head_of
 
@@ -43,7 +44,11 @@ _TURNS = {  # what shows a picture of an orientation upright, and the degrees co
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 
 
-@dataclass(frozen=True, kw_only=True)
+# Orientation -> mirrored left to right, and then the degrees counter-clockwise that show it upright.
+_LIES = {1: (False, 0)} | {number: (number in (2, 4, 5, 7), turn) for number, (_, turn) in _TURNS.items()}
+
+
+@dataclass(frozen=True)
 class Still:
     """What a file of one picture is: width and height as shown, its format in lower case, its EXIF orientation."""
 
@@ -56,12 +61,12 @@ class Still:
     @property
     def rotation(self) -> int:
         """Degrees counter-clockwise that reading applies."""
-        return _TURNS[self.orientation][1] if self.orientation in _TURNS else 0
+        return _LIES[self.orientation][1]
 
     @property
     def mirrored(self) -> bool:
         """Whether it is mirrored left to right before that."""
-        return self.orientation in (2, 4, 5, 7)
+        return _LIES[self.orientation][0]
 
 
 def is_still(head: bytes) -> bool:
@@ -71,7 +76,7 @@ def is_still(head: bytes) -> bool:
     if head[:4] == b"RIFF":
         return head[8:12] == b"WEBP"
     if head[4:8] == b"ftyp":
-        return head[8:12] in _BRANDS
+        return head[8:12] in _BRANDS or is_heif(head)
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
 
 
@@ -123,6 +128,12 @@ def _load(path: Path, short: int | None) -> tuple[Image.Image, Still]:
 
 
 def _decode(path: Path, short: int | None) -> tuple[Image.Image, Still]:
+    if is_heif(head_of(path)):
+        stored, mirrored, turns = read_heif(path)
+        _check_size(path, stored.shape[1], stored.shape[0])
+        orientation = next(number for number, lies in _LIES.items() if lies == (mirrored, 90 * turns))
+        height, width = stored.shape[:2] if orientation < 5 else stored.shape[1::-1]
+        return Image.fromarray(stored), Still(width, height, "heic", orientation, animated=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, without which a picture is one
@@ -149,13 +160,17 @@ def _check_sums(path: Path) -> None:
 
 def _check(path: Path, image: Image.Image) -> tuple[int, str, bool]:
     """Return a picture's EXIF orientation, its codec and whether it moves."""
-    size = f"{image.width} x {image.height} pixels"
-    if image.width * image.height > MAX_PIXELS:
-        raise MediaError(str(path), "too-large", f"{size}; at most {MAX_PIXELS} are read")
-    if max(image.size) > NARROW * min(image.size):
-        raise MediaError(str(path), "too-narrow", f"{size}; at most {NARROW} times as long as wide is read")
+    _check_size(path, *image.size)
     codec = "jpeg" if image.format == "MPO" else str(image.format).lower()  # a telephone's JPEG with a second picture
     return _orientation(image), codec, codec != "jpeg" and bool(getattr(image, "is_animated", False))
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise MediaError(str(path), "too-large", f"{width} x {height} pixels; at most {MAX_PIXELS} are read")
+    if max(width, height) > NARROW * min(width, height):
+        limit = f"at most {NARROW} times as long as wide is read"
+        raise MediaError(str(path), "too-narrow", f"{width} x {height} pixels; {limit}")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -17,9 +17,9 @@ from coview.media.stills import is_still
 
 EXTENSIONS = (
     r"\.(mp4|m4v|mov|m4a|3gp|3g2|mj2|qt|mkv|webm|mka|ogg|ogv|oga|opus|mpg|mpeg|vob|ts|m2ts|mts|wmv|wma|asf|aiff?|aifc"
-    r"|avi|wav|flac|flv|mp3|aac|au|caf|mxf|amr|ac3|wv|dv)"
+    r"|avi|wav|flac|flv|mp3|aac|au|caf|mxf|amr|ac3|wv|dv|h264|264|hevc|265)"
 )
-STILLS = r"\.(jpe?g|jpe|jfif|png|apng|webp|bmp|dib|gif)"
+STILLS = r"\.(jpe?g|jpe|jfif|png|apng|webp|bmp|dib|gif|avifs?|heic|heif|hif)"
 
 
 @dataclass
