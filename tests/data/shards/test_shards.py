@@ -166,7 +166,7 @@ def test_what_cannot_be_read_is_left_out_and_listed(bad_folder, bad_collection, 
     collection = index_source(str(tmp_path / "in"), index, workers=0)
     (tmp_path / "in" / "fast.mp4").write_bytes(b"gone" * 100)
     card = prepare(collection, tmp_path / "s", SETTINGS, Serial())
-    assert list(card["problems"]) == ["fast.mp4"] and "not-media" in card["problems"]["fast.mp4"][0]
+    assert list(card["problems"]) == ["fast.mp4"] and "changed" in card["problems"]["fast.mp4"][0]
     source = ShardSource(tmp_path / "s", VIEWS)
     assert source.ids == ["good.mp4", "no-picture.wav", "rotated.mp4", "silent.mp4"]
     assert source.fingerprint != collection.fingerprint

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -18,7 +16,8 @@ from coview.data.collection import Collection
 from coview.data.cutting import Sample
 from coview.data.media_source import MediaSource
 from coview.data.recording import Split
-from coview.data.shards.layout import BLOCK, CARD, CLIPS, FORMAT, RECORDINGS
+from coview.data.shards.checks import read_card, read_tables
+from coview.data.shards.layout import BLOCK
 from coview.data.shards.tars import Clips, Members, Tars
 from coview.data.timeline import Timeline
 from coview.data.views import AudioView, VideoView, ViewSpec
@@ -68,12 +67,13 @@ class ShardSource(MediaSource):
         stored = card["settings"]
         views = dict(views) if views else _default_views(stored)
         _check_views(self.folder, views, stored)
-        whole = Collection(self.folder, pq.read_table(self.folder / RECORDINGS), card)
+        recordings, clips = read_tables(self.folder, card)
+        whole = Collection(self.folder, recordings, card)
         super().__init__(whole.select(split=split, fold=fold), views, off_sync)
         number = {name: row for row, name in enumerate(whole.ids)}
         self._row = np.array([number[name] for name in self.ids])
-        self._clips = Clips.of(self.folder / CLIPS, len(whole))
-        self._tars = Tars(self.folder)
+        self._clips = Clips.of(clips, len(whole))
+        self._tars = Tars(self.folder, stored)
         self._decode_sound = FlacDecoder()
 
     def _recording(self, index: int, key: Tensor) -> Timeline:
@@ -97,7 +97,7 @@ class ShardSource(MediaSource):
     def _read_cuts(self, index: int, sample: Sample) -> Read:
         first, last = self._clips.of_row(self._row[index])
         clip = first + int(np.argmin(np.abs(self._clips.start[first:last] - sample.recording.start)))
-        members = self._tars.members(self._clips, clip)
+        members = self._tars.members(self._clips, clip, self._ids[index] or "")
         return [
             (self._pictures(members, video) if video else None, self._sound(members, audio) if audio else None)
             for video, audio in sample.cuts
@@ -143,23 +143,6 @@ class ShardSource(MediaSource):
             raise self._tars.damaged(members.shard, f"the sound at {offset} is shorter than its table says")
         out[low - begin : high - begin] = to_float(torch.from_numpy(samples))
         return Sound(out, high - low)
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Return the card of a finished prepared copy.
-
-    Raises:
-        UsageError: there is none, it is of a later format, or its preparation has not ended.
-    """
-    path = folder / CARD
-    if not path.is_file():
-        raise UsageError(f"{folder} is not a prepared copy (it has no {CARD}); make one by `coview prepare`")
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if card.get("format") != FORMAT:
-        raise UsageError(f"{path}: format {card.get('format')!r}, but this version reads {FORMAT}; prepare again")
-    if not card["complete"]:
-        raise UsageError(f"{folder}: its preparation was stopped; the same `coview prepare` command goes on from there")
-    return card
 
 
 def _default_views(stored: Mapping[str, Any]) -> dict[str, ViewSpec]:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
 import json
 import math
-import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from coview.data.checks import read_about
 from coview.data.collection import Collection
 from coview.data.executors import Executor
-from coview.data.recording import Recording
+from coview.data.shards.checks import read_tables
+from coview.data.shards.encode import encode
 from coview.data.shards.layout import (
     CARD,
     CLIP_SCHEMA,
@@ -31,24 +30,17 @@ from coview.data.shards.layout import (
     FORMAT,
     RECORDINGS,
     PrepareSettings,
-    describe,
     shard_name,
     spans,
 )
-from coview.data.tables import fingerprint_of
-from coview.errors import MediaError, UsageError
-from coview.files import write_aside
-from coview.media import jpeg
-from coview.media.container import open_media, sequential_in
-from coview.media.cuts import SAME_INSTANT, AudioCut
-from coview.media.flac import encode_flac
-from coview.media.pictures import read_whole_frames
-from coview.media.regular import head_of
-from coview.media.sounds import read_sound
-from coview.media.stills import is_still, read_whole_still
-from coview.media.waveform import to_int16
+from coview.data.tables import fingerprint_of, read_table, write_table
+from coview.data.watched import working_on
+from coview.errors import MediaError, UsageError, shown
+from coview.files import is_leftover, locked, sha256_of, write_aside, written_whole
+from coview.parallel import is_main, world_size
 
 Progress = Callable[[int, int], None]
+_MENDABLE = ("gone", "changed", "missing", "unreadable", "crash", "timeout")  # reasons that another day may not have
 
 
 @dataclass(frozen=True)
@@ -61,6 +53,11 @@ class ShardTask:
     first: int
     last: int
     settings: PrepareSettings
+    skip: tuple[tuple[int, str], ...] = ()  # rows that cost a process each, and how: "crash" or "timeout"
+
+    def without(self, row: Any, reason: str) -> ShardTask:
+        """Return the task without a recording whose decoder crashes or hangs."""
+        return dataclasses.replace(self, skip=(*self.skip, (row, reason)))
 
 
 def prepare(
@@ -70,7 +67,10 @@ def prepare(
     executor: Executor,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Write the prepared copy of a whole collection and return its card; what is there already is kept.
+    """Write the prepared copy of a whole collection and return its card; what is there already and whole is kept.
+
+    A copy that is complete is looked at again: shards that are lacking or too short, tables that were changed, and
+    recordings whose files could not be found or read then are made anew.
 
     With an executor whose processes each see their own tasks only, the one that finds all shards complete writes the
     card; the others return one with "complete" false.
@@ -79,48 +79,97 @@ def prepare(
         progress: called with (shards done, shards).
 
     Raises:
-        UsageError: the folder holds something else, or a copy made with other settings.
+        UsageError: the folder holds something else, a copy made with other settings, or another process's work.
     """
     count = math.ceil(len(collection) / settings.recordings_per_shard)
     card = _enter(collection, out, settings, count)
+    with locked(out, "prepare") if is_main() else contextlib.nullcontext():
+        return _prepare(collection, out, settings, executor, progress, card)
+
+
+def _prepare(
+    collection: Collection,
+    out: Path,
+    settings: PrepareSettings,
+    executor: Executor,
+    progress: Progress,
+    card: dict[str, Any],
+) -> dict[str, Any]:
+    count = int(card["shards"])
     if card["complete"]:
-        progress(count, count)
-        return card
+        lacking = [k for k in range(count) if not is_whole(out, k) or _can_be_mended(out, k)]
+        if not lacking and _tables_are_whole(out, card):
+            progress(count, count)
+            return card
+        card = {**card, "complete": False}
+        write_aside(out / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+        for k in lacking:
+            _table(out, k).unlink(missing_ok=True)
+    elif world_size() == 1:
+        for leftover in out.iterdir():
+            if is_leftover(leftover) and leftover.name != ".lock":
+                leftover.unlink()
     step, rows = settings.recordings_per_shard, len(collection)
     tasks = [
         ShardTask(collection.folder.absolute(), out.absolute(), k, k * step, min((k + 1) * step, rows), settings)
         for k in range(count)
     ]
     # All of them, whatever is there: processes that started at different times must share out the same list.
-    for done, _ in enumerate(executor.run(write_shard, tasks), 1):
+    for done, _ in enumerate(executor.run(write_shard, tasks, ShardTask.without), 1):
         progress(done, count)
-    if not all(_table(out, task.index).is_file() for task in tasks):
+    if not all(is_whole(out, task.index) for task in tasks):
         return card
     return _finish(collection, out, card, count)
 
 
 def write_shard(task: ShardTask) -> int:
-    """Write one shard, tar first and table last, unless it is there; returns its index."""
-    if _table(task.out, task.index).is_file():
+    """Write one shard, tar first and table last, unless both are there; returns its index."""
+    if is_whole(task.out, task.index):
         return task.index
     collection = _opened(task.collection)
     notes: list[dict[str, Any]] = []
     path = task.out / shard_name(task.index)
-    aside = path.with_name(f".{path.name}.partial")
-    with tarfile.open(aside, "w", format=tarfile.USTAR_FORMAT) as tar:
+    skip = dict(task.skip)
+    with written_whole(path) as aside, tarfile.open(aside, "w", format=tarfile.USTAR_FORMAT) as tar:
         for row in range(task.first, task.last):
             recording = collection[row]
             for clip, span in enumerate(spans(recording, task.settings)):
                 note = {"row": row, "id": recording.id, "clip": clip, "start": span[0], "end": span[1]}
+                working_on(row)
                 try:
-                    about, files = _encode(collection.path(recording), recording, clip, span, task.settings)
+                    if row in skip:
+                        raise MediaError(recording.path, skip[row], "its decoder crashed or did not come to an end")
+                    about, files = encode(collection.path(recording), recording, clip, span, task.settings)
                 except MediaError as error:
                     notes.append({**note, "problem": f"{error.reason}: {error.message}"})
                     continue
                 notes.append({**note, "shard": task.index, **_add(tar, f"{row:08d}-{clip:02d}", about, files)})
-    aside.replace(path)
-    _write_table(pa.Table.from_pylist(notes, schema=CLIP_SCHEMA), _table(task.out, task.index))
+    write_table(pa.Table.from_pylist(notes, schema=CLIP_SCHEMA), _table(task.out, task.index))
     return task.index
+
+
+def is_whole(out: Path, index: int) -> bool:
+    """Tell whether a shard's table is there and its tar reaches to the end of the last clip."""
+    try:
+        table = read_table(_table(out, index), CLIP_SCHEMA, remedy="")
+        ends = pc.max(pc.add(table.column("offset"), table.column("bytes"))).as_py() or 0
+        return (out / shard_name(index)).stat().st_size > ends
+    except (UsageError, OSError):
+        return False
+
+
+def _can_be_mended(out: Path, index: int) -> bool:
+    """Tell whether some recording of a shard could not be read for a reason that may have gone."""
+    problems = read_table(_table(out, index), CLIP_SCHEMA, remedy="").column("problem").to_pylist()
+    return any(problem and problem.partition(":")[0] in _MENDABLE for problem in problems)
+
+
+def _tables_are_whole(out: Path, card: Mapping[str, Any]) -> bool:
+    try:
+        read_tables(out, card)
+    except UsageError:
+        return False
+    return True
 
 
 def _add(tar: tarfile.TarFile, key: str, about: dict[str, Any], files: list[tuple[str, bytes]]) -> dict[str, int]:
@@ -133,56 +182,11 @@ def _add(tar: tarfile.TarFile, key: str, about: dict[str, Any], files: list[tupl
     return {"offset": first, "bytes": tar.offset - first, "json_bytes": len(text)}
 
 
-def _encode(
-    path: Path, recording: Recording, clip: int, span: tuple[float, float], settings: PrepareSettings
-) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
-    """Return what KEY.json says, and (extension, contents) of the clip's other members in their order."""
-    about = describe(recording, clip, span)
-    files: list[tuple[str, bytes]] = []
-    if is_still(head_of(path)):
-        return about | _store(files, [read_whole_still(path, settings.size)], 0.0, settings), files
-    with open_media(path, sequential_in(recording.flags)) as media:
-        if recording.has_audio and not recording.silent:
-            rate = settings.sample_rate
-            # On the grid of whole samples, so that every cut begins at the same instants as one from the file.
-            first = math.ceil(max(span[0], recording.audio_start) * rate - SAME_INSTANT)
-            seconds = min(span[1], recording.audio_end) - first / rate
-            if seconds * rate >= 1:
-                sound = read_sound(media, AudioCut(start=first / rate, seconds=seconds, sample_rate=rate))
-                flac = encode_flac(to_int16(sound.waveform).numpy(), rate)
-                files.append(("flac", flac.data))
-                about |= {"sample_rate": rate, "first_sample": first, "samples": len(sound.waveform)}
-                about |= {"flac_header": flac.header, "flac_block": flac.block, "flac_frames": flac.frames}
-        if recording.has_video:
-            # On the grid of the whole recording's frames, as the sound: one at the same rate loses none.
-            whole = math.floor(
-                (max(span[0], recording.video_start) - recording.video_start + SAME_INSTANT) * settings.fps
-            )
-            begin, end = recording.video_start + whole / settings.fps, min(span[1], recording.video_end)
-            count = max(1, math.ceil((end - begin) * settings.fps - SAME_INSTANT))
-            if end > begin:
-                pictures = read_whole_frames(media, begin, count, settings.fps, settings.size)
-                about |= _store(files, pictures, begin, settings)
-    return about, files
-
-
-def _store(
-    files: list[tuple[str, bytes]], pictures: list[NDArray[np.uint8]], begin: float, settings: PrepareSettings
-) -> dict[str, Any]:
-    """Append pictures as JPEG, each distinct one encoded once, and return what KEY.json says of them."""
-    encoded = {id(picture): jpeg.encode(picture, settings.quality) for picture in pictures}
-    frames = [encoded[id(picture)] for picture in pictures]
-    files += [(f"{k:04d}.jpg", data) for k, data in enumerate(frames)]
-    height, width = np.shape(pictures[0])[:2]
-    about = {"fps": settings.fps, "picture_start": begin, "width": width, "height": height}
-    return about | {"frame_bytes": [len(data) for data in frames]}
-
-
 def _enter(collection: Collection, out: Path, settings: PrepareSettings, count: int) -> dict[str, Any]:
     """Return the card in the folder, after checking that it is of the same work, or a new one."""
     plan = {
         "format": FORMAT,
-        "source": collection.folder.name,
+        "source": shown(collection.folder.name),
         "source_fingerprint": collection.fingerprint,
         "settings": dataclasses.asdict(settings),
         "shards": count,
@@ -191,14 +195,15 @@ def _enter(collection: Collection, out: Path, settings: PrepareSettings, count: 
     }
     path = out / CARD
     if path.is_file():
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {"complete": bool, "settings": dict, "classes": list, "shards": int}
+        card = read_about(path, (FORMAT,), kinds, "remove the folder, and prepare again")
         differing = [name for name in plan if card.get(name) != json.loads(json.dumps(plan[name]))]
         if differing:
             raise UsageError(
                 f"{out} holds a copy with another {', '.join(differing)}; remove it or choose another name"
             )
         return card
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and not all(map(is_leftover, out.iterdir())):
         raise UsageError(f"{out} is not empty and holds no prepared copy; choose another name")
     out.mkdir(parents=True, exist_ok=True)
     card = {**plan, "complete": False, "versions": {name: version(name) for name in ("coview", "av", "pillow")}}
@@ -208,7 +213,7 @@ def _enter(collection: Collection, out: Path, settings: PrepareSettings, count: 
 
 def _finish(collection: Collection, out: Path, card: dict[str, Any], count: int) -> dict[str, Any]:
     """Join the shards' tables, leave out what could not be read, and say that the copy is complete."""
-    table = pa.concat_tables([pq.read_table(_table(out, k)) for k in range(count)])
+    table = pa.concat_tables([read_table(_table(out, k), CLIP_SCHEMA, remedy="prepare again") for k in range(count)])
     stored = table.filter(pc.is_null(table.column("problem")))
     kept = pc.unique(stored.column("row"))  # in order
     recordings = collection.table.take(kept)
@@ -216,8 +221,8 @@ def _finish(collection: Collection, out: Path, card: dict[str, Any], count: int)
     problems: dict[str, list[str]] = {}
     for row in table.filter(pc.is_valid(table.column("problem"))).to_pylist():
         problems.setdefault(row["id"], []).append(f"{row['start']:.1f} to {row['end']:.1f} s: {row['problem']}")
-    _write_table(clips, out / CLIPS)
-    _write_table(recordings, out / RECORDINGS)
+    write_table(clips, out / CLIPS)
+    write_table(recordings, out / RECORDINGS)
     card = card | {
         "complete": True,
         "fingerprint": fingerprint_of(recordings, collection.classes),
@@ -226,6 +231,7 @@ def _finish(collection: Collection, out: Path, card: dict[str, Any], count: int)
         "hours": round((pc.sum(pc.subtract(clips["end"], clips["start"])).as_py() or 0.0) / 3600, 4),
         "bytes": sum((out / shard_name(k)).stat().st_size for k in range(count)),
         "problems": problems,
+        "digest": sha256_of(out / RECORDINGS),
     }
     write_aside(out / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
     return card
@@ -233,12 +239,6 @@ def _finish(collection: Collection, out: Path, card: dict[str, Any], count: int)
 
 def _table(out: Path, index: int) -> Path:
     return out / Path(shard_name(index)).with_suffix(".parquet")
-
-
-def _write_table(table: pa.Table, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes may find the copy complete at once
-    pq.write_table(table, aside)
-    aside.replace(path)
 
 
 @functools.lru_cache(maxsize=1)
