@@ -8,7 +8,8 @@ def test_a_draw_depends_on_its_own_key_alone() -> None:
     whole = randomness.uniform(keys, 5, 3)
     order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
     assert torch.equal(randomness.uniform(keys[order], 5, 3), whole[order])
-    assert torch.equal(randomness.normal(keys[:1], 2, 4), randomness.normal(keys, 2, 4)[:1])
+    # Logarithm and cosine may round otherwise where a library takes many numbers at once.
+    torch.testing.assert_close(randomness.normal(keys[:1], 2, 4), randomness.normal(keys, 2, 4)[:1])
 
 
 def test_the_first_numbers_never_change() -> None:

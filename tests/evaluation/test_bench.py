@@ -80,4 +80,4 @@ def _digest() -> str:
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_several_processes_measure_exactly_what_one_does(world: int) -> None:
-    assert set(worlds.run(world, _digest)) == {_digest()}
+    assert set(worlds.run(world, _digest)) == set(worlds.run(1, _digest))  # on the same number of threads

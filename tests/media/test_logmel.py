@@ -45,7 +45,7 @@ def test_peak_normalisation_equals_the_reference_and_keeps_silence():
 def test_a_row_does_not_depend_on_its_batch():
     waves = torch.randn(3, 2, 4000, generator=torch.Generator().manual_seed(0))
     for function in (lambda w: log_mel(w, sample_rate=16000), db_spectrogram):
-        assert torch.equal(function(waves)[1, 1], function(waves[1, 1]))
+        torch.testing.assert_close(function(waves)[1, 1], function(waves[1, 1]), rtol=1e-5, atol=1e-4)
 
 
 def test_a_tone_lights_the_band_that_holds_its_frequency():

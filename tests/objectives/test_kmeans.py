@@ -165,7 +165,9 @@ def share(x, clusters, sizes, spherical, empty_start):
 @pytest.mark.parametrize("sizes", [[150, 150], [75, 75, 75, 75], [200, 0, 37, 63]])
 def test_world_size_changes_nothing_to_the_bit(spherical, empty_start, sizes):
     x = blobs()
-    centroids, labels, counts, inertia, iterations = share(x, 6, [300], spherical, empty_start)
+    # On the same number of threads: a process group of one.
+    (one,) = worlds.run(1, share, x, 6, [300], spherical, empty_start)
+    centroids, labels, counts, inertia, iterations = one
     results = worlds.run(len(sizes), share, x, 6, sizes, spherical, empty_start)
     assert torch.equal(torch.cat([result[1] for result in results]), labels)
     for result in results:

@@ -72,10 +72,10 @@ def test_start_is_random_unit_rows_fixed_by_the_seed(monkeypatch):
     made = MemoryBank(50, 64, 0.5, seed=3)
     torch.testing.assert_close(made.memory.norm(dim=1), torch.ones(50))
     assert made.memory.mean().abs() < 0.01
-    assert torch.equal(made.memory[:20], MemoryBank(20, 64, 0.5, seed=3).memory)
+    torch.testing.assert_close(made.memory[:20], MemoryBank(20, 64, 0.5, seed=3).memory)
     assert not torch.equal(made.memory, MemoryBank(50, 64, 0.5, seed=4).memory)
     monkeypatch.setattr(memory_bank, "CHUNK", 7)
-    assert torch.equal(made.memory, MemoryBank(50, 64, 0.5, seed=3).memory)
+    torch.testing.assert_close(made.memory, MemoryBank(50, 64, 0.5, seed=3).memory)
 
 
 def test_drawn_rows_are_uniform_over_all_but_the_own():
@@ -106,7 +106,7 @@ def test_last_of_a_row_wins():
     embedding = torch.randn(4, 16)
     made.update(torch.tensor([3, 5, 3, 5]), embedding)
     once.update(torch.tensor([5, 3]), embedding[[3, 2]])
-    assert torch.equal(made.memory, once.memory)
+    torch.testing.assert_close(made.memory, once.memory)
 
 
 def updated(row, embedding, sizes):
@@ -121,8 +121,10 @@ def updated(row, embedding, sizes):
 def test_update_is_identical_on_every_process(sizes):
     row, embedding = torch.tensor([7, 1, 7, 0, 1, 7]), torch.randn(6, 16)
     expected = updated(row, embedding, [6])
-    for memory in worlds.run(len(sizes), updated, row, embedding, sizes):
-        assert torch.equal(memory, expected)
+    memories = worlds.run(len(sizes), updated, row, embedding, sizes)
+    for memory in memories:
+        assert torch.equal(memory, memories[0])
+        torch.testing.assert_close(memory, expected)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])

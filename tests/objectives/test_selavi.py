@@ -41,7 +41,7 @@ def on_a_rank(number, sizes):
 
 @pytest.mark.parametrize("sizes", [[75, 75], [80, 0, 60, 10]])
 def test_world_size(sizes):
-    labels, cost = on_a_rank(1, [150])
+    ((labels, cost),) = worlds.run(1, on_a_rank, 1, [150])
     results = worlds.run(len(sizes), on_a_rank, 1, sizes)
     assert torch.equal(torch.cat([result[0] for result in results]), labels)
     assert all(result[1] == pytest.approx(cost, rel=1e-12) for result in results)

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from closeness import same_clips
 
 from coview.data.synthetic import parse_world
 from coview.data.views import AudioView, VideoView
@@ -19,28 +20,30 @@ def known(request):
 
 
 @pytest.mark.parametrize("index", [[5], [7, 3], [0, 1, 2], list(range(20, 33)), [9] * 8, list(range(63, -1, -1))])
-def test_a_clip_is_the_same_to_the_bit_in_any_batch(known, index):
+def test_a_clip_is_the_same_in_any_batch(known, index):
     world, clips = known
     again = world.render(torch.tensor(index))
     for name, values in again.items():
-        assert torch.equal(values, clips[name][index]), name
+        assert same_clips(values, clips[name][index]), name
 
 
-def test_a_clip_is_the_same_to_the_bit_with_two_threads(known):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_clip_is_the_same_on_any_number_of_threads(known, threads):
     world, clips = known
-    torch.set_num_threads(2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         again = world.render(torch.arange(40))
     finally:
-        torch.set_num_threads(1)
+        torch.set_num_threads(before)
     for name, values in again.items():
-        assert torch.equal(values, clips[name][:40]), name
+        assert same_clips(values, clips[name][:40]), name
 
 
 def test_a_copy_in_another_process_makes_the_same_clips(known):
     world, clips = known
     copy = pickle.loads(pickle.dumps(world))
-    assert torch.equal(copy.render(torch.tensor([2]))["audio"], clips["audio"][2:3])
+    assert torch.equal(copy.render(torch.arange(64))["audio"], clips["audio"])
     assert copy.fingerprint == world.fingerprint
 
 
@@ -48,8 +51,8 @@ def test_reading_gives_the_whole_clip_whatever_the_key(known):
     world, clips = known
     row = torch.tensor([4, 1])
     batch = world.read(row, torch.tensor([11, 12]))
-    assert torch.equal(batch.views["video"], clips["video"][row])
-    assert torch.equal(batch.views["audio"], clips["audio"][row])
+    assert same_clips(batch.views["video"], clips["video"][row])
+    assert same_clips(batch.views["audio"], clips["audio"][row])
     assert torch.equal(batch.label, world.labels[row]) and batch.replaced == []
     assert all(bool(present.all()) for present in batch.present.values())
     assert len(world.ids) == len(world) == 64 and len(set(world.ids)) == 64
@@ -66,7 +69,7 @@ def test_half_the_frames_start_at_a_phase_drawn_from_the_key():
     phase = (batch.start["video"] * 16).long()
     assert set(phase.tolist()) == {0, 1}
     for i in range(32):
-        assert torch.equal(batch.views["video"][i], whole[i, :, int(phase[i]) :: 2])
+        assert same_clips(batch.views["video"][i], whole[i, :, int(phase[i]) :: 2])
 
 
 def test_short_sounds_and_other_sizes_are_cut():

@@ -67,7 +67,8 @@ class World(ABC):
     def render(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Return clips `index` (int64 (B,)): "video" uint8 (B, 3, 8, S, S), "audio" float32 (B, 16000), labels (B,).
 
-        The same index gives the same bits in every batch on one device.
+        The same index gives the same clip in every batch: to the bit in one of the same size on as many threads of one
+        machine, else within rounding (a unit of 8 or 16 bits in few values).
         """
         key = self.keys(index.to(device))
         # Fourier transforms work on several rows at once, and round the rows that are left over differently.
