@@ -91,6 +91,16 @@ def test_draws_that_differ_in_what_they_hold_do_not_end_few_shot(tmp_path: Path)
     assert any(what.startswith("audio_few_k1") for what, _ in bench.result.problems)
 
 
+def test_few_shot_names_a_class_without_training_recordings_after_a_resume_too(tmp_path: Path) -> None:
+    train, test = parts()
+    train.labels[train.labels == 2] = -1
+    for _ in range(2):
+        with Bench(PassThrough(), train, test, name="x") as bench:
+            few_shot(bench, [Budget(shots=2)], tmp_path, draws=2)
+        assert any("no training recording of c" in why for _, why in bench.result.problems)
+        assert all(m.chance == 0.5 for m in bench.result.results)
+
+
 def test_figures_that_not_all_have_are_named() -> None:
     a, b = Measurement("a", 0, 0, 0, 0, 1), Measurement("b", 0, 0, 0, 0, 1)
     shared, some = common([[a, b], [a], [b, a]])

@@ -25,7 +25,7 @@ from coview.data.source import Source
 from coview.evaluation.bench import Bench, describe
 from coview.evaluation.measurable import common, question
 from coview.evaluation.probe import FIXED, fit_probe
-from coview.evaluation.resume import keep_figures
+from coview.evaluation.resume import Piece, figures_of, figures_piece, keep
 from coview.evaluation.scores import filled, score
 from coview.evaluation.statistics import Measurement, over_seeds
 from coview.randomness import make_key, uniform
@@ -111,14 +111,14 @@ def few_shot(bench: Bench, budgets: Sequence[Budget], folder: Path, *, draws: in
             about = {**manifest(bench.train, rows, budget, seed), "test": describe(bench.test), "model": model}
             about |= {"name": bench.name, "windows": bench.windows}
             path = folder / f"{bench.name}-{budget}-seed{seed}.json"
-            measured.append(keep_figures(path, about, partial(_measure, bench, rows, budget, seed)))
+            piece = keep(path, about, partial(_measure, bench, rows, budget, seed))
+            measured.append(figures_of(piece))
+            for what, reason in piece.plain.get("lacking", []):
+                bench.result.lacks(what, [reason])
         shared, some = common(measured)
         bench.result.results += [over_seeds(same) for same in shared]
         for name in some:
             bench.result.lacks(name, ["not every draw of labels has what it needs"])
-        for what in (f"{view}_few_{budget}" for view in bench.model.distinct_views()):
-            if not any(m.name.startswith(what) for figures in measured for m in figures):
-                bench.result.lacks(what, ["no draw has labels of two classes, or there is nothing to test"])
 
 
 def penalty(labels: Tensor, classes: int) -> float | None:
@@ -126,18 +126,19 @@ def penalty(labels: Tensor, classes: int) -> float | None:
     return None if int(torch.bincount(labels, minlength=classes).min()) >= _ENOUGH else FIXED
 
 
-def _measure(bench: Bench, rows: Tensor, budget: Budget, seed: int) -> list[Measurement]:
+def _measure(bench: Bench, rows: Tensor, budget: Budget, seed: int) -> Piece:
     fit, held = bench.features("train"), bench.features("test")
-    classes, figures = len(fit.classes), []
+    classes, lacking = len(fit.classes), list[tuple[str, str]]()
+    figures: list[Measurement] = []
     allowed = torch.zeros(len(fit), dtype=torch.bool)
     allowed[rows] = True
     for view in bench.model.distinct_views():
-        asked = question(fit, held, view, fit.classes, allowed=allowed)
+        what, asked = f"{view}_few_{budget}", question(fit, held, view, fit.classes, allowed=allowed)
+        lacking += [(what, reason) for reason in asked.lacking]
         if not asked.whole:
             continue
         strength = penalty(asked.labels, classes)
         probe = fit_probe(filled(fit, view)[asked.used], asked.labels, classes, seed=seed, strength=strength)
         probability = probe.logits(filled(held, view)[asked.tested]).softmax(-1)
-        what = f"{view}_few_{budget}"
         figures += score(what, bench.name, probability, asked.truth, asked.classes, seed, clips=False)
-    return figures
+    return figures_piece(figures, {"lacking": lacking})
