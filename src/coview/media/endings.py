@@ -66,8 +66,8 @@ def is_cut_off(path: Path, kind: str) -> bool:
         return not live and size < stated
     if kind == "flv":
         at = head.find(b"filesize\x00")
-        stated = struct.unpack_from(">d", head, at + 9)[0] if 0 <= at <= len(head) - 17 else 0.0
-        return bool(size < stated < 1e15)
+        length = float(struct.unpack_from(">d", head, at + 9)[0]) if 0 <= at <= len(head) - 17 else 0.0
+        return size < length < 1e15
     if kind == "mp3":
         return size < _stated_by_xing(head)
     if kind == "mpegts":

@@ -53,9 +53,10 @@ def read_heif(path: Path) -> tuple[NDArray[np.uint8], bool, int]:
     if meta.main in meta.tiles:
         picture = _grid(path, meta)
     else:
-        picture = next(iter(_decode(path, [meta.main]).values()), None)
-        if picture is None:
+        pictures = list(_decode(path, [meta.main]).values())
+        if not pictures:
             raise MediaError(str(path), "undecodable", "FFmpeg finds no picture in the file")
+        picture = pictures[0]
     mirrored, turns = False, 0
     for name, value in meta.properties.get(meta.main, []):  # they are applied in their order
         if name == b"irot" and value:

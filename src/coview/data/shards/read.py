@@ -97,7 +97,7 @@ class ShardSource(MediaSource):
     def _read_cuts(self, index: int, sample: Sample) -> Read:
         first, last = self._clips.of_row(self._row[index])
         clip = first + int(np.argmin(np.abs(self._clips.start[first:last] - sample.recording.start)))
-        members = self._tars.members(self._clips, clip, self._ids[index] or "")
+        members = self._tars.members(self._clips, clip, self.ids[index])
         return [
             (self._pictures(members, video) if video else None, self._sound(members, audio) if audio else None)
             for video, audio in sample.cuts
