@@ -1,14 +1,19 @@
 """Every method of the index can be started by its name, says its views without being built, and brings two recipes."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.views import ViewSpec
+from coview.files import read_tensors, write_tensors
 from coview.methods import METHODS, build, load_method, views_of
 from coview.methods.contract import Facts
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
+from coview.model import Model
 from coview.settings import from_dict, to_dict
 
 # The index of systems by their short names; one that stands here is startable by this name.
@@ -127,8 +132,6 @@ def test_weights_of_a_shared_network_under_one_name_are_read_on():
     old = {k: v for k, v in method.state_dict().items() if "video_later" not in k}
     assert len(old) < len(method.state_dict())
     method.load_state_dict(old)
-    for part in (method.encoders, method.projectors):
-        part.load_state_dict({k: v for k, v in part.state_dict().items() if not k.startswith("video_later")})
 
 
 @pytest.mark.parametrize(
@@ -143,3 +146,24 @@ def test_weights_of_a_shared_network_under_one_name_are_read_on():
 def test_impossible_recipes_are_refused(kind, wrong):
     with pytest.raises(ValueError):
         kind(**wrong)
+
+
+def test_a_model_written_with_former_names_is_read_on(tmp_path):
+    for slug, names in (("vicreg-video", {}), ("stica", {"video_later": "video_again"})):
+        settings = load_method(slug).Settings.tiny()
+        method = build(slug, settings, Facts(rows=40)).eval()
+        about = {"collection": {"name": "made", "fingerprint": "", "rows": 40}, "classes": []}
+        folder = tmp_path / slug
+        Model(method, Preprocess(method.views, AugmentSettings()), about).save(folder)
+        config = json.loads((folder / "config.json").read_text())
+        config["settings"] = {"apart" if k == "later" else k: v for k, v in config["settings"].items()}
+        del config["files"]
+        (folder / "config.json").write_text(json.dumps(config))
+        cuts = json.loads((folder / "preprocessing.json").read_text())
+        cuts["views"] = {names.get(name, name): fields for name, fields in cuts["views"].items()}
+        (folder / "preprocessing.json").write_text(json.dumps(cuts))
+        kept = {k: v for k, v in read_tensors(folder / "model.safetensors").items() if ".video_later." not in k}
+        write_tensors(kept, folder / "model.safetensors")
+        batch = method.example_batch(4, 0)
+        found = Model.from_run(folder).method.eval().embed(batch)
+        torch.testing.assert_close(found, method.embed(batch), rtol=0, atol=0)

@@ -25,8 +25,8 @@ HELP = """usage: coview fuse METHOD FEATURES... -o MODEL [--beside COLLECTION] [
 
 Bring features that were computed before into one space, in which `coview evaluate retrieval` and `coview search` then
 compare them. FEATURES are what `coview embed` wrote, or Parquet, .safetensors or .npy files, joined by the recordings'
-ids; NAME=FILE gives a view a name. METHOD is `cca`, which is solved at once, or any method of the correlation family,
-which is trained: {methods}.
+ids; NAME=FILE gives a view a name. METHOD is one of the correlation family; those of CCA are solved at once, the others
+trained: {methods}.
 
   --beside COLLECTION   the collection or world that the features are of: it has their labels and splits
   --split SPLIT         train (the default), validation or test
@@ -41,10 +41,14 @@ Examples:
   coview evaluate retrieval --model fused --collection picture=a,sound=b@my-collection
 """
 
-METHODS = (
-    "dcca", "dccae", "corrae", "distae", "noi", "dgcca", "supervised-dcca", "tnn-c-cca", "vae-cca", "splitae", "vcca",
-    "vcca-private",
-)  # fmt: skip
+
+def fusing() -> list[str]:
+    """Return the methods whose views are whatever vectors there are; those without training first."""
+    from coview.methods import available, load_method
+
+    kinds = {slug: load_method(slug) for slug in available()}
+    fitting = [slug for slug, kind in kinds.items() if getattr(kind.Settings, "any_features", False)]
+    return sorted(fitting, key=lambda slug: (not kinds[slug].closed_form, slug))
 
 
 @dataclass
@@ -59,7 +63,7 @@ class _Features:
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(HELP.format(methods=", ".join(METHODS)), file=sys.stdout if argv else sys.stderr)
+        print(HELP.format(methods=", ".join(fusing())), file=sys.stdout if argv else sys.stderr)
         return 0 if argv else 2
     asked = read(argv)
     from coview.cli import pretrain
@@ -87,8 +91,8 @@ def read(argv: list[str]) -> Asked:
         UsageError: no such method, or no features.
     """
     method, rest = argv[0], argv[1:]
-    if method not in ("cca", *METHODS):
-        raise UsageError(f"{method!r} does not fuse features; use cca or one of {', '.join(METHODS)}")
+    if method not in (known := fusing()):
+        raise UsageError(f"{method!r} does not fuse features; use one of {', '.join(known)}")
     features = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
     own, words = tyro.cli(_Features, args=rest[len(features) :], return_unknown_args=True, add_help=False)
     description = f"Bring features into one space by {method}; `coview fuse --help` says what FEATURES are."
@@ -103,6 +107,7 @@ def read(argv: list[str]) -> Asked:
 def base(method: str, name: str, own: _Features) -> RunSettings:
     """Return the settings of a run of a method on named features, before any option."""
     from coview.data.features_source import open_features
+    from coview.methods import load_method
     from coview.settings import from_dict
     from coview.training.settings import recommended
 
@@ -110,7 +115,7 @@ def base(method: str, name: str, own: _Features) -> RunSettings:
     views = {view: dataclasses.replace(spec, normalise=normalise) for view, spec in open_features(name).views.items()}
     start = recommended(method)
     stated: dict[str, Any] = {"views": to_dict(views)}
-    if method == "cca":
+    if load_method(method).closed_form:
         stated["components"] = min(32, *(spec.dim for spec in views.values()))
     settings = from_dict(type(start.method_settings), stated, start.method_settings)
     train = dataclasses.replace(start.train, batch_size=256)

@@ -50,6 +50,8 @@ _LANDMARKS = 0x6E7973  # stream of the draw of landmarks
 class CCASettings:
     """Settings of the closed forms."""
 
+    any_features: ClassVar[bool] = True  # see `FusionSettings`
+
     views: dict[str, FeaturesView] = field(
         default_factory=lambda: {"video": FeaturesView(dim=512), "audio": FeaturesView(dim=512)}
     )

@@ -181,6 +181,10 @@ class Method(nn.Module, ABC):
             embedded[name] = features
         return embedded
 
+    def under_todays_names(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a kept model's weights, which may have been written before, as they are called now."""
+        return dict(stored)
+
     def example_batch(self, size: int, seed: int) -> Batch:
         """Return a batch of model views of the right shapes, the same for the same seed on any computer."""
         return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from coview.data.views import Batch
-from coview.methods.contract import About, Coupling, Facts, Method, Step, bound
+from coview.methods.contract import About, Coupling, Facts, Step, bound
 from coview.methods.parts.batch import detached, unit
-from coview.methods.parts.towers import TwoViewSettings, embed_views, share_with_later, towers_of
+from coview.methods.parts.towers import TwoViews, TwoViewSettings, towers_of
 from coview.objectives.infonce import in_batch_scores, infonce
 from coview.parallel import mean_over_world
 
@@ -42,7 +42,7 @@ class InfoNCESettings(TwoViewSettings):
             raise ValueError(f"infonce needs temperature >= {_LEAST_TEMPERATURE}")
 
 
-class InfoNCE(Method):
+class InfoNCE(TwoViews):
     """Two encoders, two heads and one temperature."""
 
     about = About(
@@ -55,18 +55,16 @@ class InfoNCE(Method):
     Settings = InfoNCESettings
     settings: InfoNCESettings
     coupling: Coupling = "negatives"
-    least_batch = 2
 
     def __init__(self, settings: InfoNCESettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         self.encoders, self.projectors = towers_of(settings, self.views, settings.head_batchnorm)
-        share_with_later(self)
         start = torch.tensor(math.log(1 / settings.temperature))
         self.log_scale = nn.Parameter(start, requires_grad=settings.learn_temperature)
 
     def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have both views; parts: temperature."""
-        z = {name: unit(value) for name, value in embed_views(self, batch).items()}
+        z = {name: unit(value) for name, value in self.embed_both(batch).items()}
         temperature = (-self.log_scale).exp()
         groups = batch.label if self.settings.positives == "label" else None
         x, y = z.values()

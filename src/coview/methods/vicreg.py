@@ -20,16 +20,9 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from coview.data.views import Batch
-from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.contract import About, Coupling, Facts, Step
 from coview.methods.parts.batch import detached
-from coview.methods.parts.towers import (
-    TwoViewSettings,
-    ViewName,
-    embed_views,
-    encoders_of,
-    heads_of,
-    share_with_later,
-)
+from coview.methods.parts.towers import TwoViews, TwoViewSettings, ViewName, encoders_of, heads_of
 from coview.methods.recipe import OptimiserSettings, Recipe
 from coview.objectives.vicreg import vicreg
 
@@ -66,7 +59,7 @@ class VICRegVideoSettings(AVVICRegSettings):
     views: tuple[ViewName, ViewName] = ("video", "video_later")
 
 
-class VICReg(Method):
+class VICReg(TwoViews):
     """Two encoders and two expanders; two clips of one recording share one of each."""
 
     about = About(slug="vicreg", title="VICReg between any two views", paper=_PAPER, family="correlation", state=_STATE)
@@ -76,17 +69,15 @@ class VICReg(Method):
         optimiser=OptimiserSettings(lr=5e-4, weight_decay=1e-6, decay="everything"), clips_per_recording=5
     )
     coupling: Coupling = "statistics"
-    least_batch = 2
 
     def __init__(self, settings: VICRegSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         self.encoders = encoders_of(settings, self.views)
         self.projectors = heads_of(settings, self.encoders, batchnorm=settings.head_batchnorm)
-        share_with_later(self)
 
     def learn(self, batch: Batch) -> Step:
         """Return the loss of the samples that have both views; parts: invariance, variance, covariance, unweighted."""
-        z, weights = embed_views(self, batch), self.settings
+        z, weights = self.embed_both(batch), self.settings
         invariance, variance, covariance = vicreg(*z.values())
         loss = weights.invariance * invariance + weights.variance * variance + weights.covariance * covariance
         parts = {"invariance": invariance, "variance": variance, "covariance": covariance}

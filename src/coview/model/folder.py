@@ -70,7 +70,8 @@ def read_model(path: Path) -> tuple[Method, Preprocess, dict[str, Any]]:
         return method, Preprocess(method.views, AugmentSettings())
 
     method, preprocess = _attempt(folder, lambda: _without_memory(make, tensors))
-    views = _attempt(folder, lambda: {name: read_view(fields) for name, fields in cuts["views"].items()})
+    tensors, called = method.under_todays_names(tensors), method.renamed_views
+    views = _attempt(folder, lambda: {called.get(n, n): read_view(fields) for n, fields in cuts["views"].items()})
     if views != dict(method.views):
         raise UsageError(f"{folder}: {CUTS} does not say what {CONFIG} says; one was edited")
     _compare(folder, kept_parts(method, preprocess), tensors)

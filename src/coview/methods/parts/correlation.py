@@ -33,6 +33,8 @@ from coview.parallel import row_counts
 class FusionSettings:
     """Views and networks of the correlation family."""
 
+    any_features: ClassVar[bool] = True  # its views are whatever vectors there are: `coview fuse` offers it
+
     views: dict[str, ViewSpec] = field(default_factory=lambda: {"video": VideoView(), "audio": AudioView()})
     video_encoder: str = "r2plus1d-18"  # of raw views, with a linear layer behind; "mlp": `hidden` on all numbers
     image_encoder: str = "mlp"

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from coview.data.views import AudioView, Batch, ImageView, TextView, VideoView, ViewSpec
 from coview.encoders import Encoder, Head, build_for, mlp
+from coview.methods.contract import Method
 from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO
 from coview.methods.parts.crops import TINY_IMAGE
-
-if TYPE_CHECKING:
-    from coview.methods.contract import Method
 
 LATER = "video_later"  # the second clip of a recording, which has the networks of "video"
 ViewName = Literal["video", "video_later", "image", "audio", "text"]
@@ -124,32 +122,42 @@ def dim_of(network: nn.Module) -> int:
     return int(getattr(network, "dim"))  # noqa: B009
 
 
-def embed_views(method: Method, batch: Batch) -> dict[str, Tensor]:
-    """Return view -> projected embeddings (N, D) of complete samples.
-
-    Views that share their networks go through them together: normalisation statistics are those of all clips.
-    """
-    groups: dict[str, list[str]] = {}
-    for name in method.views:
-        groups.setdefault(_owner(name), []).append(name)
-    found: dict[str, Tensor] = {}
-    for names in groups.values():
-        joined = torch.cat([batch.views[name] for name in names]) if len(names) > 1 else batch.views[names[0]]
-        z = method.projectors[names[0]](method.encoders[names[0]](joined))
-        found |= dict(zip(names, z.unflatten(0, (len(names), len(batch))), strict=True))
-    return {name: found[name] for name in method.views}
+def with_later(stored: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """Return weights with those of the later clip, which stood under "video" alone in what was written before."""
+    found = dict(stored)
+    for name in stored:
+        if name.startswith(f"{prefix}video."):
+            found.setdefault(name.replace(f"{prefix}video.", f"{prefix}{LATER}.", 1), stored[name])
+    return found
 
 
-def share_with_later(method: Method) -> None:
-    """Let weights be read that were written before a later clip stood beside "video" in every method's networks."""
+class TwoViews(Method, base=True):
+    """An encoder and a head for each of two views; two clips of one recording share one of each."""
 
-    def add(_: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for name in [name for name in state if name.startswith(f"{prefix}video.")]:
-            state.setdefault(name.replace(f"{prefix}video.", f"{prefix}{LATER}.", 1), state[name])
+    settings: TwoViewSettings
+    least_batch = 2
 
-    for part in (method.encoders, method.projectors):
-        if LATER in part:
-            part.register_load_state_dict_pre_hook(add)  # type: ignore[no-untyped-call]
+    def embed_both(self, batch: Batch) -> dict[str, Tensor]:
+        """Return view -> projected embeddings (N, D) of complete samples.
+
+        Views that share their networks go through them together: normalisation statistics are those of all clips.
+        """
+        first, second = self.views
+        if self.encoders[first] is not self.encoders[second]:
+            return {name: self.projectors[name](self.encoders[name](batch.views[name])) for name in self.views}
+        joined = torch.cat([batch.views[name] for name in self.views])
+        z = self.projectors[first](self.encoders[first](joined)).unflatten(0, (2, len(batch)))
+        return {first: z[0], second: z[1]}
+
+    def under_todays_names(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Method.under_todays_names`."""
+        if LATER not in self.views:
+            return dict(stored)
+        return with_later(with_later(stored, "encoders."), "projectors.")
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        state_dict.update(self.under_todays_names(state_dict) if not prefix else {})
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _head(settings: Any, encoder: nn.Module, batchnorm: bool) -> Head:
