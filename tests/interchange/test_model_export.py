@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from joint import joint_model
 from measured import tiny_model
 
+from coview.data.views import Batch
 from coview.errors import CoviewError, UsageError
 from coview.interchange import hub, onnx
 
@@ -32,6 +34,21 @@ def test_onnx_runtime_gives_the_model_s_outputs(tmp_path):
         about = json.loads(session.get_modelmeta().custom_metadata_map["coview"])
         assert about["shape"] == list(x.shape[1:])
         assert json.loads((tmp_path / "graphs" / "preprocessing.json").read_text())[view] == about
+
+
+@pytest.mark.slow
+def test_an_embedding_of_two_views_has_two_inputs(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = joint_model()
+    assert max(onnx.export_onnx(model, tmp_path).values()) < 1e-5
+    session = runtime.InferenceSession(str(tmp_path / "both.onnx"))
+    left, right = torch.randn(5, 4), torch.randn(5, 3)
+    found = session.run(["embedding"], {"left": left.numpy(), "right": right.numpy()})[0]
+    row = torch.arange(5)
+    wanted = model.encode(Batch(views={"left": left, "right": right}, row=row, key=row))["both"]
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-5)
+    assert set(json.loads((tmp_path / "preprocessing.json").read_text())["both"]["views"]) == {"left", "right"}
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
-from coview.errors import UsageError
+from coview.errors import CoviewError, UsageError
 from coview.methods import build
 from coview.methods.avid import AVIDSettings
 from coview.methods.contract import Facts
 from coview.model import Model
+from coview.model.folder import require_finite
 from coview.recipes import run_recipe
 
 Family = Literal["av-ssrl", "avid-cma"]
@@ -35,6 +37,7 @@ _LAYERS = {  # names in a block of the video network, after "spatial", "temporal
     "s_bn2": "space2.1", "t_conv2": "time2", "out_bn": "norm.0", "res_conv": "shortcut",
 }  # fmt: skip
 _STAGE = re.compile(r"video_model\.(conv[2-5]x)(?:\.(\d+))?\.(?:(spatial|spt|temporal|tmp)_)?(\w+)\.(\w+)")
+_STATISTICS_BYTES = 1 << 22
 _AUDIO = {"conv1": "0", "bn1": "1", "conv2": "3", "bn2": "4"}
 
 
@@ -49,9 +52,15 @@ def import_model(family: Family, path: Path, statistics: Path | None = None) -> 
         UsageError: the file is no such checkpoint, holds more than tensors, or its networks are not known here.
     """
     epoch, tensors = read_checkpoint(path)
-    method, settings, classes = _recognise(family, path, tensors)
-    names = [f"class {number}" for number in range(classes)]
-    built = build(method, settings, Facts(rows=2, classes=classes))
+    try:
+        method, settings, classes = _recognise(family, path, tensors)
+        names = [f"class {number}" for number in range(classes)]
+        built = build(method, settings, Facts(rows=2, classes=classes, training=False))
+    except CoviewError:
+        raise
+    except Exception as error:  # networks raise anything when asked for what cannot be
+        why = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{path}: its networks are not those of {family} ({why})") from error
     wanted = {**built.state_dict()}
     found = {ours: _shaped(value, wanted.get(ours)) for name, value in tensors.items() if (ours := _our_name(name))}
     if method == "vicreg-video":  # one network under two names
@@ -60,12 +69,13 @@ def import_model(family: Family, path: Path, statistics: Path | None = None) -> 
     networks = {name for name in wanted if name.startswith(("encoders.", "projectors.", "classifier."))}
     strange = sorted(name for name in tensors if _our_name(name) not in networks)
     lacking = sorted(networks - set(found))
-    wrong = [n for n in sorted(networks & set(found)) if found[n].shape != wanted[n].shape]
+    wrong = [n for n in sorted(networks & set(found)) if _kind(found[n]) != _kind(wanted[n])]
     if strange or lacking or wrong:
         raise UsageError(
             f"{path}: its networks are not those of {family}'s {method}: unknown {strange[:3]}, missing {lacking[:3]}, "
             f"of another shape {wrong[:3]} ({len(strange)}, {len(lacking)} and {len(wrong)} in all)"
         )
+    require_finite(path, {name: found[name] for name in networks})
     built.load_state_dict({**wanted, **{name: found[name] for name in networks}})
     preprocess = Preprocess(built.views, AugmentSettings())
     _set_statistics(preprocess, statistics)
@@ -86,20 +96,35 @@ def read_checkpoint(path: Path) -> tuple[int, dict[str, Tensor]]:
         UsageError: there is no such file, it holds objects, or no model's tensors.
     """
     try:
+        if not path.is_file():
+            raise ValueError("no regular file" if path.exists() else "it is not there")
+        _check_archive(path, path.stat().st_size)  # checkpoints are not compressed
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read as a PyTorch checkpoint: {error}") from error
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"{path}: it holds more than tensors and plain values, and coview unpickles no objects; have its owner "
             "save the state_dict alone, or convert it where you trust it"
         ) from error
+    except Exception as error:  # damaged archives make the reader raise anything
+        raise UsageError(f"{path}: cannot be read as a PyTorch checkpoint: {error}") from error
     model = loaded.get("model") if isinstance(loaded, Mapping) else None
     if not isinstance(model, Mapping) or not model or not all(isinstance(value, Tensor) for value in model.values()):
         keys = ", ".join(map(str, loaded)) if isinstance(loaded, Mapping) else type(loaded).__name__
         raise UsageError(f"{path}: expected a mapping with 'model', a state_dict; found {keys}")
-    epoch = loaded.get("epoch", 0)
-    return epoch if isinstance(epoch, int) else 0, {str(k).removeprefix("module."): v for k, v in model.items()}
+    size = path.stat().st_size
+    grown = [str(name) for name, value in model.items() if value.numel() * value.element_size() > size]
+    if grown:
+        raise UsageError(f"{path}: {len(grown)} of its tensors are larger than the file, first {grown[0]}")
+    epoch, named = loaded.get("epoch", 0), {str(name).removeprefix("module."): value for name, value in model.items()}
+    return epoch if type(epoch) is int and 0 <= epoch < 1 << 31 else 0, named
+
+
+def _check_archive(path: Path, most: int) -> None:
+    """Refuse an archive that unpacks to more than `most` bytes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > most:
+                raise ValueError(f"it would unpack to more than {most} bytes")
 
 
 def _recognise(family: Family, path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, Any, int]:
@@ -160,6 +185,10 @@ def _shaped(theirs: Tensor, ours: Tensor | None) -> Tensor:
     return theirs.reshape(ours.shape) if ours is not None and _squeezed(theirs) == _squeezed(ours) else theirs
 
 
+def _kind(x: Tensor) -> tuple[Any, ...]:
+    return tuple(x.shape), x.is_floating_point(), x.is_complex()
+
+
 def _squeezed(x: Tensor) -> list[int]:
     return [extent for extent in x.shape if extent > 1]
 
@@ -171,9 +200,14 @@ def _set_statistics(preprocess: Preprocess, path: Path | None) -> None:
     if "audio_mean" not in buffers:
         raise UsageError(f"{path}: this checkpoint has no sound encoder, so that there are no statistics to set")
     try:
+        if not path.is_file() or path.stat().st_size > _STATISTICS_BYTES:
+            raise ValueError(f"no regular file of at most {_STATISTICS_BYTES} bytes")
+        _check_archive(path, 16 * _STATISTICS_BYTES)
         with np.load(path, allow_pickle=False) as file:
             values = {name: torch.from_numpy(file[name]).float() for name in ("mean", "std")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(bool(value.isfinite().all()) for value in values.values()) or not bool((values["std"] > 0).all()):
+            raise ValueError("they are not finite, or a deviation is not above 0")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: expected an .npz with `mean` and `std` per band: {error}") from error
     for name, value in values.items():
         own = buffers[f"audio_{name}"]

@@ -49,7 +49,7 @@ class Batch:
 
     def __post_init__(self) -> None:
         for name in self.views:
-            self.present.setdefault(name, torch.ones(len(self), dtype=torch.bool, device=self.row.device))
+            self.present.setdefault(name, torch.ones_like(self.row, dtype=torch.bool))
         if self.label.numel() == 0:
             self.label = torch.full_like(self.row, -1)
         if self.mirrorable.numel() == 0:
