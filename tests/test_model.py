@@ -6,19 +6,29 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from joint import joint_model
 
 import coview
+from coview.cli.main import main
+from coview.data import media_source
 from coview.data.augment import AugmentSettings
+from coview.data.open import open_source
 from coview.data.preprocess import Preprocess
 from coview.data.views import Batch
+from coview.embedding.extract import extract
+from coview.embedding.stored import store
 from coview.errors import MediaError, UsageError
+from coview.files import read_tensors, write_tensors
+from coview.media import decode
 from coview.media.encode import write_clip
 from coview.methods import build, load_method
 from coview.methods.contract import Facts
 from coview.model import Model
+from coview.search.query import search
 
 ABOUT = {"collection": {"name": "made-up", "fingerprint": "f", "rows": 20}, "classes": ["a", "b"], "steps": 5}
 
@@ -142,3 +152,90 @@ def test_one_shared_encoder_is_one_view_of_files():
 def test_importing_coview_imports_no_torch():
     command = "import sys, coview; assert callable(coview.load); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", command]).returncode == 0
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path, xid):
+    xid.save(tmp_path)
+    tensors = read_tensors(tmp_path / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("weight"))
+    tensors[name] = tensors[name].clone()
+    tensors[name].view(-1)[0] = torch.nan
+    write_tensors(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match=r"1 of .* tensors hold NaN or infinity"):
+        coview.load(tmp_path)
+    model = make("infonce", 1)
+    next(model.method.encoders.parameters()).data.view(-1)[0] = torch.inf
+    with pytest.raises(UsageError, match="hold NaN or infinity"):
+        model.save(tmp_path / "never")
+    assert not (tmp_path / "never" / "model.safetensors").exists()
+
+
+def test_changed_files_are_refused_and_folders_of_before_are_read(tmp_path, xid):
+    xid.save(tmp_path)
+    other = make("xid", 1)
+    other.save(tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").rename(tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match=r"model\.safetensors is not the file that config\.json was written with"):
+        coview.load(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "files"}))
+    assert coview.load(tmp_path).digest == other.digest  # as written before digests were kept
+
+
+def test_a_call_that_is_killed_while_saving_leaves_a_model(tmp_path, xid, monkeypatch):
+    xid.save(tmp_path)
+    other, put = make("xid", 1), Path.replace
+    for kept in range(1, 5):
+
+        def replace(path, target, kept=kept, done=[]):  # noqa: B006
+            done.append(target)
+            if len(done) > kept:
+                raise KeyboardInterrupt
+            return put(path, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            other.save(tmp_path)
+        monkeypatch.undo()
+        assert coview.load(tmp_path).digest in (xid.digest, other.digest)
+
+
+def test_loading_builds_no_memory_banks(tmp_path, xid):
+    xid.save(tmp_path)
+    edit(tmp_path / "config.json", collection={"name": "many", "fingerprint": "f", "rows": 10_000_000})
+    model = coview.load(tmp_path)
+    assert sum(value.numel() for value in model.method.state_dict().values()) < 10_000_000
+    assert model.digest == xid.digest
+
+
+def test_an_embedding_of_two_views_at_once_goes_all_the_way(tmp_path):
+    model = joint_model()
+    model.save(tmp_path / "model")
+    found = coview.load(tmp_path / "model")
+    assert dict(found.reads) == {"both": ("left", "right")} and found.dim == {"both": 2}
+    assert found.distinct_views() == ["both"] and list(found.needed) == ["left", "right"]
+    torch.manual_seed(0)
+    for view, dim in (("left", 4), ("right", 3)):
+        rows = 11 if view == "left" else 9  # two recordings lack the right one
+        write_tensors({view: torch.randn(rows, dim)}, tmp_path / f"{view}.safetensors")
+    name = ",".join(f"{view}={tmp_path / view}.safetensors" for view in ("left", "right"))
+    source = open_source(name, found.needed)
+    features = extract(found, source)
+    assert features.present["both"].tolist() == [True] * 9 + [False] * 2
+    stored = store(found, source, tmp_path / "stored")
+    hits = search(stored, "both", torch.from_numpy(stored.clips["both"][3, 0].copy()), 2)
+    assert hits[0].row == 3 and hits[0].similarity == pytest.approx(1, abs=1e-6)
+    query = ["--model", str(tmp_path / "model"), "--collection", name, "--recording", "000000003", "--json"]
+    assert main(["search", *query]) == 0
+
+
+def test_one_file_is_opened_once_for_all_windows(xid, clips, monkeypatch):
+    opened = []
+    monkeypatch.setattr(media_source, "read_samples", lambda *given, **more: opened.append(1) or read(*given, **more))
+    read = decode.read_samples
+    xid.embed([clips / "both.mp4"], windows=4)
+    assert opened == [1]
