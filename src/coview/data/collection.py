@@ -260,4 +260,5 @@ def write_tables(
         "fingerprint": fingerprint_of(table, classes),
         "digest": sha256_of(folder / _ROWS),
     }
-    write_aside(folder / _CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    write_aside(folder / _CARD, text.encode("utf-8", "backslashreplace").decode())  # of names that are not UTF-8

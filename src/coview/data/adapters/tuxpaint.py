@@ -18,7 +18,7 @@ from typing import Any
 from coview.data.adapters import Item, Made, Options
 from coview.data.adapters.tuxpaint_clips import check_language, render_stamps
 from coview.data.adapters.tuxpaint_digits import render_digits
-from coview.data.adapters.tuxpaint_groups import FOLDS, Heard, fold, group_items, listen, silent, split
+from coview.data.adapters.tuxpaint_groups import FOLDS, Heard, fold, group_items, sift, silent, split
 from coview.data.adapters.tuxpaint_items import PACKAGE, USUAL_FOLDER, Sound, Stamp, Stamps, walk
 
 KNOWN_VERSION = "2022.06.04"
@@ -39,25 +39,27 @@ KNOWN_COUNTS = {
 def make(out: Path, options: Options) -> Made:
     """Return the recordings of a variant; the report counts what the package holds.
 
+    Sounds and pictures of the package that cannot be read are in quarantine.
+
     Raises:
         UsageError: the package is not installed, the folder is another one, or the variant is not known.
-        MediaError: a sound or picture of the package cannot be decoded.
     """
     if options.variant == "digits":
         return render_digits(out, options)
     stamps = walk(options.folder or USUAL_FOLDER)
     if options.variant:
         check_language(stamps, options.variant)
-    files = [sound.path for sound in (*stamps.sounds, *stamps.lost)] + stamps.orphans
-    heard = listen(stamps.folder, files)
+    stamps, heard, refused = sift(stamps)
     groups = group_items(stamps, heard)
     if options.variant:
-        items, root = render_stamps(stamps, groups, options.variant, out, options), out
+        items, bad = render_stamps(stamps, groups, options.variant, out, options)
+        refused, root = refused + bad, out
     else:
         items = [_recording(item, sound, groups[item.id]) for item in stamps.items for sound in item.sounds]
         items, root = items[: options.count], stamps.folder
     reasons = Counter(f"pictures refused ({refused.reason})" for refused in stamps.refused)
-    return Made(items=items, root=root, ignored={**stamps.ignored, **reasons}, report=describe(stamps, heard, groups))
+    ignored, report = {**stamps.ignored, **reasons}, describe(stamps, heard, groups)
+    return Made(items=items, root=root, refused=refused, ignored=ignored, report=report)
 
 
 def describe(stamps: Stamps, heard: Mapping[str, Heard], groups: Mapping[str, str]) -> dict[str, Any]:

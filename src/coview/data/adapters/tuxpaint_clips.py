@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from coview.data.adapters import Item, Options
+from coview.data.adapters import Item, Options, Refused
 from coview.data.adapters.tuxpaint_groups import fold, split
 from coview.data.adapters.tuxpaint_items import Sound, Stamp, Stamps
 from coview.data.adapters.tuxpaint_pictures import composite, fit, read_rgba
+from coview.data.identity import as_text
 from coview.errors import MediaError, UsageError
 from coview.media.decode import read_audio
 from coview.media.encode import write_clip
@@ -119,11 +120,13 @@ def check_language(stamps: Stamps, language: str) -> None:
         raise UsageError(f"no stamp is described in {language!r}; choose 'digits' or one of {', '.join(spoken)}")
 
 
-def render_stamps(stamps: Stamps, groups: Mapping[str, str], language: str, out: Path, options: Options) -> list[Item]:
-    """Write one clip per group of core items into `out`, with the description in `language`; return the recordings.
+def render_stamps(
+    stamps: Stamps, groups: Mapping[str, str], language: str, out: Path, options: Options
+) -> tuple[list[Item], list[Refused]]:
+    """Write one clip per group of core items into `out`, with the description in `language`.
 
-    Raises:
-        MediaError: a sound or picture cannot be decoded.
+    Returns:
+        the recordings, and the sounds that cannot be decoded.
     """
     chosen = choose(stamps, groups, language)[: options.count]
 
@@ -150,7 +153,7 @@ def render_stamps(stamps: Stamps, groups: Mapping[str, str], language: str, out:
             flags=tuple(flags),
         )
 
-    return list(in_threads(one, chosen, options))
+    return in_threads(one, chosen, options)
 
 
 def choose(stamps: Stamps, groups: Mapping[str, str], language: str) -> list[tuple[Stamp, Sound]]:
@@ -163,9 +166,26 @@ def choose(stamps: Stamps, groups: Mapping[str, str], language: str) -> list[tup
     return list(first.values())
 
 
-def in_threads(work: Callable[[T], Item], parts: Sequence[T], options: Options) -> Iterator[Item]:
-    """Do `work` on all parts, one thread per core: codecs and tensor operations run outside Python's lock."""
+def in_threads(work: Callable[[T], Item], parts: Sequence[T], options: Options) -> tuple[list[Item], list[Refused]]:
+    """Do `work` on all parts, one thread per core: codecs and tensor operations run outside Python's lock.
+
+    Returns:
+        what was made, and what could not be: the file of every `MediaError`.
+    """
+
+    def one(part: T) -> Item | MediaError:
+        try:
+            return work(part)
+        except MediaError as error:
+            return error
+
+    items: list[Item] = []
+    refused: list[Refused] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, item in enumerate(pool.map(work, parts), start=1):
+        for done, made in enumerate(pool.map(one, parts), start=1):
             options.progress(done, len(parts))
-            yield item
+            if isinstance(made, MediaError):
+                refused.append(Refused(path=as_text(made.path), reason=made.reason, message=made.message))
+            else:
+                items.append(made)
+    return items, refused

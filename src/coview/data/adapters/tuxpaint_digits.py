@@ -98,9 +98,10 @@ def digit_square(image: Tensor, size: int = SIZE) -> Tensor:
 def render_digits(out: Path, options: Options) -> Made:
     """Write two clips of 1 s per image into `out` and return the recordings, labelled by digit.
 
+    A recording that cannot be decoded is in quarantine, once for every clip it was to be in.
+
     Raises:
         UsageError: the package is not installed.
-        MediaError: a recording cannot be decoded.
     """
     stamps = walk(options.folder or USUAL_FOLDER)
     voices = spoken_digits(stamps)
@@ -129,11 +130,11 @@ def render_digits(out: Path, options: Options) -> Made:
             flags=(*flags, "truncated") if truncated else tuple(flags),
         )
 
-    items = list(in_threads(lambda clip: one(*clip), pairs, options))
+    items, refused = in_threads(lambda clip: one(*clip), pairs, options)
     report = {
         "recordings of digits": len(voices),
         "languages": sorted(folds),
         "language folds": [[name for name in sorted(folds) if folds[name] == k] for k in range(LANGUAGE_FOLDS)],
         "clips": len(items),
     }
-    return Made(items=items, root=out, report=report)
+    return Made(items=items, root=out, refused=refused, report=report)

@@ -6,6 +6,7 @@ any language, or nearly the same picture.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections import Counter
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from coview.data.adapters import Refused
 from coview.data.adapters.tuxpaint_items import Stamps
 from coview.data.adapters.tuxpaint_pictures import composite, fit, read_rgba
 from coview.errors import MediaError
@@ -45,28 +47,57 @@ class Heard:
     packets: str
 
 
-def listen(folder: Path, paths: Iterable[str]) -> dict[str, Heard]:
-    """Return path -> what the sound file holds, without decoding it: that takes twice as long.
-
-    Raises:
-        MediaError: "undecodable".
-    """
+def listen(folder: Path, paths: Iterable[str]) -> dict[str, Heard | Refused]:
+    """Return path -> what the sound file holds, or why it cannot be read, undecoded: decoding takes twice as long."""
     paths = list(paths)
+
+    def one(path: str) -> Heard | Refused:
+        try:
+            return _listen(folder / path)
+        except MediaError as error:
+            return Refused(path=path, reason=error.reason, message=error.message)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # demuxing happens outside Python's lock
-        return dict(zip(paths, pool.map(lambda path: _listen(folder / path), paths), strict=True))
+        return dict(zip(paths, pool.map(one, paths), strict=True))
+
+
+def sift(stamps: Stamps) -> tuple[Stamps, dict[str, Heard], list[Refused]]:
+    """Return the stamps without sounds and pictures that cannot be read, what the sounds hold, and what was left out.
+
+    An item whose picture cannot be read keeps its sounds.
+    """
+    found = listen(stamps.folder, [sound.path for sound in (*stamps.sounds, *stamps.lost)] + stamps.orphans)
+    heard = {path: known for path, known in found.items() if isinstance(known, Heard)}
+    refused = [known for known in found.values() if isinstance(known, Refused)]
+    items = []
+    for item in stamps.items:
+        sounds = tuple(sound for sound in item.sounds if sound.path in heard)
+        items.append(dataclasses.replace(item, sounds=sounds))
+        if item.png is not None and (bad := _unreadable(stamps.folder, item.png)):
+            refused.append(bad)
+            items[-1] = dataclasses.replace(items[-1], png=None)
+    lost = [sound for sound in stamps.lost if sound.path in heard]
+    orphans = [path for path in stamps.orphans if path in heard]
+    return dataclasses.replace(stamps, items=items, lost=lost, orphans=orphans), heard, refused
+
+
+def _unreadable(folder: Path, png: str) -> Refused | None:
+    try:
+        fit(read_rgba(folder / png), 8)
+    except MediaError as error:
+        return Refused(path=png, reason=error.reason, message=error.message)
+    except ValueError as error:
+        return Refused(path=png, reason="invisible", message=str(error))
+    return None
 
 
 def silent(path: Path) -> bool:
-    """Tell whether every decoded sample of a sound file is exactly zero.
-
-    Raises:
-        MediaError: "undecodable".
-    """
+    """Tell whether every decoded sample of a sound file is exactly zero; what cannot be decoded is not known to be."""
     try:
         with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
             return all(not to_mono(frame).any() for frame in container.decode(audio=0))
-    except (av.error.FFmpegError, IndexError) as error:
-        raise MediaError(str(path), "undecodable", f"expected a sound ({error})") from error
+    except (av.error.FFmpegError, IndexError, ValueError):
+        return False
 
 
 def alike(pictures: Tensor) -> list[tuple[int, int]]:
@@ -129,7 +160,7 @@ def _listen(path: Path) -> Heard:
             for packet in container.demux(stream):
                 if packet.size:
                     digest.update(bytes(packet))
-    except (av.error.FFmpegError, IndexError) as error:
+    except (av.error.FFmpegError, IndexError, TypeError, ValueError) as error:
         raise MediaError(str(path), "undecodable", f"expected a sound ({error})") from error
     return Heard(rate, channels, digest.hexdigest())
 

@@ -14,7 +14,9 @@ from typing import Literal
 from xml.parsers import expat
 
 from coview.data.adapters import Refused
+from coview.data.identity import as_text, kept_name
 from coview.errors import UsageError
+from coview.media.regular import is_regular
 
 PACKAGE = "tuxpaint-stamps-default"
 USUAL_FOLDER = Path("/usr/share/tuxpaint/stamps")
@@ -112,6 +114,12 @@ def walk(folder: Path) -> Stamps:
     every = sorted(
         (Path(place) / name).relative_to(folder).as_posix() for place, _, names in os.walk(folder) for name in names
     )
+    refused: list[Refused] = []
+    for path in every[:]:
+        if as_text(path) != path or not is_regular(folder / path):
+            every.remove(path)
+            message = "expected a file whose name is UTF-8"
+            refused.append(Refused(path=kept_name(Path(path)), reason="not-a-file", message=message))
     files = [path for path in every if not path.startswith(FOREIGN)]
     known = set(files)
     pictures = {path[:-4] for path in files if path.endswith((".png", ".svg"))}
@@ -119,7 +127,6 @@ def walk(folder: Path) -> Stamps:
         raise UsageError(f"{folder} holds no PNG or SVG picture; expected the stamps of the package {PACKAGE}")
     mirrored = {name for name in pictures if name.endswith("_mirror") and name.removesuffix("_mirror") in pictures}
     names = pictures - mirrored
-    refused: list[Refused] = []
     sounds, orphans = _sounds(files, names)
     items: list[Stamp] = []
     lost: list[Sound] = []

@@ -28,7 +28,7 @@ def read_rgba(path: Path) -> Tensor:
                 size = f"{context.width} x {context.height}"
                 raise MediaError(str(path), "too-large", f"{size} pixels; at most {_MAX_SIDE} a side are read")
             pixels = next(container.decode(video=0)).to_ndarray(format="rgba")
-    except (av.error.FFmpegError, StopIteration) as error:
+    except (av.error.FFmpegError, StopIteration, IndexError, ValueError) as error:
         raise MediaError(str(path), "undecodable", f"expected a PNG picture ({error})") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
