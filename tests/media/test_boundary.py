@@ -175,3 +175,25 @@ def test_seeking_to_another_place_is_noticed(tmp_path, monkeypatch, kind):
     assert probe(path).sequential == {kind}
     monkeypatch.undo()
     assert read_audio(path, 1.2, 0.3, 16000).equal(heard)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
+@pytest.mark.parametrize("empty", ["picture", "sound"])
+def test_a_track_without_anything_in_it_is_as_good_as_none(tmp_path, suffix, empty):
+    path = tmp_path / f"a.{suffix}"
+    if empty == "sound":
+        pictures = {"picture_times": [k / 25 for k in range(25)], "pictures": noise_pictures(25)}
+        write(path, **pictures, sound=np.zeros((1, 0), np.float32))
+    else:
+        write(path, picture_times=[], pictures=noise_pictures(1)[:0], sound=tone(1.0, 44100))
+    facts = probe(path)
+    assert facts.duration == pytest.approx(1.0, abs=0.05)
+    assert facts.flags == (("no-audio",) if empty == "sound" else ("no-video",))
+
+
+def test_films_of_one_frame_odd_sides_and_covers(tmp_path):
+    one = write(tmp_path / "one.mp4", picture_times=[0.0], pictures=noise_pictures(1))
+    assert (probe(one).video.frames, probe(one).sequential) == (1, frozenset())
+    assert read_video(one, 0.0, 3, 25.0, 32).shape == (3, 3, 32, 32)
+    odd = write(tmp_path / "odd.mkv", picture_times=[0.0, 0.04], pictures=noise_pictures(2, 63), codecs=("ffv1", "aac"))
+    assert probe(odd).video.width == 63 and read_video(odd, 0.0, 2, 25.0, 32).shape == (3, 2, 32, 32)

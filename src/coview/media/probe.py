@@ -11,7 +11,7 @@ import numpy as np
 
 from coview.errors import MediaError
 from coview.media.access import in_passing, key_second, misplaced
-from coview.media.container import MAX_SECONDS, Kind, Media, open_media, sequential_in
+from coview.media.container import MAX_SECONDS, Kind, Media, boundary, open_media, sequential_in
 from coview.media.content import Look, digest_of, look_at
 from coview.media.endings import check_whole, is_cut_off, promised
 from coview.media.frames import shown_frames, shown_together
@@ -100,15 +100,21 @@ def probe(path: Path | str) -> Probe:
             "no-streams", "zero-length", "undecodable", "bad-rate" or "too-narrow".
     """
     path = Path(path)
-    if is_still(head_of(path)):
-        return _still(path)
+    with boundary(path):
+        return _still(path) if is_still(head_of(path)) else _film(path)
+
+
+def _film(path: Path) -> Probe:
     with open_media(path) as media:
         found = survey(media)
         seen, ear = found.seen, found.ear
-        if media.video is not None and not seen.times:
-            raise media.error(*_no_packets(promised(media), "picture"))
-        if ear is not None and ear.packets < 2:  # the last only ends the stream
-            raise media.error(*_no_packets(promised(media), "sound"))
+        has_picture, has_sound = bool(seen.times), ear is not None and ear.packets > 1  # the last only ends the stream
+        if media.video is not None and not has_picture:
+            _leave_out(media, media.video, has_sound)
+            media.video = None
+        if media.audio is not None and not has_sound:
+            _leave_out(media, media.audio, has_picture)
+            media.audio = ear = None
         # Before what cannot be decoded: the last packet of a file that was cut off is often damaged.
         check_whole(media, found.ends)
         audio = None if ear is None else _audio(media, ear)
@@ -160,10 +166,21 @@ def _still(path: Path) -> Probe:
     return Probe(duration=0.0, video=video, audio=None, content=digest_of([look], 1, b""), flags=flags)
 
 
-def _no_packets(seconds: float, what: str) -> tuple[str, str]:
-    if seconds:
-        return "truncated", f"the header promises {seconds:.2f} s, and there is no data of the {what}"
-    return "zero-length", f"the {what} stream holds no data"
+def _leave_out(media: Media, stream: Any, more: bool) -> None:
+    """Accept that a stream has no packets: `more` says that there is another, and its header promises none.
+
+    Raises:
+        MediaError: "truncated" or "zero-length".
+    """
+    # Matroska states the length of the whole alone, which is then taken for that of a track that stayed empty too.
+    stated = stream.duration and not (more and media.format == "matroska")
+    seconds = float(stream.duration * stream.time_base) if stated else 0.0
+    what = "picture" if stream.type == "video" else "sound"
+    if seconds or (not more and promised(media)):
+        seconds = seconds or promised(media)
+        raise media.error("truncated", f"the header promises {seconds:.2f} s, and there is no data of the {what}")
+    if not more:
+        raise media.error("zero-length", f"the {what} stream holds no data")
 
 
 def _video(media: Media, seen: Seen, passed: Mapping[int, Any]) -> tuple[VideoStream, list[Look]]:
