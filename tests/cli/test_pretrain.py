@@ -155,6 +155,14 @@ def test_a_run_is_resumed_by_its_folder_alone(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("coview.evaluation.report.write_report", lambda run, **shown: run / "report.html")
     assert main(["xid", "-o", out, "--resume", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 2
+
+    def no_room(run, **shown):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("coview.evaluation.report.write_report", no_room)
+    assert main(["xid", "-o", out, "--resume", "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["report"] is None and "the report could not be made: No space" in said.err
     with pytest.raises(UsageError, match=r"train\.steps: 2 -> 3"):
         main(["xid", "-o", out, "--resume", "--train.steps", "3"])
     with pytest.raises(UsageError, match="not empty"):

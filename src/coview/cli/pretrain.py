@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from coview.cli.options import Asked, by_origin, flat, read_first, read_run
 from coview.cli.output import Output
-from coview.errors import UsageError
+from coview.errors import CoviewError, UsageError
 
 if TYPE_CHECKING:
     from coview.data.source import Source
@@ -166,10 +166,15 @@ def _train(asked: Asked) -> int:
     if not parallel.is_main():
         return 0
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    source, note = shown(settings, views, trained)
-    page = write_report(run, model=coview.load(run), source=source, notes=[note, *found])
-    result = {"run": str(run), "report": str(page), **summary, "leaks": found}
-    return output.finish(result, problems_of(summary))
+    problems = problems_of(summary)
+    try:
+        source, note = shown(settings, views, trained)
+        page = str(write_report(run, model=coview.load(run), source=source, notes=[note, *found]))
+    except (CoviewError, OSError) as error:  # the run is whole without it
+        output.say(f"{run / 'model'} is whole, but the report could not be made: {error}")
+        output.finish({"run": str(run), "report": None, **summary, "leaks": found}, problems)
+        return 1
+    return output.finish({"run": str(run), "report": page, **summary, "leaks": found}, problems)
 
 
 def problems_of(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,0 +1,94 @@
+"""Every method can be started: its settings go round, its recipe is whole, pretrain explains it and plans it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coview.cli.main import main
+from coview.cli.options import read_run
+from coview.methods import available, load_method
+from coview.settings import from_dict, to_dict
+from coview.training.settings import recommended, run_from_dict, run_to_dict
+
+METHODS = sorted(available())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_settings_go_round_and_the_recipe_is_whole(method: str) -> None:
+    kind = load_method(method).Settings
+    for settings in (kind(), kind.tiny()):
+        assert from_dict(kind, json.loads(json.dumps(to_dict(settings)))) == settings
+        assert settings.specs()
+    for tiny in (False, True):
+        run = recommended(method, tiny=tiny)
+        assert run_from_dict(run_to_dict(run)) == run
+        asked = read_run("pretrain", method, ["-o", "r", "--collection", "c", *["--tiny"] * tiny], "")
+        assert asked.settings.optimiser == run.optimiser and asked.settings.method_settings == run.method_settings
+        assert asked.origins["optimiser.lr"] == f"{'tiny ' * tiny}recipe of {method}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_help_is_given(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["pretrain", method, "--help"])
+    assert ended.value.code == 0 and "--optimiser.lr" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_dry_run_on_a_collection_that_has_its_views(method: str, films: Path, features: str, capsys) -> None:
+    """The smallest settings, on films with sound and captions, or on features where these are the views."""
+    views = load_method(method).Settings.tiny().specs()
+    kinds = {spec.stream for spec in views.values()}
+    where = features if kinds == {"features"} else str(films)
+    if kinds == {"features"}:
+        words = ["fuse", method, *features.split(",")]
+    else:
+        words = ["pretrain", method, "--collection", where, "--split", "None", "--tiny"]
+    words += [
+        "-o",
+        str(films.parent / "run"),
+        "--train.batch-size",
+        "8",
+        "--train.device",
+        "cpu",
+        "--dry-run",
+        "--json",
+    ]
+    code = main(words)
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert json.loads(said.out)["settings"]["method"]["name"] == method
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    from coview.media.encode import write_clip
+    from coview.randomness import make_key, normal
+
+    folder = tmp_path_factory.mktemp("films")
+    lines = []
+    for index in range(8):
+        frames = torch.full((3, 48, 32, 32), 20 * index, dtype=torch.uint8)
+        write_clip(folder / f"{index}.mp4", frames, 16.0, 0.1 * normal(make_key(index), 0, 48_000), 16_000)
+        lines.append({"path": f"{index}.mp4", "caption": f"film {index % 3}", "label": "ab"[index % 2]})
+    (folder / "films.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    assert main(["index", str(folder / "films.jsonl"), "-o", str(folder / "films"), "--workers", "0"]) == 0
+    return folder / "films"
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> str:
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("features")
+    random = np.random.default_rng(1)
+    for name, width in (("left", 12), ("right", 9)):
+        np.save(folder / f"{name}.npy", random.normal(size=(80, width)).astype("float32"))
+    return f"left={folder}/left.npy,right={folder}/right.npy"
