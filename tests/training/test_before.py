@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 import coview
 from coview.data.open import open_source
 from coview.embedding.extract import extract
+from coview.errors import UsageError
 from coview.training.loop import train
 from coview.training.run import read_lines
 from coview.training.settings import load_run
@@ -42,7 +44,13 @@ def test_a_run_of_before_goes_on_from_its_checkpoint(before):
     wanted = read_lines(before / "run" / "metrics.jsonl")
     shutil.rmtree(before / "run" / "checkpoints" / "step-00000006")
     (before / "run" / "checkpoints" / "last").unlink()
-    train(load_run(before / "run" / "settings.yaml"), before / "run", resume=True, quiet=True)
+    settings = load_run(before / "run" / "settings.yaml")
+    with pytest.raises(UsageError, match="covered less: if you know that the collection is unchanged, write") as said:
+        train(settings, before / "run", resume=True, quiet=True)
+    now, then = re.findall(r"write (\w+) for (\w+) in", str(said.value))[0]
+    state = before / "run" / "checkpoints" / "step-00000003" / "state.json"
+    state.write_text(state.read_text().replace(then, now))
+    train(settings, before / "run", resume=True, quiet=True)
     close(read_lines(before / "run" / "metrics.jsonl"), wanted)
     summary = json.loads((before / "run" / "summary.json").read_text())
     assert summary["steps"] == 6 and summary["idle_steps"] == 0 and summary["samples_per_step"] == 20

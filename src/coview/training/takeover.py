@@ -30,10 +30,17 @@ def restore(parts: Parts, saved: Checkpoint, path: Path) -> None:
     """
     then, now = saved.facts["collection"], parts.source.fingerprint
     if then["fingerprint"] != now:
+        # Fingerprints cover more than they did when checkpoints had no counts of what was learnt from.
+        former = (
+            ""
+            if "harvest" in saved.facts or then["rows"] != len(parts.source)
+            else f" The run is of a former version, whose fingerprints covered less: if you know that the collection is "
+            f"unchanged, write {now} for {then['fingerprint']} in {path / 'state.json'}"
+        )
         raise UsageError(
             f"{path}: the run was trained on {then['name']} with fingerprint {then['fingerprint']} "
             f"({then['rows']} recordings), but {parts.source.name} now has {now} ({len(parts.source)} recordings). "
-            "Continue on the old collection, or start a new run with --init-from"
+            f"Continue on the old collection, or start a new run with --init-from.{former}"
         )
     try:
         for prefix, module in (("method.", parts.method), ("preprocess.", parts.preprocess)):
