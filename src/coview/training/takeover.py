@@ -34,7 +34,7 @@ def restore(parts: Parts, saved: Checkpoint, path: Path) -> None:
         former = (
             ""
             if "harvest" in saved.facts or then["rows"] != len(parts.source)
-            else f" The run is of a former version, whose fingerprints covered less: if you know that the collection is "
+            else " The run is of a former version, whose fingerprints covered less: if you know that the collection is "
             f"unchanged, write {now} for {then['fingerprint']} in {path / 'state.json'}"
         )
         raise UsageError(
