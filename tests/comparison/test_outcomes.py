@@ -12,6 +12,7 @@ from coview.comparison.run import OUTCOME, perform, stored, stored_at
 from coview.comparison.table import Outcome, orders, said_of, summarise, to_markdown
 from coview.errors import UsageError
 from coview.evaluation.statistics import accuracy
+from coview.files import locked
 
 
 def outcome(row: str, seed: int, hits: torch.Tensor, **more: object) -> Outcome:
@@ -87,6 +88,20 @@ def test_random_weights_that_cannot_be_measured_are_an_error(
     assert (found.failed, found.note) == (kind == "random", "it does not fit")
     assert ("failed" in said) == ("failed" in to_markdown(summarise([found]))) == found.failed
     assert (stored(asked) is None) == found.failed  # tried again
+
+
+def test_a_run_that_another_call_makes_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = task(tmp_path, "pairs")
+    monkeypatch.setattr(module, "measure", lambda task, folder: pytest.fail("it is made twice"))
+    Path(asked.folder).mkdir(parents=True)
+    with locked(Path(asked.folder), "compare"):
+        assert "another process works on it" in perform(asked)
+    assert not (Path(asked.folder) / OUTCOME).exists()  # no false "not run"
+    made = outcome("xid", 0, torch.arange(40) % 2 == 0)
+    monkeypatch.setattr(module, "measure", lambda task, folder: made)
+    perform(asked)
+    monkeypatch.setattr(module, "measure", lambda task, folder: pytest.fail("it is made twice"))
+    assert "made by another call" in perform(asked)
 
 
 def test_items_come_back_with_an_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

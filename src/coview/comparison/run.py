@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from coview.evaluation.protocols import evaluate
 from coview.evaluation.runs import records_of, seen_in_training
 from coview.evaluation.stored import measurements
 from coview.evaluation.verdict import idle_steps
-from coview.files import read_json, read_tensors, write_aside, write_tensors
+from coview.files import locked, read_json, read_tensors, write_aside, write_tensors
 from coview.model import Model
 from coview.training.loop import train
 from coview.training.run import changes, read_lines
@@ -77,9 +78,28 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def perform(task: Task) -> str:
-    """Train and measure one run, write its outcome, and return a sentence; a run that cannot be made says why."""
+    """Train and measure one run, write its outcome, and return a sentence; a run that cannot be made says why.
+
+    One that another call makes at this moment is left to it: nothing is written.
+
+    Raises:
+        CoviewError: nothing can be written there, or the run failed.
+    """
     folder = Path(task.folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder, "compare"))
+        except OSError as error:
+            raise CoviewError(f"{folder}: cannot be written ({error}); make room, then compare again") from error
+        except UsageError as error:
+            return f"{task.row}, seed {task.seed}: {error}"
+        return _make(task, folder)
+
+
+def _make(task: Task, folder: Path) -> str:
+    if (found := stored(task)) is not None:
+        return f"{task.row}, seed {found.seed}: made by another call"
     while task.start and not (Path(task.start).parent / OUTCOME).is_file():
         time.sleep(5)  # another process of torchrun still makes it
     try:
