@@ -53,6 +53,16 @@ def test_features_are_computed_once_for_all_protocols(tmp_path: Path, monkeypatc
         bench().features("test", "projected")
 
 
+def test_another_fingerprint_means_other_features(tmp_path: Path) -> None:
+    model = tiny_model()
+    source = DigitsWorld("A", "test", 8, 0, model.views)
+    how = {"windows": 1, "space": "backbone", "batch_size": 4, "progress": lambda done, total: None}
+    for fingerprint in (source.fingerprint, "captions changed", "captions changed"):
+        source.fingerprint = fingerprint
+        extract_once(tmp_path, model, source, **how)  # type: ignore[arg-type]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_media_that_changed_in_place_are_embedded_again(tmp_path: Path) -> None:
     views = tiny_model().views
     folders = [tmp_path / "one", tmp_path / "other"]

@@ -56,5 +56,4 @@ def main(argv: list[str]) -> int:
         from coview.interchange.hub import push
 
         result |= {"hub": push(model, arguments.hub, private=not arguments.public)}
-    Output(json=arguments.json).result(result)
-    return 0
+    return Output(json=arguments.json).finish(result, [])

@@ -42,16 +42,21 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Import, save, print what it is."""
     arguments = tyro.cli(Arguments, args=argv, prog="coview import", description=DESCRIPTION)
-    from coview.errors import UsageError
+    from safetensors import SafetensorError
+
+    from coview.errors import CoviewError, UsageError
     from coview.interchange.foreign import import_model
 
-    if arguments.out.exists() and any(arguments.out.iterdir()):
-        raise UsageError(f"{arguments.out} is not empty; choose another name")
+    if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
+        raise UsageError(f"{arguments.out} is no empty folder; choose another name")
     model = import_model(arguments.family, arguments.checkpoint, arguments.statistics)
-    model.save(arguments.out)
+    try:
+        model.save(arguments.out)
+    except (OSError, SafetensorError) as error:
+        raise CoviewError(
+            f"{arguments.out}: the model cannot be written ({error}); make room, then import again"
+        ) from error
     views = {name: str(spec) for name, spec in model.views.items()}
-    result = {"model": str(arguments.out), "method": model.method.about.slug, "views": views, "dim": model.dim}
-    Output(json=arguments.json).result(
-        {**result, "epochs": model.about["epochs"], "statistics": model.about["statistics"]}
-    )
-    return 0
+    result = {"model": str(arguments.out), "method": model.method.about.slug, "views": views, "dim": dict(model.dim)}
+    about = {name: model.about[name] for name in ("epochs", "statistics")}
+    return Output(json=arguments.json).finish({**result, **about}, [])
