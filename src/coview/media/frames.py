@@ -102,7 +102,8 @@ def _by_decoding_all(media: Media, times: list[float], convert: Convert) -> list
 
     Where a picture is renewed piece by piece, the first whole one comes long after a key frame: begin earlier.
     """
-    back, shown = 0.0, None
+    back = 0.0
+    shown: list[Any] | None = None
     while True:
         begin = times[0] - back
         packets, ended = packets_of(media, begin, times[-1] + (RUN_UP_SECONDS if media.ordered else 0.0))
