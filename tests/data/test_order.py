@@ -65,7 +65,8 @@ def test_laps_divide_the_clips(clips, laps):
         (10**6, 1000, 5, 5, 32 * 8),  # never more than 32 batches
         (200, 1000, 5, 5, 5 * 8),
         (159, 1000, 5, 1, 8),  # no room for four batches of recordings: five steps on one would teach less
-        (159, 1000, 4, 4, 4 * 8),
+        (160, 1000, 4, 4, 5 * 8),
+        (159, 1000, 4, 2, 9 * 8),  # four laps would leave a window of one batch over
         (127, 1000, 4, 2, 7 * 8),
         (40, 8, 5, 5, 8),  # there is but one
         (39, 8, 5, 1, 8),
@@ -73,6 +74,18 @@ def test_laps_divide_the_clips(clips, laps):
 )
 def test_a_window_has_several_batches_of_recordings_or_none_is_made(reads, rows, clips, laps, window):
     assert Order.within(reads, rows, clips, 8) == Order(rows, clips, 8, laps, window)
+
+
+@pytest.mark.parametrize("reads", [200, 500, 3000, 10**6])
+@pytest.mark.parametrize("clips", [2, 4, 5, 10])
+def test_no_window_of_an_epoch_is_left_with_a_batch_or_two(reads, clips):
+    for rows in range(8 * 8, 8 * 80, 17):
+        one = Order.within(reads, rows, clips, 8)
+        steps, step = rows * clips // 8, 0
+        while one.laps > 1 and step < steps:
+            window = one.steps_together(step, steps)
+            assert len(window) >= 4 * one.laps or len(window) == steps, (rows, one)
+            step = window.stop
 
 
 @pytest.mark.parametrize(("rows", "windows"), [(61, [16, 16, 16, 13]), (52, [16, 16, 20]), (12, [12])])

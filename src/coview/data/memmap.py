@@ -8,6 +8,7 @@ and presence of every view) and `memmap.json`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,10 +22,21 @@ from torch import Tensor
 
 from coview.data.source import Source, sample_keys
 from coview.data.views import Batch, ViewSpec, read_view
-from coview.errors import DataProblemsError, UsageError
+from coview.errors import DataProblemsError, SettingsError, UsageError
+from coview.files import read_json, sha256_of
 from coview.randomness import integers
 
 FORMAT = 1
+_CUTS, _STORED = "cuts.parquet", (".npy", ".parquet")
+_REMEDY = "fill the set again"
+_CARD: dict[str, type] = {
+    "views": dict,
+    "cuts": int,
+    "recordings": int,
+    "classes": list,
+    "fingerprint": str,
+    "once": list,
+}
 _PICK = 400  # stream of a sample's key that chooses the stored cut
 _CHUNK = 128  # recordings between two notes of how far the filling is
 
@@ -93,7 +105,8 @@ def fill(
         lines = "\n".join(f"  - {name}: {reason}" for name, reason in problems.items())
         raise DataProblemsError(f"{source.name}: cannot be stored, these recordings could not be read:\n{lines}")
     notes.sort(key=lambda note: (note["row"], note["cut"]))
-    pq.write_table(pa.Table.from_pylist(notes), partial / "cuts.parquet")
+    pq.write_table(pa.Table.from_pylist(notes), partial / _CUTS)
+    card["digests"] = {path.name: sha256_of(path) for path in sorted(partial.iterdir()) if path.suffix in _STORED}
     (partial / "memmap.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (partial / "done.json").unlink(missing_ok=True)
     return partial.rename(folder)
@@ -116,18 +129,28 @@ class MemmapSource:
         path = self.folder / "memmap.json"
         if not path.is_file():
             raise UsageError(f"{self.folder} is not a memory-mapped set (it has no memmap.json)")
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if card["format"] != FORMAT:
-            raise UsageError(f"{path}: format {card['format']}, but this version reads {FORMAT}; fill it again")
-        stored = {name: read_view(fields) for name, fields in card["views"].items()}
+        card = read_json(path, "memory-mapped set", remedy=_REMEDY)
+        if card.get("format") != FORMAT:
+            raise UsageError(f"{path}: format {card.get('format')!r}, but this version reads {FORMAT}; {_REMEDY}")
+        card.setdefault("once", [])  # added later than the format
+        wrong = [name for name, kind in _CARD.items() if not isinstance(card.get(name), kind)]
+        named = [*card["classes"], *card["once"]] if not wrong else []
+        if wrong or min(card["cuts"], card["recordings"], len(card["views"])) < 1 or set(map(type, named)) - {str}:
+            raise UsageError(f"{path}: {', '.join(wrong) or 'its counts or names'} cannot be so; {_REMEDY}")
+        try:
+            stored = {name: read_view(fields) for name, fields in card["views"].items()}
+        except (SettingsError, AttributeError) as error:
+            raise UsageError(f"{path}: its views cannot be read ({error}); {_REMEDY}") from error
         self.views = dict(views or stored)
         _check_views(self.folder, self.views, stored)
-        table = pq.read_table(self.folder / "cuts.parquet")
         self.name = str(self.folder)
-        self.cuts = int(card["cuts"])
-        self.once = frozenset(card.get("once", ()))
+        self.cuts, rows = int(card["cuts"]), int(card["recordings"])
+        table = self._table(rows * self.cuts)
+        self.once = frozenset(card["once"])
         self.classes: list[str] = card["classes"]
-        self.fingerprint = str(card["fingerprint"])
+        self.fingerprint = card["fingerprint"]  # of the source; a set of before says no more
+        if "digests" in card:
+            self.fingerprint = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:16]
         self.ids: list[str] = table.column("id").to_pylist()[:: self.cuts]
         self.labels = torch.tensor(table.column("label").to_pylist()[:: self.cuts], dtype=torch.int64)
         self._start = {name: torch.tensor(table.column(f"start/{name}").to_pylist()) for name in self.views}
@@ -135,7 +158,51 @@ class MemmapSource:
         self.lacking = {name: int((~present[:: self.cuts]).sum()) for name, present in self._present.items()}
         kept = table.column("mirrorable").to_pylist() if "mirrorable" in table.column_names else [True] * len(table)
         self._mirrorable = torch.tensor(kept[:: self.cuts], dtype=torch.bool)
+        self._length = {
+            name: torch.tensor(table.column(f"length/{name}").to_pylist())
+            for name, view in self.views.items()
+            if view.sequence and f"length/{name}" in table.column_names
+        }
+        if int(self.labels.min()) < -1 or int(self.labels.max()) >= len(self.classes):
+            raise UsageError(f"{self.folder / _CUTS}: it has labels that are none of its {len(self.classes)} classes")
         self._arrays: dict[str, Any] = {}
+        for name in self.views:
+            self._array(name, rows * (1 if name in self.once else self.cuts))
+
+    def _table(self, cuts: int) -> pa.Table:
+        """Read and check the table of cuts: in order, one row each."""
+        path = self.folder / _CUTS
+        columns = [
+            "id",
+            "row",
+            "cut",
+            "label",
+            *(f"{what}/{name}" for name in self.views for what in ("start", "present")),
+        ]
+        try:
+            with pq.ParquetFile(path) as file:
+                if file.metadata.num_rows != cuts:
+                    raise ValueError(f"it holds {file.metadata.num_rows} cuts, and memmap.json counts {cuts}")
+                table = file.read()
+            order = table.column("row").to_numpy() * self.cuts + table.column("cut").to_numpy()
+            if not np.array_equal(order, np.arange(cuts)) or any(table.column(name).null_count for name in columns):
+                raise ValueError("its rows are not in order, or have empty places")
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
+        return table
+
+    def _array(self, name: str, count: int) -> Any:
+        """Map a view's array, once; the file must hold what it announces."""
+        path, view = self.folder / f"{name}.npy", self.views[name]
+        if name not in self._arrays:
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise UsageError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
+            if array.shape != (count, *view.raw_shape) or array.dtype != view.stored_dtype:
+                raise UsageError(f"{path}: {array.dtype} {array.shape} does not fit {count} of {view}; {_REMEDY}")
+            self._arrays[name] = array
+        return self._arrays[name]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -160,9 +227,8 @@ class MemmapSource:
         slot = row * self.cuts + cut
         views = {}
         for name, view in self.views.items():
-            if name not in self._arrays:
-                self._arrays[name] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
-            raw = torch.from_numpy(self._arrays[name][(row if name in self.once else slot).numpy()])
+            count = len(self) * (1 if name in self.once else self.cuts)
+            raw = torch.from_numpy(self._array(name, count)[(row if name in self.once else slot).numpy()])
             views[name] = view.unpack(raw)
         return Batch(
             views=views,
@@ -170,6 +236,7 @@ class MemmapSource:
             key=key,
             start={name: values[slot] for name, values in self._start.items()},
             present={name: values[slot] for name, values in self._present.items()},
+            length={name: values[slot] for name, values in self._length.items()},
             label=self.labels[row],
             mirrorable=self._mirrorable[row],
         )
@@ -221,6 +288,8 @@ def _notes(source: Source, batch: Batch, cut: int) -> list[dict[str, Any]]:
         for name in source.views:
             note[f"start/{name}"] = float(batch.start[name][index])
             note[f"present/{name}"] = bool(batch.present[name][index])
+            if name in batch.length:
+                note[f"length/{name}"] = int(batch.length[name][index])
         notes.append(note)
     return notes
 

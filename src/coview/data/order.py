@@ -68,14 +68,19 @@ class Order:
     def within(cls, reads: int, rows: int, clips_per_recording: int, batch_size: int) -> Order:
         """Return the order with the most laps, up to 5, whose windows hold at most `reads` reads.
 
-        A window has at least four batches of recordings, or all there are; where `reads` has no room for two laps of
-        such a one, the epoch has one lap.
+        Every window has at least four batches of recordings, the epoch's last too, or all there are; where `reads` has
+        no room for two laps of such ones, the epoch has one lap. The largest window is taken that leaves no batch over,
+        or at least four.
         """
         for laps in range(min(_MOST_LAPS, clips_per_recording), 1, -1):
             there = rows * (clips_per_recording // laps) // batch_size
-            batches = min(reads // (batch_size * laps), _MOST_BATCHES)
-            if clips_per_recording % laps == 0 and batches >= max(1, min(_LEAST_BATCHES, there)):
-                return cls(rows, clips_per_recording, batch_size, laps, batch_size * batches)
+            most, least = min(reads // (batch_size * laps), _MOST_BATCHES), max(1, min(_LEAST_BATCHES, there))
+            if clips_per_recording % laps:
+                continue
+            for batches in range(most, least - 1, -1):
+                left = there % batches if there > batches else 0
+                if not left or left >= _LEAST_BATCHES:
+                    return cls(rows, clips_per_recording, batch_size, laps, batch_size * batches)
         return cls(rows, clips_per_recording, batch_size, 1, batch_size)
 
     def rows_of(self, position: Tensor, seed: int, epoch: int) -> Tensor:
