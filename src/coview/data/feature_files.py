@@ -94,7 +94,7 @@ def read_features(path: Path) -> list[FeatureTable]:
     """
     try:
         tables = _read(path)
-    except (OSError, ValueError, SafetensorError, pa.ArrowException) as error:
+    except (OSError, ValueError, EOFError, SafetensorError, pa.ArrowException) as error:
         raise UsageError(f"{path}: cannot be read as features ({error})") from error
     if not tables:
         raise UsageError(

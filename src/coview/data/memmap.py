@@ -197,7 +197,7 @@ class MemmapSource:
         if name not in self._arrays:
             try:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError) as error:
                 raise UsageError(f"{path}: cannot be read ({error}); {_REMEDY}") from error
             if array.shape != (count, *view.raw_shape) or array.dtype != view.stored_dtype:
                 raise UsageError(f"{path}: {array.dtype} {array.shape} does not fit {count} of {view}; {_REMEDY}")
