@@ -22,6 +22,7 @@ from coview.data.views import Batch, raw_views
 from coview.errors import CoviewError, UsageError
 
 _KILLED, _SILENT = "exited unexpectedly", "DataLoader timed out"  # what torch says of reading processes
+_LOOK = 5.0  # seconds from one look at silent reading processes to the next
 _TOGETHER_BYTES = 80 * 2**20  # of the raw views of a window, which are read together
 
 
@@ -111,13 +112,27 @@ class Loader:
 
     def _batches(self, first_step: int) -> Iterator[Batch]:
         share = self._steps.share
-        for read in self._reader(first_step):
+        for read in self._patiently(self._reader(first_step)):
             for fields in read:
                 if isinstance(fields, CoviewError):
                     raise fields
                 whole = Batch(**fields)
                 for first in range(0, len(whole), share):
                     yield whole if len(whole) == share else whole.select(slice(first, first + share))
+
+    def _patiently(self, reader: Iterator[Any]) -> Iterator[Any]:
+        """Yield what a reader does, which may be silent for a while."""
+        waited = 0.0
+        while True:
+            try:
+                read = next(reader)
+            except RuntimeError as error:
+                waited += _LOOK
+                if _SILENT not in str(error) or waited >= self.patience:
+                    raise
+                continue
+            waited = 0.0
+            yield read
 
     def _reader(self, first_step: int) -> Iterator[Any]:
         pin = torch.cuda.is_available()
@@ -133,7 +148,7 @@ class Loader:
             multiprocessing_context=context,
             worker_init_fn=_start_worker if self.workers else None,
             prefetch_factor=2 if self.workers else None,
-            timeout=self.patience if self.workers else 0,
+            timeout=min(_LOOK, self.patience) if self.workers else 0,  # torch sees who died when it has waited so long
         )
         return iter(loader)
 
