@@ -125,12 +125,14 @@ class Loader:
         waited = 0.0
         while True:
             try:
-                read = next(reader)
+                read = next(reader, None)
             except RuntimeError as error:
                 waited += _LOOK
                 if _SILENT not in str(error) or waited >= self.patience:
                     raise
                 continue
+            if read is None:
+                return
             waited = 0.0
             yield read
 
