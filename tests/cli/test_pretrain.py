@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+import yaml
 
 from coview.cli.options import read_run
 from coview.cli.pretrain import main, shown
@@ -18,6 +20,7 @@ from coview.errors import SettingsError, UsageError
 from coview.media.encode import write_clip
 from coview.methods import load_method
 from coview.methods.xid import XIDSettings
+from coview.training.settings import load_run, recommended, run_to_dict
 
 WORLD = ["--collection", "digits-av:A"]
 SMALL = [*WORLD, "--tiny", "--preset", "digits", "--train.device", "cpu", "--train.batch-size", "16"]
@@ -63,6 +66,18 @@ def test_a_file_comes_before_the_options(tmp_path):
     with pytest.raises(SettingsError) as wrong:
         read("xid", ["-o", "run", "--settings", str(path)])
     assert len(wrong.value.problems) == 2 and "'negatives'" in str(wrong.value) and "'steps'" in str(wrong.value)
+
+
+def test_a_whole_file_of_a_former_version_is_not_filled_from_a_recipe(tmp_path):
+    for method in ("xid", "dcca", "swav"):
+        whole = run_to_dict(replace(recommended(method), collection="here"))
+        del whole["optimiser"]["decay"], whole["schedule"]["warm_up_from"]
+        path = tmp_path / method / "settings.yaml"
+        path.parent.mkdir()
+        path.write_text(yaml.safe_dump(whole))
+        for words in (["-o", "run", "--settings", str(path)], ["-o", str(path.parent), "--resume"]):
+            settings = read(method, words)[1]
+            assert settings == load_run(path) and settings.optimiser.decay is None
 
 
 def test_wrong_use(capsys):

@@ -164,8 +164,11 @@ def _layers(method: str, start: First, base: RunSettings | None, base_is: str) -
     stored = start.out / "settings.yaml" if start.out and start.resume else None
     file = start.settings or (stored if stored is not None and stored.is_file() else None)
     if file is not None:
-        stated = tuple(flat(read_yaml(file, "the settings of a run")))
-        layers.append(_Layer(str(file), _of(method, load_run(file, layers[-1].run), file), stated))
+        data = read_yaml(file, "the settings of a run")
+        # A whole file is a run's own: what a former version had no setting for is as it was then, not as a recipe has it.
+        whole = all(item.name in data for item in dataclasses.fields(RunSettings) if item.name != "method_settings")
+        run = load_run(file, None if whole else layers[-1].run)
+        layers.append(_Layer(str(file), _of(method, run, file), tuple(flat(data))))
     if start.preset:
         changed = dataclasses.replace(layers[-1].run, augment=preset(start.preset))
         layers.append(_Layer(f"preset {start.preset}", changed, ("augment.",)))
