@@ -165,7 +165,7 @@ def _layers(method: str, start: First, base: RunSettings | None, base_is: str) -
     file = start.settings or (stored if stored is not None and stored.is_file() else None)
     if file is not None:
         data = read_yaml(file, "the settings of a run")
-        # A whole file is a run's own: what a former version had no setting for is as it was then, not as a recipe has it.
+        # A whole file is a run's own: what a former version had no setting for is as it was then, not as in a recipe.
         whole = all(item.name in data for item in dataclasses.fields(RunSettings) if item.name != "method_settings")
         run = load_run(file, None if whole else layers[-1].run)
         layers.append(_Layer(str(file), _of(method, run, file), tuple(flat(data))))
