@@ -48,7 +48,8 @@ def main(argv: list[str]) -> int:
     from coview.interchange.foreign import import_model
 
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
-        raise UsageError(f"{arguments.out} is no empty folder; choose another name")
+        why = "is not empty" if arguments.out.is_dir() else "is no folder"
+        raise UsageError(f"{arguments.out} {why}; choose another name")
     model = import_model(arguments.family, arguments.checkpoint, arguments.statistics)
     try:
         model.save(arguments.out)
