@@ -73,8 +73,8 @@ class Things:
 
         self.folder = folder
         self.media = folder / "media"
-        if not self.media.exists():
-            self.media.mkdir(parents=True)
+        if not (folder / "statistics.json").exists():
+            self.media.mkdir(parents=True, exist_ok=True)
             for number in range(6):
                 making.write(
                     self.media / f"{number}.mp4", picture_times=[k / 10 for k in range(20)],
@@ -161,7 +161,7 @@ def names(things: Things, count: int) -> Iterator[Finding]:
     folder.mkdir()
     raw = [
         b"esc\x1b[2J.mp4", b"title\x1b]0;x\x07.mp4", b"line\nbreak.mp4", b"cr\r.mp4", b"latin\xe9.mp4", b"-rf.mp4",
-        b"[/bold].mp4", b"%s%n.mp4", b"quote'\".mp4", b" space .mp4", "日本🐕.mp4".encode(), b"c1\xc2\x9b2J.mp4",
+        b"[bold]x[red].mp4", b"%s%n.mp4", b"quote'\".mp4", b" space .mp4", "日本🐕.mp4".encode(), b"c1\xc2\x9b2J.mp4",
         b"gnp\xe2\x80\xae4pm.mp4", b"a" * 250 + b".mp4", b"$(id).mp4", b"back\\slash.mp4", b"tab\t.mp4",
         b"del\x7f.mp4", b"{0}.mp4", b".hidden.mp4",
     ]  # fmt: skip

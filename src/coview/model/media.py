@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from coview.data.collection import Collection
+from coview.data.identity import kept_name
 from coview.data.media_source import MediaSource
 from coview.data.probing import probe_file
 from coview.data.recording import Recording
@@ -37,13 +38,13 @@ def read_files(
     collection = Collection.of([recording for recording, _ in probed])
     known = Timelines(collection.table)
     has = {name: spec.has(known) for name, spec in views.items()}
-    for index, (recording, fields) in enumerate(probed):
+    for index, (_, fields) in enumerate(probed):
         others = ", ".join(repr(name) for name in views if has[name][index])
         for name, spec in views.items():
             if not has[name][index]:
                 reason, why = _lack(_TRACKS[spec.medium or "picture"], fields, name)
                 hint = f"; ask for view={others} to use the rest of it" if others else ""
-                raise MediaError(recording.path, reason, why + hint)
+                raise MediaError(str(files[index]), reason, why + hint)
     source = MediaSource(collection, raw_views(views))
     for rows in torch.split(torch.arange(len(source)), batch_size):
         batches = source.read_windows(rows, range(windows), windows)
@@ -76,7 +77,7 @@ def _probed(index: int, path: Path) -> tuple[Recording, Mapping[str, Any]]:
     outcome = probe_file(path)
     if "reason" in outcome:
         raise MediaError(str(path), outcome["reason"], outcome["message"])
-    known = {"id": f"{index:09d}", "path": str(path.absolute()), "start": 0.0, "duration": outcome["end"]}
+    known = {"id": f"{index:09d}", "path": kept_name(path.absolute()), "start": 0.0, "duration": outcome["end"]}
     names = {field.name for field in dataclasses.fields(Recording)}
     fields = {name: value for name, value in {**outcome, **known}.items() if name in names}
     return Recording(**{**fields, "flags": tuple(outcome["flags"])}), outcome
