@@ -115,7 +115,10 @@ def test_a_pixel_aspect_that_only_the_container_knows(name):
     assert corners(left)[::3] == ["red", "blue"] and corners(right)[1:3] == ["green", "white"]
 
 
-def test_a_tiled_avif_is_one_still():
+def test_a_tiled_avif_is_one_still(tmp_path):
+    data = (MEDIA / "grid.avif").read_bytes()
+    (tmp_path / "generic.avif").write_bytes(data[:8] + b"mif1" + data[12:])  # the brand among the compatible ones only
+    assert probe(tmp_path / "generic.avif").video.width == 256
     facts = probe(MEDIA / "grid.avif")
     assert (facts.video.width, facts.video.height, facts.duration) == (256, 192, 0.0)
     assert facts.flags == ("still",)

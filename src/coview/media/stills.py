@@ -76,7 +76,8 @@ def is_still(head: bytes) -> bool:
     if head[:4] == b"RIFF":
         return head[8:12] == b"WEBP"
     if head[4:8] == b"ftyp":
-        return head[8:12] in _BRANDS or is_heif(head)
+        also = head[16 : int.from_bytes(head[:4], "big")] if head[8:12] == b"mif1" else b""
+        return head[8:12] in _BRANDS or any(brand in also for brand in _BRANDS) or is_heif(head)
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
 
 
