@@ -1,9 +1,12 @@
 """The page docs/add-a-method.md is true: its file and its line make a method that the whole library knows."""
 
+import dataclasses
 import re
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import worlds
@@ -11,8 +14,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from coview import parallel
 from coview.cli.main import main
+from coview.data.views import read_view
+from coview.embedding.extract import extract
 from coview.methods import METHODS, build, load_method
 from coview.methods.contract import Facts
+from coview.model import Model
+from coview.training.loop import train
+from coview.training.settings import RunSettings, TrainSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"
 FACTS = Facts(rows=40)
@@ -82,3 +90,55 @@ def test_it_trains_and_is_measured_from_the_command_line(folder, tmp_path, capsy
     with pytest.raises(SystemExit):
         main(["pretrain", "barlow-av", "--help"])
     assert "redundancy" in capsys.readouterr().out
+
+
+def piece(heading: str) -> dict:
+    """Run the code under a heading of the page; returns its names."""
+    part = PAGE.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+    code = re.search(r"```python\n(.*?)```", part, re.DOTALL)
+    assert code
+    names = {"__name__": f"page_{heading.replace(' ', '_')}"}
+    module = types.ModuleType(names["__name__"])
+    sys.modules[names["__name__"]] = module
+    exec(compile(code[1], str(PAGE), "exec"), module.__dict__)
+    return module.__dict__
+
+
+def test_a_view_of_your_own(tmp_path):
+    kind = piece("A view of your own")["ActionsView"]
+    view = read_view({"stream": "actions", "steps": 6, "dim": 2})
+    assert view == kind(steps=6, dim=2) and view.shape == (6, 2)
+    np.save(tmp_path / "actions.npy", np.ones((4, 2), np.float32))
+    value, length = view.load(None, tmp_path / "actions.npy", 0.0, 0.0)
+    assert value.shape == (6, 2) and length == 4 and value.sum() == 8
+
+
+def test_a_source_of_your_own(tmp_path):
+    source = piece("A source of your own")["Table"]()
+    own = dataclasses.replace(load_method("dcca").Settings.tiny(), views=source.views)
+    steps = TrainSettings(steps=3, batch_size=20, device="cpu", workers=0)
+    run = RunSettings(method="dcca", method_settings=own, collection="table", train=steps)
+    model = Model.from_run(train(run, tmp_path / "run", source=source, quiet=True))
+    assert extract(model, source).values["left"].shape == (40, 2)
+
+
+def test_an_encoder_of_your_own(monkeypatch):
+    kind = piece("An encoder of your own")["Strip"]
+    point = types.SimpleNamespace(name="strip", load=lambda: kind)
+    wanted = "coview.encoders.audio"
+    monkeypatch.setattr("coview.encoders.entry_points", lambda group: [point] if group == wanted else [])
+    settings = dataclasses.replace(load_method("xid").Settings.tiny(), audio_encoder="strip")
+    method = build("xid", settings, FACTS)
+    assert isinstance(method.encoders["audio"], kind) and torch.isfinite(method(method.example_batch(4, 0)).loss)
+
+
+def test_a_frozen_teacher():
+    kind = piece("A frozen teacher")["Student"]
+    method = kind(kind.Settings.tiny(), FACTS)
+    before = float(method(method.example_batch(8, 0)).loss.detach())
+    optimiser = torch.optim.Adam(method.parameters(), 1e-2)
+    for _ in range(10):
+        optimiser.zero_grad()
+        method(method.example_batch(8, 0)).loss.backward()
+        optimiser.step()
+    assert float(method(method.example_batch(8, 0)).loss.detach()) < before - 0.1
