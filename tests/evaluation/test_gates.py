@@ -88,3 +88,15 @@ def test_verdicts_follow_the_limits():
     assert set(found) == {"video_probe/statistics", "audio_probe/statistics", "video_probe/supervised-av"}
     assert not found["video_probe/statistics"].passed and found["video_probe/statistics"].limit == pytest.approx(0.2)
     assert found["audio_probe/statistics"].passed and found["video_probe/supervised-av"].passed
+
+
+@pytest.mark.parametrize("content", ["[", "{}", '[{"name": "a"}]', "\x00\xff"])
+def test_a_damaged_cache_is_measured_again(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    row = gates.accuracy("video_probe/statistics", torch.tensor([True, False]), 0.1)
+    assert gates._cached("x", "digits-av:A", 0, True, lambda train, test: [row]) == [row]
+    [kept] = (tmp_path / "coview" / "gates").iterdir()
+    assert gates._cached("x", "digits-av:A", 0, True, lambda train, test: pytest.fail("it is kept")) == [row]
+    kept.write_text(content, encoding="latin-1")
+    assert gates._cached("x", "digits-av:A", 0, True, lambda train, test: [row]) == [row]
+    assert gates._cached("x", "digits-av:A", 0, True, lambda train, test: pytest.fail("it is kept")) == [row]

@@ -5,6 +5,7 @@ A figure on a procedural world means something only beside these rows. A gate th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -22,9 +23,12 @@ from coview.data.synthetic import parse_world
 from coview.data.synthetic.world import World
 from coview.data.views import Batch
 from coview.encoders import build_audio, build_video
+from coview.errors import UsageError
 from coview.evaluation.low_level import audio_statistics, envelope_variation, motion_lags, video_statistics
 from coview.evaluation.probe import average_windows, fit_probe
 from coview.evaluation.statistics import Measurement, accuracy
+from coview.evaluation.stored import measurements
+from coview.files import write_aside
 from coview.randomness import make_key
 
 _VERSION = 1  # changes with every change of a feature or a probe
@@ -207,11 +211,11 @@ def _cached(
     text = f"{_VERSION} {what} {train.fingerprint} {test.fingerprint} {seed}"
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coview" / "gates"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
-    if path.is_file():
-        return [Measurement(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    # A cache: what cannot be read is measured again, and what cannot be written is measured next time.
+    with contextlib.suppress(OSError, ValueError, RecursionError, UsageError):
+        return measurements(json.loads(path.read_text(encoding="utf-8")), path)
     rows = measure(train, test)
-    folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps([row.row() for row in rows]), encoding="utf-8")
-    part.replace(path)
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_aside(path, json.dumps([row.row() for row in rows]))
     return rows
