@@ -1,6 +1,10 @@
 import itertools
+import os
+import re
+import signal
 import sys
 import textwrap
+import time
 
 import interrupts
 import pytest
@@ -10,7 +14,7 @@ from numbers_source import VIEWS, Numbers
 from coview.data.loader import Loader
 from coview.data.media_source import MediaSource
 from coview.data.source import sample_keys
-from coview.errors import UsageError
+from coview.errors import CoviewError, UsageError
 
 
 def same(one, other):
@@ -168,3 +172,38 @@ def test_an_interrupt_ends_the_workers_in_silence(bad_collection, tmp_path):
     _, complaints = interrupts.stop(process)
     assert process.returncode == 130
     assert complaints == ""
+
+
+class Fragile(Numbers):
+    """A source whose reading process ends, or waits, at its second batch: once (a file says so) or always."""
+
+    def __init__(self, file, what, always=False):
+        super().__init__(40)
+        self.file, self.what, self.always, self.reads = file, what, always, 0
+
+    def read(self, row, key):
+        self.reads += 1
+        if self.always or (self.reads == 2 and not self.file.exists()):
+            self.file.touch()
+            if self.what == "wait":
+                time.sleep(60)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(row, key)
+
+
+def test_a_killed_reading_process_is_named_and_started_again(tmp_path):
+    said = []
+    loader = Loader(Fragile(tmp_path / "died", "die"), batch_size=8, seed=0, workers=1, say=said.append)
+    for one, other in zip(take(loader, 4), take(Loader(Numbers(40), batch_size=8, seed=0), 4), strict=True):
+        same(one, other)
+        assert one.step == other.step
+    assert len(said) == 1 and re.search(r"step [01]: worker \(pid\(s\) \d+\) exited", said[0])
+
+
+def test_reading_processes_that_are_always_killed_or_wait_end_the_stream(tmp_path):
+    always = Fragile(tmp_path / "d", "die", always=True)
+    with pytest.raises(CoviewError, match="killed twice at step 0"):
+        take(Loader(always, batch_size=8, seed=0, workers=1, say=lambda text: None), 1)
+    loader = Loader(Fragile(tmp_path / "w", "wait"), batch_size=8, seed=0, workers=1, patience=10.0)
+    with pytest.raises(CoviewError, match=r"no batch came for 10 s at step [01]"):
+        take(loader, 3)

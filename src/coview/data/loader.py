@@ -8,7 +8,8 @@ read the same recordings are read together where that saves work; what is in the
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from coview.data.source import Source, sample_keys
 from coview.data.views import Batch, raw_views
 from coview.errors import CoviewError, UsageError
 
+_KILLED, _SILENT = "exited unexpectedly", "DataLoader timed out"  # what torch says of reading processes
+_LOOK = 5.0  # seconds from one look at silent reading processes to the next
 _TOGETHER_BYTES = 80 * 2**20  # of the raw views of a window, which are read together
 
 
@@ -36,6 +39,8 @@ class Loader:
             batches near each other, so that files are decoded once for several of them.
         workers: reading processes; 0 reads in this process, which is fastest for cheap sources (procedural worlds,
             memory-mapped sets) with small batches, because nothing has to travel between processes.
+        patience: seconds without a batch, from which the reading processes count as stalled.
+        say: is told of reading processes that were killed and started again.
 
     Attributes:
         steps_per_epoch: whole batches in an epoch.
@@ -51,6 +56,8 @@ class Loader:
         world: int = 1,
         clips_per_recording: int = 1,
         workers: int = 0,
+        patience: float = 600.0,
+        say: Callable[[str], None] = warnings.warn,
     ) -> None:
         positions = len(source) * clips_per_recording
         if batch_size < 1 or batch_size % world:
@@ -62,7 +69,7 @@ class Loader:
             )
         self.source = source
         self.batch_size = batch_size
-        self.workers = workers
+        self.workers, self.patience, self.say = workers, patience, say
         self.steps_per_epoch = positions // batch_size
         # Not of this rank's share: all processes, however many, need one order.
         reads = _TOGETHER_BYTES // sum(view.raw_bytes for view in raw_views(source.views).values())
@@ -70,19 +77,64 @@ class Loader:
         self._steps = _Steps(source, order, seed, rank, world, self.steps_per_epoch)
 
     def stream(self, first_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of step `first_step`, the next, and so on without end; `epoch` and
-        `step` of each are filled in."""
-        share, step = self._steps.share, first_step
-        for read in self._reader(first_step):
+        """Yield the batches of step `first_step`, the next, and so on without end; each with its `epoch` and `step`.
+
+        A reading process that was killed is named (`say`) and started again with the others, once for each step.
+
+        Raises:
+            CoviewError: what a source raised; reading processes were killed twice at one step; or none of them gave a
+                batch for `patience` seconds.
+        """
+        step, lost = first_step, -1
+        while True:
+            try:
+                for batch in self._batches(step):
+                    batch.step = step
+                    yield batch
+                    step += 1
+            except RuntimeError as error:  # torch has no error of its own for this
+                text = str(error)
+                if _SILENT in text:
+                    raise CoviewError(
+                        f"{self.source.name}: no batch came for {self.patience:g} s at step {step}; the {self.workers} "
+                        "reading processes wait for something, such as a network folder that does not answer"
+                    ) from error
+                if _KILLED not in text:
+                    raise
+                who = text.removeprefix("DataLoader ")
+                if lost == step:
+                    raise CoviewError(
+                        f"{self.source.name}: reading processes were killed twice at step {step} ({who}); the system "
+                        "does so where memory runs out: use fewer workers"
+                    ) from error
+                lost = step
+                self.say(f"at step {step}: {who}; the reading processes are started again")
+
+    def _batches(self, first_step: int) -> Iterator[Batch]:
+        share = self._steps.share
+        for read in self._patiently(self._reader(first_step)):
             for fields in read:
                 if isinstance(fields, CoviewError):
                     raise fields
                 whole = Batch(**fields)
                 for first in range(0, len(whole), share):
-                    batch = whole if len(whole) == share else whole.select(slice(first, first + share))
-                    batch.step = step
-                    yield batch
-                    step += 1
+                    yield whole if len(whole) == share else whole.select(slice(first, first + share))
+
+    def _patiently(self, reader: Iterator[Any]) -> Iterator[Any]:
+        """Yield what a reader does, which may be silent for a while."""
+        waited = 0.0
+        while True:
+            try:
+                read = next(reader, None)
+            except RuntimeError as error:
+                waited += _LOOK
+                if _SILENT not in str(error) or waited >= self.patience:
+                    raise
+                continue
+            if read is None:
+                return
+            waited = 0.0
+            yield read
 
     def _reader(self, first_step: int) -> Iterator[Any]:
         pin = torch.cuda.is_available()
@@ -98,6 +150,7 @@ class Loader:
             multiprocessing_context=context,
             worker_init_fn=_start_worker if self.workers else None,
             prefetch_factor=2 if self.workers else None,
+            timeout=min(_LOOK, self.patience) if self.workers else 0,  # torch sees who died when it has waited so long
         )
         return iter(loader)
 
