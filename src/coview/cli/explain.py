@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     if arguments.clusters is not None and arguments.clusters < 1:
         raise UsageError(f"--clusters {arguments.clusters}: expected at least 1")
     model = Model.from_run(arguments.model).to(choose_device(arguments.device))
-    views = {view: model.views[view] for view in model.distinct_views()}
+    views = model.needed
     whole: Literal["test"] | None = "test" if is_world(arguments.collection) else None
     source = open_source(arguments.collection, views, split=whole if arguments.split == "all" else arguments.split)
     problems: list[tuple[str, str]] = []

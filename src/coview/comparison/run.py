@@ -138,7 +138,7 @@ def measure(task: Task, folder: Path) -> Outcome:
         known = records_of(folder / "run")
         samples = begun + int(settings.train.steps or 0) * settings.train.batch_size
         seconds, curve = history(folder / "run", settings.train.batch_size, begun)
-    views = {view: model.views[view] for view in model.distinct_views()}
+    views = model.needed
     fit = open_source(settings.collection, views, split="train")
     held = open_source(task.test, views, split=task.part)
     protocols = ["linear-probe"] + (["retrieval"] if task.method != "supervised-av" else [])

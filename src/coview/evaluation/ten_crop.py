@@ -39,7 +39,7 @@ def cropped_views(model: Model) -> list[str]:
     Raises:
         UsageError: there is none, or one is decoded no larger than the model's picture, so that nothing can be cut.
     """
-    views = {name: model.views[name] for name in model.distinct_views()}
+    views = model.needed
     found = {name: view.square for name, view in views.items() if view.square}
     tight = [name for name, (decoded, size) in found.items() if decoded <= size]
     if tight or not found:

@@ -81,7 +81,7 @@ class Case:
 
     def sources(self, views: Mapping[str, ViewSpec] | None = None) -> tuple[Source, Source]:
         """Return the training and the test part, cut into `views`, by default those of the model's encoders."""
-        wanted = views or {view: self.model.views[view] for view in self.model.distinct_views()}
+        wanted = views or self.model.needed
         return parts(self.arguments, wanted, self.fold)
 
     def bench(self) -> Bench:
@@ -168,7 +168,7 @@ def measure_all(
         if (of := records_of(path)).folder is not None and not of.shuffled:
             whole.lacks("shuffled", [f"{path} is no run on shuffled pairs, so that it is no such control"])
     if arguments.controls:
-        views = {view: models[0].views[view] for view in models[0].distinct_views()}
+        views = models[0].needed
         train, _ = parts(arguments, views, arguments.folds[0] if arguments.folds else None)
         groups["random"] = [
             random_weights(model, train, seed=arguments.seed + number, batch_size=arguments.batch_size)
@@ -177,7 +177,7 @@ def measure_all(
         whole.notes.append(NOTE)
     for name, members in groups.items():
         measure_group(whole, name, members, arguments, measure, out)
-    views = {view: models[0].views[view] for view in models[0].distinct_views()}
+    views = models[0].needed
     _, test = parts(arguments, views, arguments.folds[0] if arguments.folds else None)
     if any(view.stream == "text" for view in views.values()):
         whole.report(captions_that_name_files(arguments.test_collection or arguments.collection))

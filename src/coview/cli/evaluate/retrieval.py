@@ -64,7 +64,7 @@ def _write_pictures(arguments: Arguments) -> None:
         return
     run = arguments.model[0]
     model = Model.from_run(run)
-    views = {view: model.views[view] for view in model.distinct_views()}
+    views = model.needed
     _, test = parts(arguments, views, arguments.folds[0] if arguments.folds else None)
     write_grids(model, test, run / "evaluations", spaces=arguments.spaces, seed=arguments.seed)
     if (run / "settings.yaml").is_file():
