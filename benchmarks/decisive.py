@@ -1,0 +1,169 @@
+"""The decisive experiment of every card that has one, with several seeds: the tables of docs/systems.md.
+
+    python benchmarks/decisive.py                     # every experiment; three seeds, ten of the cheap toys
+    python benchmarks/decisive.py swav stica --seeds 10
+    python benchmarks/decisive.py --list
+
+The experiments are the tests' own (tests/methods), so that a table and a test cannot come to differ. A row says in how
+many seeds the figure passes what the card asks for, then the figure of every seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "methods")]
+
+Figures = Iterator[tuple[str, float, bool]]  # what was measured, its value, whether it passes
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One card's experiment: `run(seed)` yields its figures."""
+
+    run: Callable[[int], Figures]
+    seeds: int = 3
+
+
+def contrastive(seed: int) -> Figures:
+    """XID and VICReg on 64 made pairs, R@1 of the worse direction, chance .016."""
+    from test_decisive import train
+
+    for slug, changes, least in (("xid", {}, 0.8), ("av-vicreg", {}, 0.5), ("vicreg-video", {}, 0.5)):
+        value = min(train(slug, seed, **changes)[:2])
+        yield f"{slug}, R@1", value, value > least
+    value = max(train("xid", seed, misaligned=True)[:2])
+    yield "xid with wrong rows, R@1", value, value < 0.1
+
+
+def avid(seed: int) -> Figures:
+    """AVID across and within views: R@1, chance .016."""
+    import test_decisive
+    from test_decisive_avid import recall
+
+    test_decisive.recall = recall
+    for name, changes, passes in (
+        ("cross", {}, lambda across, within: across > 0.8 and within > 0.8),
+        ("self", {"cross": 0.0, "within": 1.0}, lambda across, within: across < 0.1 and within > 0.7),
+    ):
+        across, within, _ = test_decisive.train("avid", seed, **changes)
+        yield f"avid {name}, other view", across, passes(across, within)
+        yield f"avid {name}, same view", within, passes(across, within)
+
+
+def l3(seed: int) -> Figures:
+    """Which sound belongs to a picture: accuracy, and the same after training on shuffled sounds."""
+    from test_l3 import train
+
+    accuracy, probe = train(seed)
+    yield "l3, accuracy", accuracy, accuracy > 0.8
+    yield "l3, probe of the sound", probe, probe > 0.95
+    broken, _ = train(seed, shuffled=True)
+    yield "l3, shuffled sounds", broken, 0.4 < broken < 0.6
+
+
+def swav(seed: int) -> Figures:
+    """SwAV on scikit-learn's digits: whether the run works as the card asks, and its probe over random weights."""
+    from test_swav import toy, working
+
+    found = toy(seed, freeze=11)
+    yield "swav, loss", found["loss"], working(found)
+    yield "swav, prototypes used of 30", found["used"], found["used"] >= 24
+    yield "swav, probe above random weights", found["probe"] - found["random"], found["probe"] > found["random"] + 0.05
+
+
+def stica(seed: int) -> Figures:
+    """STiCA's gain over contrast with sound alone, where half of the classes have the sound of any."""
+    from test_stica import NONE, train
+
+    alone, crops = train(seed, space=NONE, time=NONE, alpha=1.0), train(seed, time=NONE)
+    yield "stica, probe with crops", crops, crops > alone + 0.05
+    yield "stica, sound alone", alone, alone > train(seed, steps=0) + 0.2
+
+
+def xdc(seed: int) -> Figures:
+    """NMI of both views' clusters on halves of digits."""
+    from test_xdc import toy
+
+    for slug in ("xdc", "mdc", "cdc"):
+        value = toy(slug, seed)["nmi"]
+        yield f"{slug}, NMI", value, value >= 0.35
+    single, broken = toy("sdc", seed)["nmi"], toy("xdc", seed, shuffled=True)["nmi"]
+    yield "sdc, NMI", single, single < 0.3
+    yield "xdc on shuffled pairs, NMI", broken, broken < 0.1
+
+
+def clusters(seed: int) -> Figures:
+    """DeepCluster-v2 and SeLaVi on digits: NMI with the digit, probe above random weights."""
+    from test_decisive_clusters import deepcluster, halves_of_digits
+
+    deep, halves = deepcluster(seed), halves_of_digits(seed)
+    yield "deepcluster-v2, NMI", deep["nmi"], deep["nmi"] > 0.35
+    yield "deepcluster-v2, probe above random", deep["probe"] - deep["random"], deep["probe"] > deep["random"] + 0.05
+    yield "selavi, agreement of the views", halves["agree"], halves["agree"] > 0.35
+    broken = halves_of_digits(seed, shuffled=True)["agree"]
+    yield "selavi on wrong pairs, agreement", broken, broken < 0.15
+
+
+def denoising(seed: int) -> Figures:
+    """Points of a circle: radius that comes out for .5 and 1.5, with noise and without."""
+    from test_denoising_autoencoder import radii
+
+    for noise in (0.3, 0.0):
+        for start, radius in zip((0.5, 1.5), radii(noise, seed), strict=True):
+            away = abs(radius - 1)
+            yield f"noise {noise:g}, radius {start:g} becomes", radius, away < 0.15 if noise else away > 0.25
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "contrastive": Experiment(contrastive),
+    "avid": Experiment(avid),
+    "l3": Experiment(l3),
+    "swav": Experiment(swav, seeds=10),
+    "stica": Experiment(stica, seeds=10),
+    "xdc": Experiment(xdc),
+    "clusters": Experiment(clusters),
+    "denoising-autoencoder": Experiment(denoising),
+}
+
+
+def table(name: str, seeds: int) -> str:
+    """Run an experiment and return its rows as Markdown."""
+    found: dict[str, list[tuple[float, bool]]] = {}
+    for seed in range(seeds):
+        for what, value, passes in EXPERIMENTS[name].run(seed):
+            found.setdefault(what, []).append((value, passes))
+        print(f"{name}, seed {seed} done", file=sys.stderr, flush=True)
+    return "\n".join(
+        f"| {what} | {sum(passes for _, passes in values)} of {len(values)} | "
+        f"{' '.join(f'{value:.3g}' for value, _ in values)} |"
+        for what, values in found.items()
+    )
+
+
+def main() -> int:
+    """Run what was asked; returns the exit code."""
+    parser: Any = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which experiments; none: all")
+    parser.add_argument("--seeds", type=int, help="instead of each experiment's own number")
+    parser.add_argument("--list", action="store_true", help="list the experiments")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(f"{name}: {one.run.__doc__}" for name, one in EXPERIMENTS.items()))
+        return 0
+    if unknown := sorted(set(arguments.names) - set(EXPERIMENTS)):
+        parser.error(f"no experiment {', '.join(unknown)}; there are {', '.join(EXPERIMENTS)}")
+    print("| measured | passes | seeds 0, 1, ... |\n|---|---|---|")
+    for name in arguments.names or EXPERIMENTS:
+        print(table(name, arguments.seeds or EXPERIMENTS[name].seeds), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
