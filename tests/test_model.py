@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from joint import joint_model
+from joint_model import joint_model
 
 import coview
 from coview.cli.main import main
@@ -25,7 +25,7 @@ from coview.errors import MediaError, UsageError
 from coview.files import read_tensors, write_tensors
 from coview.media import decode
 from coview.media.encode import write_clip
-from coview.methods import build, load_method
+from coview.methods import METHODS, build, load_method
 from coview.methods.contract import Facts
 from coview.model import Model
 from coview.search.query import search
@@ -212,7 +212,8 @@ def test_loading_builds_no_memory_banks(tmp_path, xid):
     assert model.digest == xid.digest
 
 
-def test_an_embedding_of_two_views_at_once_goes_all_the_way(tmp_path):
+def test_an_embedding_of_two_views_at_once_goes_all_the_way(tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "joint-test", "joint_model:Joint")
     model = joint_model()
     model.save(tmp_path / "model")
     found = coview.load(tmp_path / "model")

@@ -97,7 +97,9 @@ def test_closed_form_from_features_to_search(files: Path, tmp_path: Path, capsys
     again = run(capsys, 0, *ask, "--query", str(tmp_path / "query.npy"), "--from", "left", "--to", "right")["hits"]
     assert [hit["id"] for hit in again] == [hit["id"] for hit in hits]
     assert "no recording 'r99'" in run(capsys, 2, *ask, "--recording", "r99")["error"]
-    assert "found (4,) numbers" in run(capsys, 2, *ask, "--query", str(_saved(tmp_path, 4)), "--from", "left")["error"]
+    assert (
+        "it holds float64 (4,)" in run(capsys, 2, *ask, "--query", str(_saved(tmp_path, 4)), "--from", "left")["error"]
+    )
 
 
 def _saved(folder: Path, length: int) -> Path:

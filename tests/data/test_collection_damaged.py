@@ -188,11 +188,14 @@ def _million(folder, count):
 
 
 OPEN = """
-import resource, sys, time
+import pathlib, sys, time
 import coview.data.collection as collection
-before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+def peak():  # not ru_maxrss, which begins with the memory of the process that started this one
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+before, began = peak(), time.process_time()
 found = collection.Collection.open(sys.argv[1])
-print(len(found), time.process_time() - began, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(len(found), time.process_time() - began, (peak() - before) / 1024)
 """
 
 

@@ -62,7 +62,7 @@ def test_a_stopped_run_chooses_the_same_epoch(
 ) -> None:
     from coview.training import loop
 
-    real, saves = loop._save, []
+    real, saves = loop.save, []
 
     def failing(*arguments):
         if len(saves) == 1:
@@ -70,10 +70,10 @@ def test_a_stopped_run_chooses_the_same_epoch(
         saves.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(loop, "_save", failing)
+    monkeypatch.setattr(loop, "save", failing)
     with pytest.raises(KeyboardInterrupt):
         measure(tmp_path)
-    monkeypatch.setattr(loop, "_save", real)
+    monkeypatch.setattr(loop, "save", real)
     assert measure(tmp_path).to_dict() == done[1].to_dict()
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from joint import joint_model
+from joint_model import joint_model
 from measured import tiny_model
 
 from coview.data.views import Batch

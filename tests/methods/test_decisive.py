@@ -97,6 +97,7 @@ def test_xid_retrieves_the_sound_of_a_picture():
     assert a2v > 0.8
 
 
+@pytest.mark.slow
 def test_xid_with_wrong_rows_stays_at_chance():
     v2a, a2v, _ = train("xid", misaligned=True)
     assert v2a < 0.1
@@ -115,6 +116,7 @@ def test_vicreg_without_its_variance_part_collapses():
     assert all(value.std(0).mean() < 0.1 for value in embeddings.values())
 
 
+@pytest.mark.slow
 def test_what_does_not_spread_is_named_after_200_steps():
     well, flat = [], []
     train("av-vicreg", log=well)
@@ -125,6 +127,7 @@ def test_what_does_not_spread_is_named_after_200_steps():
     assert "raise the weight of the variance part" in sentence
 
 
+@pytest.mark.slow
 def test_shuffled_pairs_are_named_after_200_steps(monkeypatch):
     well, shuffled = [], []
     train("infonce", log=well)

@@ -45,6 +45,7 @@ def test_cross_finds_the_other_view_and_the_same(monkeypatch):
     assert within > 0.8
 
 
+@pytest.mark.slow
 def test_self_finds_the_same_view_alone(monkeypatch):
     across, within = train(monkeypatch, cross=0.0, within=1.0)
     assert across < 0.1

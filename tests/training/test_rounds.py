@@ -74,7 +74,7 @@ def test_resume_is_equal_to_the_bit(whole, tmp_path, step):
 
 def test_features_on_disk_are_the_same_features(whole, tmp_path):
     run(tmp_path / "run", settings(features_on_disk=True))
-    assert (tmp_path / "run" / "features" / "bank.json").exists()
+    assert (tmp_path / "run" / "features" / "card.json").exists()
     again = last(tmp_path / "run")
     assert all(torch.equal(again[name], value) for name, value in last(whole[0]).items())
 

@@ -116,7 +116,12 @@ def test_knn_of_a_model_that_knows_the_answer():
         good = torch.nn.functional.one_hot(batch.label, 2).float()
         return {"left": good, "right": torch.ones(len(batch), 2)}
 
-    model = SimpleNamespace(encode=encode, method=SimpleNamespace(parameters=lambda: iter([device])))
+    model = SimpleNamespace(
+        encode=encode,
+        reads={"left": ("left",), "right": ("right",)},
+        present=lambda batch, name: torch.ones(len(batch), dtype=torch.bool),
+        method=SimpleNamespace(parameters=lambda: iter([device])),
+    )
     values = knn(model, source, 16)
     assert values["knn/left"] == 1.0 and 0.2 < values["knn/right"] < 0.8
     source.labels = torch.full((40,), -1)

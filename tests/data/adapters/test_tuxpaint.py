@@ -183,7 +183,8 @@ class TestThePackage:
     ) -> None:
         groups = {item.id.partition("_desc")[0]: str(item.group) for item in made.items if item.id}
         groups = {item.id: groups.get(item.id, item.id) for item in stamps.items}
-        clips = render_stamps(stamps, groups, "fr", tmp_path, Options(count=3))
+        clips, refused = render_stamps(stamps, groups, "fr", tmp_path, Options(count=3))
+        assert not refused
         assert len({item.group for item in clips}) == 3
         stamp = {item.id: item for item in stamps.items}
         for item in clips:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
 from coview.data.views import Batch, FeaturesView, ViewSpec
-from coview.methods import METHODS
 from coview.methods.contract import About, Facts, Method, Space, Step
 from coview.model import Model
 
@@ -44,9 +43,6 @@ class Joint(Method):
     def embed(self, batch: Batch, space: Space = "projected") -> dict[str, Tensor]:
         features = self.encoders["both"](torch.cat([batch.views["left"], batch.views["right"]], 1))
         return {"both": self.projectors["both"](features) if space == "projected" else features}
-
-
-METHODS["joint-test"] = "joint:Joint"
 
 
 def joint_model(seed: int = 0) -> Model:
