@@ -53,7 +53,7 @@ def test_a_dry_run_on_a_collection_that_has_its_views(method: str, films: Path, 
         "-o",
         str(films.parent / "run"),
         "--train.batch-size",
-        "8",
+        "24",
         "--train.device",
         "cpu",
         "--dry-run",
@@ -74,8 +74,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("films")
     lines = []
-    for index in range(8):
-        frames = torch.full((3, 48, 32, 32), 20 * index, dtype=torch.uint8)
+    for index in range(24):
+        frames = torch.full((3, 48, 32, 32), 10 * index, dtype=torch.uint8)
         write_clip(folder / f"{index}.mp4", frames, 16.0, 0.1 * normal(make_key(index), 0, 48_000), 16_000)
         lines.append({"path": f"{index}.mp4", "caption": f"film {index % 3}", "label": "ab"[index % 2]})
     (folder / "films.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
@@ -85,10 +85,12 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> str:
-    import numpy as np
+    import torch
+
+    from coview.files import write_tensors
 
     folder = tmp_path_factory.mktemp("features")
-    random = np.random.default_rng(1)
+    label = torch.arange(80) % 4
     for name, width in (("left", 12), ("right", 9)):
-        np.save(folder / f"{name}.npy", random.normal(size=(80, width)).astype("float32"))
-    return f"left={folder}/left.npy,right={folder}/right.npy"
+        write_tensors({name: torch.randn(80, width), "label": label}, folder / f"{name}.safetensors")
+    return f"left={folder}/left.safetensors,right={folder}/right.safetensors"

@@ -118,6 +118,7 @@ def test_knn_of_a_model_that_knows_the_answer():
 
     model = SimpleNamespace(
         encode=encode,
+        views=source.views,
         reads={"left": ("left",), "right": ("right",)},
         present=lambda batch, name: torch.ones(len(batch), dtype=torch.bool),
         method=SimpleNamespace(parameters=lambda: iter([device])),
