@@ -53,7 +53,7 @@ def test_a_dry_run_on_a_collection_that_has_its_views(method: str, films: Path, 
         "-o",
         str(films.parent / "run"),
         "--train.batch-size",
-        "24",
+        "128" if kinds == {"features"} else "24",
         "--train.device",
         "cpu",
         "--dry-run",
@@ -90,7 +90,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> str:
     from coview.files import write_tensors
 
     folder = tmp_path_factory.mktemp("features")
-    label = torch.arange(80) % 4
+    label = torch.arange(160) % 4
     for name, width in (("left", 12), ("right", 9)):
-        write_tensors({name: torch.randn(80, width), "label": label}, folder / f"{name}.safetensors")
+        write_tensors({name: torch.randn(160, width), "label": label}, folder / f"{name}.safetensors")
     return f"left={folder}/left.safetensors,right={folder}/right.safetensors"
