@@ -196,7 +196,7 @@ def start_three(what):
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("what", "story"),
     [

@@ -17,7 +17,7 @@ def words(folder: Path) -> list[str]:
     return [sys.executable, "-m", "coview", *words, "--json"]
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 def test_a_killed_comparison_ends_as_one_that_was_not(tmp_path: Path) -> None:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     begun = time.monotonic()

@@ -9,7 +9,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "hostile.py"
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 @pytest.mark.parametrize("section", ["media", "artefacts", "names", "full-disk", "read-only"])
 def test_all_survive(section, tmp_path):
     command = [sys.executable, str(SCRIPT), section, "--count", "1", "--folder", str(tmp_path)]
