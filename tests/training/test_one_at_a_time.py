@@ -124,7 +124,7 @@ class Dies(tiny.TinySource):
         return super().read(row, key)
 
 
-@pytest.mark.slow
+@pytest.mark.hostile
 def test_a_killed_reader_is_replaced_once_and_then_the_run_is_saved(tmp_path):
     one = tiny.settings(workers=1, epochs=6)
     train(tiny.settings(epochs=6), tmp_path / "whole", source=tiny.TinySource(), quiet=True)
