@@ -28,7 +28,9 @@ def restore(parts: Parts, saved: Checkpoint, path: Path) -> None:
         UsageError: the collection is not the one that the run was trained on, the state does not fit the method, or
             its weights are not finite.
     """
-    then, now = saved.facts["collection"], parts.source.fingerprint
+    then, now = saved.facts.get("collection"), parts.source.fingerprint
+    if not isinstance(then, dict) or not {"name", "fingerprint", "rows"} <= set(then):
+        raise UsageError(f"{path / 'state.json'}: it does not say what the run was trained on; resume an earlier one")
     if then["fingerprint"] != now:
         # Fingerprints cover more than they did when checkpoints had no counts of what was learnt from.
         former = (
