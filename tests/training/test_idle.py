@@ -131,7 +131,7 @@ def on_a_rank(out):
     return
 
 
-@pytest.mark.hostile
+@pytest.mark.slow
 def test_two_processes_skip_the_same_steps(tmp_path):
     worlds.run(2, on_a_rank, tmp_path / "two")
     on_a_rank(tmp_path / "one")

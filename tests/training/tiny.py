@@ -13,7 +13,7 @@ from coview.data.augment import AugmentSettings
 from coview.data.views import Batch, VideoView
 from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.parts.batch import example
-from coview.parallel import gather
+from coview.parallel import gather, mean_over_world
 from coview.randomness import integers
 from coview.training.settings import OptimiserSettings, RunSettings, ScheduleSettings, TrainSettings
 
@@ -89,7 +89,8 @@ class TinyMethod(Method):
         losses = (z["left"] - z["right"]).square().sum(1) + (1 - z["left"].mean(1)).square()
         losses = torch.where(batch.row == self.settings.poison, torch.nan, losses)
         self._rows.append(batch.row)
-        return Step(losses.mean(), {"pull": losses.detach().mean()}, {name: v.detach() for name, v in z.items()})
+        loss = mean_over_world(losses)  # a process may hold none of the samples
+        return Step(loss, {"pull": loss.detach()}, {name: v.detach() for name, v in z.items()})
 
     def fit_targets(self, samples) -> None:
         self.calls.append(f"fit {sum(len(batch) for batch in samples)}")
