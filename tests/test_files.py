@@ -152,3 +152,10 @@ def test_tensors_with_several_names_come_back(tmp_path):
     files.write_tensors({"a": weight, "b": weight, "empty": torch.zeros(0)}, tmp_path / "m.safetensors")
     found = files.read_tensors(tmp_path / "m.safetensors")
     assert set(found) == {"a", "b", "empty"} and found["a"].equal(weight) and found["b"].equal(weight)
+
+
+@pytest.mark.parametrize("read", [files.sha256_of, files.read_tensors])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(read, tmp_path):
+    os.mkfifo(tmp_path / "weights")
+    with pytest.raises(OSError, match="no regular file"):
+        read(tmp_path / "weights")

@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -71,8 +72,15 @@ def is_leftover(path: Path) -> bool:
     return path.name == _LOCK or (path.name.startswith(".") and path.name.endswith(".partial"))
 
 
+def _refuse_irregular(path: Path) -> None:
+    """Raise OSError for a pipe, a device or a folder: opening a pipe would wait for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits; raises OSError where it cannot be read."""
+    _refuse_irregular(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -261,6 +269,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import safe_open
     from safetensors.torch import load_file
 
+    _refuse_irregular(path)
     tensors: dict[str, Tensor] = load_file(path)
     with safe_open(path, framework="pt") as file:
         aliases = json.loads((file.metadata() or {}).get("aliases", "{}"))

@@ -126,9 +126,11 @@ class Loader:
         while True:
             try:
                 read = next(reader, None)
-            except RuntimeError as error:
+            except (RuntimeError, OSError, EOFError) as error:
                 waited += _LOOK
-                if _SILENT not in str(error) or waited >= self.patience:
+                # A process that dies while it hands a batch over cuts the connection; torch names it the next time.
+                cut = self.workers and not isinstance(error, RuntimeError) and "Caught" not in str(error)
+                if not (cut or _SILENT in str(error)) or waited >= self.patience:
                     raise
                 continue
             if read is None:

@@ -32,15 +32,12 @@ def prepared(parts: Parts, first: int) -> Iterator[Batch]:
 class Feed:
     """Takes the batches of a run in their order.
 
-    A reading process that dies, killed for its memory perhaps, is replaced once; what it had to read is read again.
-
     Attributes:
         waited: seconds that this process has waited for batches.
         problem: why the last batch could not be read.
     """
 
     def __init__(self, parts: Parts, first: int) -> None:
-        self.parts, self.step = parts, first
         self.stream = prepared(parts, first)
         self.waited = 0.0
         self.problem: CoviewError | None = None
@@ -49,33 +46,9 @@ class Feed:
         """Return the next batch; None where it cannot be read, and `problem` then says why."""
         before = time.perf_counter()
         try:
-            batch = self._read()
+            return next(self.stream)
         except CoviewError as error:
             self.problem = error
             return None
         finally:
             self.waited += time.perf_counter() - before
-        self.step += 1
-        return batch
-
-    def _read(self) -> Batch:
-        try:
-            return next(self.stream)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            self.parts.display.say(f"step {self.step + 1}: {_died(error)}; its part is read once more")
-        self.stream = prepared(self.parts, self.step)
-        try:
-            return next(self.stream)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise CoviewError(
-                f"step {self.step + 1}: {_died(error)}, twice. The system kills processes when memory runs out: lower "
-                "train.workers, train.batch_size or the views' sizes, then continue with --resume"
-            ) from error
-
-
-def _died(error: RuntimeError) -> str:
-    return f"a reading process has ended unexpectedly ({' '.join(str(error).split())})"

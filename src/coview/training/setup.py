@@ -206,6 +206,8 @@ def _gathered(
 ) -> Parts:
     train, facts = settings.train, {} if saved is None else saved.facts
     assert train.steps is not None and isinstance(train.workers, int)  # resolved
+    first = 0 if saved is None else saved.step
+    display = Display(train.steps, first, quiet=start.quiet or not parallel.is_main())
     loader = Loader(
         source,
         batch_size=train.batch_size,
@@ -214,9 +216,9 @@ def _gathered(
         world=parallel.world_size(),
         clips_per_recording=settings.clips_per_recording,
         workers=train.workers,
+        say=display.say,
     )
     groups = method.parameter_groups(settings.optimiser.weight_decay, settings.optimiser.decay)
-    first = 0 if saved is None else saved.step
     return Parts(
         settings=settings,
         source=source,
@@ -227,7 +229,7 @@ def _gathered(
         optimiser=make_optimiser(groups, settings.optimiser, device),
         device=device,
         out=start.out,
-        display=Display(train.steps, first, quiet=start.quiet or not parallel.is_main()),
+        display=display,
         problems=Problems(source, facts.get("problems")),
         harvest=Harvest(facts.get("harvest")),
     )
