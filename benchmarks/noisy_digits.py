@@ -1,6 +1,6 @@
 """Noisy two-view digits: what each member of the correlation family makes of the first view.
 
-    python benchmarks/noisy_digits.py --out FOLDER [--seeds 0 1 2] [--peers PYTHON] [--methods NAME ...]
+    python benchmarks/noisy_digits.py --out FOLDER [--seeds 0 1 2] [--methods NAME ...]
 
 Data: `noisy-digits`, 8,000 pairs for training, 1,500 for choosing, 1,500 for the figures, another draw per seed. Every
 method learns without labels from both views; then the FIRST view alone is embedded, a logistic regression is fitted on
@@ -9,22 +9,18 @@ the test pairs is the figure. "held-out" is the sum of the correlations of the t
 test pairs. Networks are 256-256-256-10 with ReLU, Adam at 1e-3 with a cosine schedule, 30 epochs in batches of 1,000;
 those whose loss is a mean over samples have batches of 200, which is five times as many steps.
 
-Settings were chosen on the validation pairs of seed 0: see CHOSEN. With --peers, cca-zoo's DCCA runs in that
-interpreter with the same networks, batches, epochs and optimiser, its own loss and its default ridge, followed by its
-own linear CCA; its embeddings are then measured here in the same way.
+Settings were chosen on the validation pairs of seed 0: see CHOSEN.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
@@ -60,7 +56,7 @@ MEASURED = ("cca", "dcca", "dccae", "splitae", "vcca")  # those whose settings w
 # They need steps, not rows: batches of 200.
 SMALL = ("corrae", "distae", "splitae", "vcca", "vcca-private", "noi", "tnn-c-cca", "vae-cca")
 C_GRID = (0.001, 0.01, 0.1, 1.0)
-PARTS, PEER = ("train", "validation", "test"), "cca-zoo dcca"
+PARTS = ("train", "validation", "test")
 
 
 def main() -> None:
@@ -69,16 +65,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for noisy_digits.json")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", default=["pixels", *MEASURED])
-    parser.add_argument("--peers", help="a Python with cca-zoo and torch")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    names = [*arguments.methods, *([PEER] if arguments.peers else [])]
-    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    figures: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.methods}
     for seed in arguments.seeds:
         sources = {part: NoisyDigits(part, seed=seed, views=FEATURES) for part in PARTS}
-        for name in names:
+        for name in arguments.methods:
             kept = arguments.out / f"{name.replace(' ', '-')}-{seed}.json"
             if not kept.exists():  # a stopped call goes on where it was
                 found = one(name, sources, seed, arguments)
@@ -99,14 +93,11 @@ def main() -> None:
 def one(name: str, sources: dict[str, NoisyDigits], seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and measure one method on one draw; returns the share of right answers and what else is shown."""
     began = time.process_time()
-    spent = None
     if name == "pixels":
         embedded = {part: {"rotated": source.pixels["rotated"].flatten(1)} for part, source in sources.items()}
-    elif name == PEER:
-        embedded, spent = peers(arguments.peers, sources, seed, arguments.epochs)
     else:
         embedded = ours(name, sources, seed, arguments.epochs)
-    spent = time.process_time() - began if spent is None else spent
+    spent = time.process_time() - began
     correct, held = measure(sources, embedded)
     return {"correct": correct, "of": len(sources["test"]), "held_out": held, "cpu_seconds": spent}
 
@@ -138,26 +129,6 @@ def ours(slug: str, sources: dict[str, NoisyDigits], seed: int, epochs: int) -> 
             model = Model.from_run(train(settings, Path(folder) / "run", source=sources["train"], quiet=True))
     space = "projected" if len(model.method.projectors) else "backbone"
     return {part: extract(model, source, space=space, batch_size=2000).values for part, source in sources.items()}
-
-
-def peers(
-    python: str, sources: dict[str, NoisyDigits], seed: int, epochs: int
-) -> tuple[dict[str, dict[str, torch.Tensor]], float]:
-    """Let cca-zoo train in its own interpreter; returns part -> view -> variates, and its CPU seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        views = {
-            f"{part}.{name}": source.pixels[name].flatten(1).numpy()
-            for part, source in sources.items()
-            for name in VIEWS
-        }
-        np.savez(place / "views.npz", **views)
-        script = Path(__file__).with_name("noisy_digits_peer.py")
-        command = [python, str(script), str(place), str(seed), str(epochs), str(BATCH), str(RATE), *map(str, HIDDEN)]
-        subprocess.run(command, check=True, capture_output=True)
-        found = np.load(place / "variates.npz")
-        embedded = {part: {name: torch.from_numpy(found[f"{part}.{name}"]) for name in VIEWS} for part in PARTS}
-        return embedded, float(found["cpu_seconds"])
 
 
 def measure(sources: dict[str, NoisyDigits], embedded: dict[str, dict[str, torch.Tensor]]) -> tuple[int, float | None]:

@@ -17,15 +17,15 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 def _shift(x: Tensor, bits: int) -> Tensor:
     """Logical (unsigned) right shift of int64."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def mix(x: Tensor) -> Tensor:
     """Scramble int64 values one to one."""
-    x = x + _GOLDEN
-    x = (x ^ _shift(x, 30)) * _MIX_1
-    x = (x ^ _shift(x, 27)) * _MIX_2
-    return x ^ _shift(x, 31)
+    x = x + _GOLDEN  # a tensor of its own: from here on in place
+    x.bitwise_xor_(_shift(x, 30)).mul_(_MIX_1)
+    x.bitwise_xor_(_shift(x, 27)).mul_(_MIX_2)
+    return x.bitwise_xor_(_shift(x, 31))
 
 
 def make_key(*parts: int | Tensor) -> Tensor:
@@ -44,15 +44,15 @@ def uniform(key: Tensor, stream: int | Tensor, *shape: int) -> Tensor:
     drawn from at once where they broadcast with the keys.
     """
     bits = _bits(key, stream, shape)
-    return _shift(bits, 40).to(torch.float32) * (1.0 / (1 << 24))
+    return _shift(bits, 40).to(torch.float32).mul_(1.0 / (1 << 24))
 
 
 def normal(key: Tensor, stream: int, *shape: int) -> Tensor:
     """Draw standard normal numbers, float32, shape `key.shape + shape` (Box-Muller on two draws)."""
     bits = _bits(key, stream, shape)
-    radius = (_shift(bits, 40).to(torch.float32) + 1.0) * (1.0 / (1 << 24))
-    angle = ((bits & 0xFFFFFF).to(torch.float32)) * (2 * torch.pi / (1 << 24))
-    return torch.sqrt(-2.0 * torch.log(radius)) * torch.cos(angle)
+    radius = _shift(bits, 40).to(torch.float32).add_(1.0).mul_(1.0 / (1 << 24))
+    angle = bits.bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2 * torch.pi / (1 << 24))
+    return radius.log_().mul_(-2.0).sqrt_().mul_(angle.cos_())
 
 
 def integers(key: Tensor, stream: int, high: int | Tensor, *shape: int) -> Tensor:

@@ -75,7 +75,7 @@ def test_a_sample_of_everything(place):
     assert all(len(text) < 2000 for text in said.values())
 
 
-@pytest.mark.hostile
+@pytest.mark.slow
 def test_every_field_and_every_file(place):
     said = survived([*runs.states(BEFORE / "run"), *runs.files(BEFORE / "run")], place)
     kept = [name for name, text in said.items() if not text]

@@ -12,7 +12,7 @@ import torch
 import worlds
 from torch.nn.parallel import DistributedDataParallel
 
-from coview import parallel
+from coview import batchnorm, parallel
 from coview.cli.main import main
 from coview.data.views import read_view
 from coview.embedding.extract import extract
@@ -55,7 +55,7 @@ def on_a_rank(folder: str):
     batch.views = {name: view.double() for name, view in batch.views.items()}
     world, inner = parallel.world_size(), method
     if world > 1:
-        method = DistributedDataParallel(parallel.synchronise_batchnorm(method), broadcast_buffers=False)
+        method = DistributedDataParallel(batchnorm.synchronise(method), broadcast_buffers=False)
         share = len(batch) // world
         batch = batch.select(slice(parallel.rank() * share, (parallel.rank() + 1) * share))
     step = method(batch)

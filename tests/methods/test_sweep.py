@@ -11,7 +11,7 @@ import torch
 import worlds
 from torch.nn.parallel import DistributedDataParallel
 
-from coview import parallel
+from coview import batchnorm, parallel
 from coview.data.views import FeaturesView
 from coview.methods import METHODS, build, load_method
 from coview.methods.contract import Facts, Method
@@ -93,7 +93,7 @@ def on_a_rank(case, missing):
     batch = without(batch) if missing else batch
     world = parallel.world_size()
     if world > 1:
-        method = parallel.synchronise_batchnorm(method)
+        method = batchnorm.synchronise(method)
         method = DistributedDataParallel(method, broadcast_buffers=False)
         share = len(batch) // world
         batch = batch.select(slice(parallel.rank() * share, (parallel.rank() + 1) * share))

@@ -6,12 +6,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from coview.cli.options import preset
 from coview.cli.output import Output
 from coview.errors import UsageError
+from coview.files import read_yaml
 
 if TYPE_CHECKING:
     from coview.comparison.plan import Comparison
@@ -57,8 +59,8 @@ class Arguments:
     """Also train supervised-av, a classifier for each view alone."""
     settings: Path | None = None
     """YAML with settings that all runs share (train, optimiser, schedule, augment), as in a run's settings.yaml."""
-    preset: Literal["xid", "digits", "none"] = "xid"
-    """Recipe of augmentation, where the settings file has none."""
+    preset: str = "xid"
+    """Recipe of augmentation, where the settings file has none: xid, swav, digits or none."""
     tiny: bool = False
     """Use the methods' smallest settings, on the views of the world."""
     set: tuple[str, ...] = ()
@@ -115,11 +117,9 @@ def main(argv: list[str]) -> int:
 
 def read(arguments: Arguments) -> Comparison:
     """Return what is compared."""
-    import yaml
-
     from coview.comparison.plan import Comparison
 
-    shared = yaml.safe_load(arguments.settings.read_text(encoding="utf-8")) if arguments.settings else {}
+    preset(arguments.preset)  # said at once, not by the first run
     return Comparison(
         methods=arguments.methods,
         data=arguments.data,
@@ -128,7 +128,7 @@ def read(arguments: Arguments) -> Comparison:
         seeds=arguments.seeds,
         shuffled_seeds=arguments.shuffled_seeds,
         supervised=arguments.supervised,
-        shared=shared or {},
+        shared=read_yaml(arguments.settings, "the settings that all runs share") if arguments.settings else {},
         preset=arguments.preset,
         tiny=arguments.tiny,
         changes=arguments.set,

@@ -66,7 +66,8 @@ def _read(path: Path, parse: Callable[[Path], Any]) -> Any:
     try:
         return _cached(parse, path, about.st_size, about.st_mtime_ns)
     except Exception as error:  # whatever a parser makes of a damaged file
-        raise MediaError(str(path), "damaged", f"it cannot be read as numbers ({error})") from error
+        said = f"{type(error).__name__}: {error}"
+        raise MediaError(str(path), "damaged", f"it cannot be read as numbers ({said})") from error
 
 
 @functools.lru_cache(maxsize=16)  # several clips of a recording are read one after the other

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from coview import parallel
+from coview import batchnorm, parallel
 from coview.data.loader import Loader
 from coview.data.open import open_source
 from coview.data.preprocess import Preprocess
@@ -183,7 +183,7 @@ def _fit_to_device(settings: RunSettings, method: Method, start: Start, device: 
     train = settings.train
     method.to(device)
     if train.sync_batchnorm:
-        parallel.synchronise_batchnorm(method)
+        batchnorm.synchronise(method)
     if start.init_from is not None:
         take_weights(method, start.init_from)
     if train.compile:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from coview.cli.evaluate.common import Case, Models, few_labels, read, run_models
+from coview.cli.options import preset
 
 if TYPE_CHECKING:
     from coview.evaluation.bench import Result
@@ -63,12 +64,12 @@ class Arguments(Models):
     """Another number of frames than in pretraining."""
     size: int | None = None
     """Another side of the picture in pixels than in pretraining."""
-    preset: Literal["xid", "digits", "none"] = "xid"
-    """Recipe of augmentation."""
+    preset: str = "xid"
+    """Recipe of augmentation: xid, swav, digits or none."""
     precision: Literal["float32", "bf16"] = "float32"
     """Of the networks in training."""
-    workers: int = -1
-    """Readers per process; -1: as many as there are cores where media are decoded, else none."""
+    workers: int | Literal["auto"] = "auto"
+    """Readers per process; auto: as many as there are cores where media are decoded, else none."""
     ratio: float | None = None
     """Use this share of each class's training recordings alone, drawn as by few-shot."""
     shots: int | None = None
@@ -84,7 +85,6 @@ def main(argv: list[str]) -> int:
 
 
 def _measure(case: Case) -> Result:
-    from coview.data.augment import PRESETS
     from coview.data.part import Part
     from coview.errors import SettingsError
     from coview.evaluation.bench import describe, weights_of
@@ -96,7 +96,7 @@ def _measure(case: Case) -> Result:
     asked: Any = case.arguments
     changes = {name: value for name in ("frames", "size") if (value := getattr(asked, name)) is not None}
     same = ("view", "epochs", "warm_up_epochs", "lr", "milestones", "gamma", "weight_decay", "dropout", "frozen")
-    free = {"workers": "auto" if asked.workers < 0 else asked.workers, "precision": asked.precision}
+    free = {"workers": asked.workers, "precision": asked.precision}
     free |= {"ten_crop": asked.ten_crop}
     try:
         how = FineTune(
@@ -105,7 +105,7 @@ def _measure(case: Case) -> Result:
             clips_per_recording=asked.clips,
             windows=asked.windows,
             changes=changes,
-            augment=PRESETS[asked.preset],
+            augment=preset(asked.preset),
             seed=case.seed,
             **free,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from coview.cli.evaluate.common import Places, SplitName, parts, read, show
+from coview.cli.options import preset
 from coview.cli.output import Output
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Arguments(Places):
     """A run or model whose views and encoders are taken over, so that figures compare."""
     fusion: Literal["late", "per-view"] = "late"
     """One classifier on the joined features, or one for each view."""
-    preset: Literal["xid", "digits", "none"] = "xid"
-    """Recipe of augmentation."""
+    preset: str = "xid"
+    """Recipe of augmentation: xid, swav, digits or none."""
     epochs: int = 50
     """At most."""
     patience: int = 2
@@ -58,15 +59,14 @@ class Arguments(Places):
     """Random cuts of each training recording in an epoch."""
     windows: int = 10
     """Evenly spaced clips of each test recording."""
-    workers: int = -1
-    """Readers per process; -1: as many as there are cores where media are decoded, else none."""
+    workers: int | Literal["auto"] = "auto"
+    """Readers per process; auto: as many as there are cores where media are decoded, else none."""
 
 
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = read(Arguments, "supervised", DESCRIPTION, argv)
     from coview import parallel
-    from coview.data.augment import PRESETS
     from coview.data.open import open_source
     from coview.errors import UsageError
     from coview.evaluation.supervised import Supervised, supervised
@@ -85,8 +85,8 @@ def main(argv: list[str]) -> int:
     how = Supervised(
         method=own, epochs=arguments.epochs, patience=arguments.patience, lr=arguments.lr,
         weight_decay=arguments.weight_decay, batch_size=arguments.train_batch, clips_per_recording=arguments.clips,
-        windows=arguments.windows, augment=PRESETS[arguments.preset], seed=arguments.seed, device=arguments.device,
-        workers="auto" if arguments.workers < 0 else arguments.workers,
+        windows=arguments.windows, augment=preset(arguments.preset), seed=arguments.seed, device=arguments.device,
+        workers=arguments.workers,
     )  # fmt: skip
     if len(arguments.folds) > 1:
         raise UsageError("the supervised baseline is one run: name one fold at most")

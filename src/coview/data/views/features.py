@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from coview.data.augment.settings import AugmentSettings
 from coview.data.views.kinds import register_view
-from coview.data.views.spec import Statistics, ViewSpec
+from coview.data.views.numbers import NumbersView
 from coview.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 
 @register_view
 @dataclass(frozen=True, kw_only=True)
-class FeaturesView(ViewSpec):
+class FeaturesView(NumbersView):
     """A vector that was computed before, such as the features of a frozen encoder; or a sequence of them.
 
     Raw and model: float32 (dim,), or (steps, dim) for a sequence, whose valid steps `Batch.length` counts; those after
@@ -32,8 +29,6 @@ class FeaturesView(ViewSpec):
     dim: int
     steps: int = 0  # 0: one vector
     normalise: Literal["none", "statistics"] = "none"  # as they are, or each number by its mean and deviation
-
-    alone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.dim < 1 or self.steps < 0:
@@ -48,11 +43,6 @@ class FeaturesView(ViewSpec):
     def raw_shape(self) -> tuple[int, ...]:
         """Shape of one raw view."""
         return (self.steps, self.dim) if self.steps else (self.dim,)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one model view."""
-        return self.raw_shape
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -70,26 +60,6 @@ class FeaturesView(ViewSpec):
             "stored features are no view of media files; embed them first, and name them beside the collection "
             "(COLLECTION+VIEW=FEATURES)"
         )
-
-    def prepare(
-        self,
-        raw: Tensor,
-        key: Tensor | None,
-        mirrorable: Tensor,
-        augment: AugmentSettings,
-        statistics: Statistics | None,
-    ) -> Tensor:
-        """See `ViewSpec.prepare`."""
-        return raw if statistics is None else (raw - statistics[0]) / statistics[1]
-
-    @property
-    def statistics(self) -> Statistics | None:
-        """See `ViewSpec.statistics`: none to speak of, until the data's own are known."""
-        return None if self.normalise == "none" else (torch.zeros(self.dim), torch.ones(self.dim))
-
-    def values(self, raw: Tensor) -> Tensor:
-        """See `ViewSpec.values`: a row for every vector."""
-        return raw.flatten(0, -2)
 
     def __str__(self) -> str:
         return f"{self.dim} numbers computed before" + (f", {self.steps} in time" if self.steps else "")

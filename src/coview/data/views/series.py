@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coview.data.augment.settings import AugmentSettings
 from coview.data.tracks import read_series
 from coview.data.views.kinds import register_view
-from coview.data.views.spec import Statistics, ViewSpec
+from coview.data.views.numbers import NumbersView
 from coview.errors import MediaError
 from coview.media.cuts import SAME_INSTANT
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 @register_view
 @dataclass(frozen=True, kw_only=True)
-class SeriesView(ViewSpec):
+class SeriesView(NumbersView):
     """Rows of a table, one for each step in time; cut by seconds as pictures and sound are.
 
     Step k is the row that holds at start + k / rate: the last one that begins at or before it. Rows without a time
@@ -40,8 +39,6 @@ class SeriesView(ViewSpec):
     with_: str | None = None  # a view whose moment it shares, such as the film that the actions belong to
     normalise: Literal["none", "statistics"] = "none"  # as they are, or each number by its mean and deviation
 
-    alone: ClassVar[bool] = True
-
     def __post_init__(self) -> None:
         if self.dim < 1 or self.steps < 1 or self.rate <= 0 or not self.track:
             raise ValueError("a series view needs dim >= 1, steps >= 1, rate > 0 and the name of a track")
@@ -55,11 +52,6 @@ class SeriesView(ViewSpec):
     def raw_shape(self) -> tuple[int, ...]:
         """Shape of one raw view."""
         return self.steps, self.dim
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one model view."""
-        return self.raw_shape
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -95,26 +87,6 @@ class SeriesView(ViewSpec):
         raw = torch.zeros(self.raw_shape)
         raw[:steps] = torch.from_numpy(values[place.clip(0, len(values) - 1)[:steps]])
         return raw, steps
-
-    def prepare(
-        self,
-        raw: Tensor,
-        key: Tensor | None,
-        mirrorable: Tensor,
-        augment: AugmentSettings,
-        statistics: Statistics | None,
-    ) -> Tensor:
-        """See `ViewSpec.prepare`."""
-        return raw if statistics is None else (raw - statistics[0]) / statistics[1]
-
-    @property
-    def statistics(self) -> Statistics | None:
-        """See `ViewSpec.statistics`: none to speak of, until the data's own are known."""
-        return None if self.normalise == "none" else (torch.zeros(self.dim), torch.ones(self.dim))
-
-    def values(self, raw: Tensor) -> Tensor:
-        """See `ViewSpec.values`: a row for every step."""
-        return raw.flatten(0, -2)
 
     def __str__(self) -> str:
         return f"{self.steps} steps of {self.dim} numbers at {self.rate:g} per second, from {self.track!r}"
