@@ -12,7 +12,7 @@ import torch
 import worlds
 from torch import nn
 
-from coview import parallel
+from coview import batchnorm, parallel
 from coview.errors import UsageError
 
 ROWS = {1: [7], 2: [5, 2], 4: [2, 0, 4, 1]}
@@ -104,7 +104,7 @@ def images():
 
 
 def normalised(sizes):
-    net = parallel.synchronise_batchnorm(network().double())
+    net = batchnorm.synchronise(network().double())
     y = net(own(images(), sizes))
     parallel.mean_over_world((y**3).sum(1)).backward()
     gradients = [parallel.sum_with_grad(p.grad) / parallel.world_size() for p in net.parameters()]
@@ -130,7 +130,7 @@ def test_synchronised_batchnorm(world):
 def test_alone_nothing_is_replaced():
     net = network()
     layers = list(net)
-    assert list(parallel.synchronise_batchnorm(net)) == layers
+    assert list(batchnorm.synchronise(net)) == layers
     x = data().requires_grad_()
     assert parallel.gather_with_grad(x) is x
     assert parallel.sum_with_grad(x) is x

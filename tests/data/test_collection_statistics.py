@@ -45,7 +45,7 @@ def test_the_same_as_at_once_whatever_the_blocks():
     source, seen = Gaps(50), []
     expected = directly(source, clips=2)
     for size in (1, 7, 64):
-        found = fit_statistics(
+        found, _ = fit_statistics(
             source, clips=2, batch_size=size, progress=lambda done, total: seen.append((done, total))
         )
         assert found["audio"].count == 2 * 33 * (8000 // VIEWS["audio"].hop) and seen[-1] == (50, 50)
@@ -69,14 +69,30 @@ def test_moments_join_exactly_and_a_large_mean_costs_no_digits():
 
 
 def test_reading_processes_change_nothing():
-    one, two = (fit_statistics(Numbers(40), batch_size=16, workers=workers) for workers in (0, 2))
+    one, two = (fit_statistics(Numbers(40), batch_size=16, workers=workers)[0] for workers in (0, 2))
     for name in one:
         assert torch.equal(one[name].mean, two[name].mean) and torch.equal(one[name].squares, two[name].squares)
 
 
+class OneUnread(Numbers):
+    """Recording 3 cannot be read; recording 4 comes in its place."""
+
+    def read(self, index, key):
+        batch = super().read(torch.where(index == 3, 4, index), key)
+        batch.replaced = [(3, "damaged")] * int((index == 3).any())
+        return batch
+
+
+def test_a_replacement_is_not_counted_twice_and_is_told():
+    found, unread = fit_statistics(OneUnread(8), batch_size=4)
+    whole, none = fit_statistics(Numbers(8), batch_size=4)
+    assert unread == [(Numbers(8).ids[3], "damaged")] and none == []
+    assert found["audio"].count * 8 == whole["audio"].count * 7
+
+
 def test_what_was_fitted_normalises_to_mean_0_and_deviation_1(tmp_path):
     source = Numbers(40)
-    save_statistics(fit_statistics(source), source, tmp_path / "s.json")
+    save_statistics(fit_statistics(source)[0], source, tmp_path / "s.json")
     prepare = Preprocess(OWN, AugmentSettings())
     prepare.set_statistics(read_statistics(tmp_path / "s.json", OWN))
     made = prepare(source.read(torch.arange(40), sample_keys(0, 0, torch.arange(40))), train=False).views
@@ -94,7 +110,7 @@ def test_what_was_fitted_normalises_to_mean_0_and_deviation_1(tmp_path):
 def test_files_that_do_not_fit_are_refused(tmp_path):
     source = Numbers(8)
     path = tmp_path / "s.json"
-    save_statistics(fit_statistics(source), source, path)
+    save_statistics(fit_statistics(source)[0], source, path)
     with pytest.raises(UsageError, match="mels 16 -> 20"):
         read_statistics(path, {"audio": dataclasses.replace(OWN["audio"], mels=20)})
     longer = {

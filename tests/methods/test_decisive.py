@@ -104,6 +104,7 @@ def test_xid_with_wrong_rows_stays_at_chance():
     assert a2v < 0.1
 
 
+@pytest.mark.slow
 def test_vicreg_retrieves_and_keeps_its_spread():
     v2a, a2v, embeddings = train("av-vicreg")
     assert v2a > 0.5

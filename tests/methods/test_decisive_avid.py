@@ -39,6 +39,7 @@ def train(monkeypatch, seed=0, **changes):
     return across, within
 
 
+@pytest.mark.slow
 def test_cross_finds_the_other_view_and_the_same(monkeypatch):
     across, within = train(monkeypatch)
     assert across > 0.8

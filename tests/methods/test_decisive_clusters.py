@@ -137,6 +137,7 @@ def halves_of_digits(seed, shuffled=False, epochs=40):
     }
 
 
+@pytest.mark.slow
 def test_deepcluster_learns_digits_from_its_own_clusters():
     found = deepcluster(0)
     assert found["loss"] < CHANCE - 0.3
@@ -151,6 +152,7 @@ def test_deepcluster_finds_nothing_in_the_clusters_of_others():
     assert found["nmi"] < 0.2
 
 
+@pytest.mark.slow
 def test_selavi_finds_labels_that_both_halves_agree_on():
     found = halves_of_digits(0)
     assert found["agree"] > 0.35

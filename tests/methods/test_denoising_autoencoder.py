@@ -52,6 +52,7 @@ def radii(noise, seed=0):
     return [method.denoise(points(radius, 1000)).norm(dim=1).mean().item() for radius in (0.5, 1.5)]
 
 
+@pytest.mark.slow
 def test_noise_pulls_points_to_the_circle():
     assert all(abs(radius - 1) < 0.15 for radius in radii(0.3))
 

@@ -128,6 +128,7 @@ def test_l3_learns_which_sound_belongs(head):
     assert probe > 0.95
 
 
+@pytest.mark.slow
 def test_shuffled_sounds_teach_nothing():
     accuracy, _ = train(shuffled=True)
     assert 0.4 < accuracy < 0.6

@@ -192,6 +192,7 @@ def test_bands_of_one_digit_find_each_other():
     assert alike > 0.4
 
 
+@pytest.mark.slow
 def test_shuffled_bands_stay_at_chance():
     found, alike = train(shuffled=True)
     assert found < 0.05

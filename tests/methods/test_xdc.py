@@ -203,6 +203,7 @@ def toy(slug, seed=0, shuffled=False, rounds=8, epochs=8):
     return {"nmi": nmi(clusters["video"], clusters["audio"]), "audio": probe("audio"), "video": probe("video")}
 
 
+@pytest.mark.slow
 def test_sound_and_picture_find_each_others_clusters():
     assert toy("xdc")["nmi"] >= 0.35
     assert toy("xdc", shuffled=True)["nmi"] < 0.1  # a wrong pairing looks like this

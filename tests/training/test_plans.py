@@ -35,7 +35,9 @@ def plan(settings: SEERSettings, batch_size=512, **train):
     return describe(run, source)
 
 
-@pytest.mark.parametrize("size", TOGETHER)
+@pytest.mark.parametrize(
+    "size", [pytest.param(size, marks=pytest.mark.slow) if size in ("128gf", "256gf") else size for size in TOGETHER]
+)
 def test_published_sizes_are_planned_without_memory(size):
     small, large = TOGETHER[size]
     found = plan(SEERSettings(encoder=f"regnety-{size}"))
@@ -46,6 +48,7 @@ def test_published_sizes_are_planned_without_memory(size):
         assert round(found["parameters"]["trained"] / 1e6, 1) == pytest.approx(small, abs=0.11)
 
 
+@pytest.mark.slow
 def test_memory_falls_with_processes_sharding_and_recomputing():
     plans = {}
     for name, train in {"plain": {}, "recompute": {"recompute": True}, "full": {"sharding": "full"}}.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -112,34 +112,32 @@ def _shards(arguments: Arguments, collection: Collection, out: Output) -> int:
             collection, arguments.out, settings, executor, lambda done, total: show("preparing", done, total)
         )
     names = ("complete", "shards", "recordings", "clips", "hours", "bytes", "fingerprint")
-    problems: dict[str, Any] = card.get("problems", {})
+    problems: dict[str, list[str]] = card.get("problems", {})
     result = {"shards_folder": str(arguments.out), **{name: card[name] for name in names if name in card}}
-    out.result({**result, "problems": problems} if arguments.json else result)
     if not card["complete"]:
         out.say("this process's shards are done; the process that ends last completes the copy")
-    for name, reasons in list(problems.items())[:10]:
-        out.say(f"  {name}: {'; '.join(reasons)}")
-    if len(problems) > 10:
-        out.say(f"  and {len(problems) - 10} more recordings; {arguments.out / 'shards.json'} lists them")
-    return 3 if problems else 0
+    return out.finish(result, [(name, "; ".join(reasons)) for name, reasons in problems.items()])
 
 
 def _memmap(arguments: Arguments, collection: Collection, out: Output) -> int:
     from coview.data.media_source import MediaSource
     from coview.data.memmap import MemmapSource, fill
+    from coview.data.rows import COLUMNS
+    from coview.data.timeline import Timelines
     from coview.data.views import AudioView, ImageView, VideoView, ViewSpec
 
     views: dict[str, ViewSpec] = {}
-    with_video = collection.about["counts"]["with_video"]
-    if with_video and collection.about["flags"].get("still", 0) == with_video:
+    part = collection.select(split=arguments.split)
+    known = Timelines(part.columns(COLUMNS))  # what this part holds: another may hold what it lacks
+    if known.has_video.any() and known.still[known.has_video].all():
         views["image"] = ImageView(size=arguments.size, margin=arguments.margin)
-    elif with_video:
+    elif known.has_video.any():
         views["video"] = VideoView(
             frames=arguments.frames, fps=arguments.fps, size=arguments.size, margin=arguments.margin
         )
-    if collection.about["counts"]["with_audio"]:
+    if known.has_audio.any():
         views["audio"] = AudioView(seconds=arguments.sound_seconds, sample_rate=arguments.sample_rate)
-    source = MediaSource(collection.select(split=arguments.split), views)
+    source = MediaSource(part, views)
     with out.steps() as show:
         folder = fill(
             source,

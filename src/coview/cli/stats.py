@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
     views = build(slug, own, Facts(rows=1 << 16, classes=2)).views
     source = open_source(arguments.collection, views, split=arguments.split, seed=arguments.seed)
     with out.steps() as show:
-        moments = fit_statistics(
+        moments, problems = fit_statistics(
             source,
             clips=arguments.clips,
             seed=arguments.seed,
@@ -90,5 +90,4 @@ def main(argv: list[str]) -> int:
         }
         for name, part in moments.items()
     }
-    out.result({"statistics": str(arguments.out), "recordings": len(source), **found})
-    return 0
+    return out.finish({"statistics": str(arguments.out), "recordings": len(source), **found}, problems)

@@ -69,8 +69,10 @@ def fit_statistics(
     batch_size: int = 32,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Moments]:
+) -> tuple[dict[str, Moments], list[tuple[str, str]]]:
     """Return view -> moments of its bands (layout "mel": mels) or channels, of sound and pictures alike.
+
+    Beside them the recordings that could not be read, each with the reason: they are left out.
 
     The values are those of unaugmented samples just before normalisation: sound at a peak of 0.95, pictures in [0, 1]
     cut to the middle. Samples whose view is absent are left out.
@@ -87,11 +89,13 @@ def fit_statistics(
         raise UsageError(f"{source.name}: none of the views {', '.join(source.views)} is a picture or a sound")
     tasks = [(rows, clip) for rows in torch.split(torch.arange(len(source)), batch_size) for clip in range(clips)]
     whole: dict[str, Moments] = {}
-    for (rows, clip), found in zip(tasks, _read(source, tasks, seed, workers), strict=True):
+    unread: dict[str, str] = {}
+    for (rows, clip), (found, problems) in zip(tasks, _read(source, tasks, seed, workers), strict=True):
+        unread |= {source.ids[row]: reason for row, reason in problems}
         whole = {name: whole[name] + part if name in whole else part for name, part in found.items()}
         if clip + 1 == clips:
             progress(int(rows[-1]) + 1, len(source))
-    return whole
+    return whole, list(unread.items())
 
 
 def save_statistics(moments: Mapping[str, Moments], source: Source, path: Path) -> None:
@@ -139,9 +143,10 @@ def _take(path: Path, stored: Mapping[str, Any], name: str, view: ViewSpec) -> t
 
 
 Task = tuple[Tensor, int]  # recordings, and which of their cuts
+Found = tuple[dict[str, Moments], list[tuple[int, str]]]  # of a task; and the recordings that could not be read
 
 
-def _read(source: Source, tasks: list[Task], seed: int, workers: int) -> Iterator[dict[str, Moments]]:
+def _read(source: Source, tasks: list[Task], seed: int, workers: int) -> Iterator[Found]:
     if not workers:
         yield from (_part(source, seed, task) for task in tasks)
         return
@@ -158,15 +163,17 @@ def _start(source: Source, seed: int) -> None:
     _given = source, seed
 
 
-def _here(task: Task) -> dict[str, Moments]:
+def _here(task: Task) -> Found:
     return _part(*_given, task)
 
 
-def _part(source: Source, seed: int, task: Task) -> dict[str, Moments]:
+def _part(source: Source, seed: int, task: Task) -> Found:
     rows, clip = task
     batch = source.read(rows, sample_keys(seed, clip, rows))
-    return {
+    own = ~torch.isin(rows, torch.tensor([row for row, _ in batch.replaced], dtype=torch.int64))
+    moments = {
         name: Moments.of(values)
         for name, view in source.views.items()
-        if view.medium and (values := view.values(batch.views[name][batch.present[name]])) is not None
+        if view.medium and (values := view.values(batch.views[name][batch.present[name] & own])) is not None
     }
+    return moments, batch.replaced

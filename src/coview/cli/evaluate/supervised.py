@@ -69,6 +69,7 @@ def main(argv: list[str]) -> int:
     from coview import parallel
     from coview.data.open import open_source
     from coview.errors import UsageError
+    from coview.evaluation.keeping import keep_result
     from coview.evaluation.supervised import Supervised, supervised
     from coview.methods.supervised_av import SupervisedAVSettings
     from coview.model import Model
@@ -100,8 +101,9 @@ def main(argv: list[str]) -> int:
         validation = open_source(place, views, split=arguments.validation_split, fold=fold)
         with out.steps() as progress:
             result = supervised(train, validation, test, arguments.out, how, progress=progress, quiet=arguments.json)
-        if parallel.is_main():
-            result.save(arguments.out / "evaluations" / "supervised.json")
     finally:
         parallel.shutdown()
-    return show(result, out, arguments.json, chosen_epoch=result.choices["supervised"]["chosen_epoch"])
+    code = show(result, out, arguments.json, chosen_epoch=result.choices["supervised"]["chosen_epoch"])
+    if parallel.is_main():  # printed first: a full disk must not take the figures away
+        keep_result(result, arguments.out, "supervised")
+    return code
