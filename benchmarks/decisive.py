@@ -121,6 +121,30 @@ def denoising(seed: int) -> Figures:
             yield f"noise {noise:g}, radius {start:g} becomes", radius, away < 0.15 if noise else away > 0.25
 
 
+def relative_position(seed: int) -> Figures:
+    """What noise and rings tell of the place of a patch: balanced accuracy, chance .125."""
+    from test_relative_patches import accuracy, rings
+
+    leak: dict[str, Any] = {"colour": "keep", "wider": 0.01}
+    chance = 0.025  # two and a half points either way
+    for what, changes, passes in (
+        ("noise, red 1 % wider, all colours", leak, lambda found: found > 0.7),
+        ("the same, colours dropped", leak | {"colour": "drop"}, lambda found: abs(found - 1 / 8) < chance),
+        ("the same, projected", leak | {"colour": "project"}, None),
+        ("red and blue 1 % wider, projected", leak | {"colour": "project", "planes": (0, 2)}, None),
+        ("noise, no lens, all colours", {"colour": "keep"}, lambda found: abs(found - 1 / 8) < chance),
+        ("smooth noise, no gap", {"colour": "keep", "grain": 7, "gap": 0, "jitter": 0}, lambda found: found > 0.3),
+        ("smooth noise, gap 8", {"colour": "keep", "grain": 7, "gap": 8}, lambda found: abs(found - 1 / 8) < chance),
+        (
+            "rings, every shortcut closed",
+            {"draw": rings, "gap": 6, "jitter": 2, "shrink": 0.33},
+            lambda found: found > 0.5,
+        ),
+    ):
+        value = accuracy(seed, **changes)
+        yield what, value, passes is None or passes(value)
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(contrastive),
     "avid": Experiment(avid),
@@ -130,6 +154,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "xdc": Experiment(xdc),
     "clusters": Experiment(clusters),
     "denoising-autoencoder": Experiment(denoising),
+    "relative-position": Experiment(relative_position),
 }
 
 

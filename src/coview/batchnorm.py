@@ -47,7 +47,8 @@ class SynchronisedBatchNorm(_BatchNorm):
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
-        count, mean, variance = parallel.reduced_moments(x.movedim(1, -1).reshape(-1, x.shape[1]).to(self.weight.dtype))
+        wide = torch.promote_types(x.dtype, torch.float32) if self.weight is None else self.weight.dtype
+        count, mean, variance = parallel.reduced_moments(x.movedim(1, -1).reshape(-1, x.shape[1]).to(wide))
         with torch.no_grad():
             if self.running_mean is not None and self.running_var is not None and count > 0:
                 cast(Tensor, self.num_batches_tracked).add_(1)
@@ -55,6 +56,7 @@ class SynchronisedBatchNorm(_BatchNorm):
                 self.running_mean.lerp_(mean.to(self.running_mean), share)
                 self.running_var.lerp_(variance.to(self.running_var), share)
         biased = variance * (count - 1).clamp(min=0) / count.clamp(min=1)
-        scale = self.weight * torch.rsqrt(biased + self.eps)
+        scale = torch.rsqrt(biased + self.eps) * (1.0 if self.weight is None else self.weight)
+        shift = -mean * scale if self.bias is None else self.bias - mean * scale
         shape = (-1, *(1 for _ in x.shape[2:]))
-        return (x * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+        return (x * scale.view(shape) + shift.view(shape)).to(x.dtype)

@@ -20,10 +20,10 @@ from coview.settings import from_dict, to_dict
 STANDING = [
     "avid", "cma", "xid", "stica", "cmac", "l3", "swav", "seer", "xdc", "sdc", "mdc", "cdc", "mcn", "cca", "robust-cca",
     "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg", "vicreg-video",
-    "supervised-av", "denoising-autoencoder",
+    "supervised-av", "denoising-autoencoder", "relative-position",
 ]  # fmt: skip
 TO_COME = [
-    "ccl", "uavm", "cloven", "elo", "vilbert", "mov", "context-discovery", "relative-position", "context-encoder",
+    "ccl", "uavm", "cloven", "elo", "vilbert", "mov", "context-discovery", "context-encoder",
     "colorization", "larsson-colorization", "split-brain", "video-triplet", "steady-features",
     "physical-prediction", "weak-captions", "ambient-sound",
 ]  # fmt: skip

@@ -52,6 +52,7 @@ METHODS: dict[str, str] = {
     "vcca": "coview.methods.vcca:VCCA",
     "vcca-private": "coview.methods.vcca:VCCAPrivate",
     "denoising-autoencoder": "coview.methods.denoising_autoencoder:DenoisingAutoencoder",
+    "relative-position": "coview.methods.relative_position:RelativePosition",
     "vae-cca": "coview.methods.vae_cca:VAECCA",
 }
 
