@@ -177,3 +177,10 @@ def test_what_passes_the_index_and_fails_where_it_is_cut_says_so():
             failed += 1
             assert str(path) in str(error)
     assert 0 < failed < 25
+
+
+@pytest.mark.parametrize("name", ["mirrored_h.mp4", "sar_container.mkv", "sar_vp9.webm", "h264bf.avi"])
+def test_another_backend_shows_the_same(name):
+    pytest.importorskip("torchcodec", reason="torchcodec is not installed", exc_type=Exception)
+    ours, theirs = (read_video(MEDIA / name, 0.4, 3, FPS / 3, HEIGHT, backend=b) for b in ("pyav", "torchcodec"))
+    assert (ours.int() - theirs.int()).abs().float().mean() < 3

@@ -69,7 +69,8 @@ def read_clip(path: Path | str, video: VideoCut | None, audio: AudioCut | None, 
 def read_clips(path: Path | str, cuts: Cuts, *, backend: Backend = "pyav") -> Read:
     """Read several cuts of one file, opening it once; a `Sound` also says how much of it the file really holds.
 
-    A still picture is shown at every second, has no sound, and is read the same by every backend.
+    A still picture is shown at every second and has no sound. It is read the same by every backend, as are films that
+    torchcodec would show at another second, mirrored or stretched.
 
     Raises:
         MediaError: naming the file, with a reason word.
@@ -78,9 +79,11 @@ def read_clips(path: Path | str, cuts: Cuts, *, backend: Backend = "pyav") -> Re
     if backend == "pyav" or (backend == "torchcodec" and is_still(head_of(path))):
         return read_samples(path, [cuts])[0]
     if backend == "torchcodec":
-        from coview.media.torchcodec_backend import read_clips as read_with_torchcodec
+        from coview.media import torchcodec_backend  # loads another copy of FFmpeg
 
-        return read_with_torchcodec(path, cuts)
+        if torchcodec_backend.follows(path):
+            return torchcodec_backend.read_clips(path, cuts)
+        return read_samples(path, [cuts])[0]
     raise UsageError(f"there is no media backend {backend!r}; there are 'pyav' and 'torchcodec'")
 
 

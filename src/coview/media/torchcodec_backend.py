@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from coview.errors import UsageError
-from coview.media.container import Media, open_media
+from coview.media.access import sequential_streams
+from coview.media.container import Media, open_media, pixel_aspect
 from coview.media.cuts import SAME_INSTANT, AudioCut, Sound, VideoCut
 from coview.media.sounds import MARGIN_SECONDS
+from coview.media.upright import Upright
 
 
 def read_clips(
@@ -32,6 +34,22 @@ def read_clips(
             )
             for video, audio in cuts
         ]
+
+
+def follows(path: Path | str) -> bool:
+    """Tell whether torchcodec shows a file as it is meant.
+
+    It seeks even where seeking misplaces, believes times that a container only guesses, and knows neither mirrors nor
+    pixels that are not square.
+    """
+    if sequential_streams(path):
+        return False
+    with open_media(path) as media:
+        if media.video is None:
+            return True
+        first = next(media.container.decode(media.video), None)
+        plain = pixel_aspect(media) == 1 and not media.ordered
+        return plain and (first is None or not Upright.of(first).mirrored)
 
 
 def _decoders() -> Any:
