@@ -12,8 +12,10 @@ import tyro
 
 from coview.cli.options import preset
 from coview.cli.output import Output
+from coview.cli.places import check_sources
 from coview.errors import UsageError
 from coview.files import read_yaml
+from coview.methods import place_of
 
 if TYPE_CHECKING:
     from coview.comparison.plan import Comparison
@@ -87,6 +89,9 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="coview compare", description=DESCRIPTION, args=argv)
     if arguments.jobs < 1:
         raise UsageError(f"--jobs {arguments.jobs}: expected at least 1")
+    check_sources(arguments.data, arguments.test_data)
+    for name in arguments.methods:
+        place_of(name.partition("@")[0])
     from coview.comparison.plan import plan
     from coview.comparison.run import OUTCOME, perform, stored, stored_at
     from coview.data.executors import Processes

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from coview.cli.output import Output
+from coview.cli.places import check_models, check_sources
+from coview.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -57,12 +59,13 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = tyro.cli(Arguments, prog="coview embed", description=DESCRIPTION, args=argv)
-    from coview import parallel
-    from coview.errors import UsageError
-    from coview.training.settings import choose_device
-
     if bool(arguments.files) == bool(arguments.collection):
         raise UsageError("pass either --collection or the names of files")
+    check_models(arguments.model)
+    check_sources(arguments.collection)
+    from coview import parallel
+    from coview.training.settings import choose_device
+
     device = parallel.initialise(choose_device(arguments.device))
     out = Output(json=arguments.json, quiet=not parallel.is_main())
     refused: list[tuple[str, str]] = []

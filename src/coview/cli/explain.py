@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import tyro
 
 from coview.cli.output import Output
+from coview.cli.places import check_models, check_sources
+from coview.errors import UsageError
 
 DESCRIPTION = """Write a page that shows what a trained model has learnt: clusters of recordings by picture and by
 sound, to look at and listen to, with their purity where labels exist; and, over pictures, where the sound comes from.
@@ -46,17 +48,18 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = tyro.cli(Arguments, prog="coview explain", description=DESCRIPTION, args=argv)
+    if arguments.clusters is not None and arguments.clusters < 1:
+        raise UsageError(f"--clusters {arguments.clusters}: expected at least 1")
+    check_models(arguments.model)
+    check_sources(arguments.collection)
     from coview.data.open import open_source
     from coview.data.synthetic import is_world
-    from coview.errors import UsageError
     from coview.evaluation.explain import explain
     from coview.evaluation.runs import records_of
     from coview.evaluation.verdict import verdict
     from coview.model import Model
     from coview.training.settings import choose_device
 
-    if arguments.clusters is not None and arguments.clusters < 1:
-        raise UsageError(f"--clusters {arguments.clusters}: expected at least 1")
     model = Model.from_run(arguments.model).to(choose_device(arguments.device))
     views = model.needed
     whole: Literal["test"] | None = "test" if is_world(arguments.collection) else None

@@ -9,6 +9,8 @@ from typing import Any
 import tyro
 
 from coview.cli.output import Output
+from coview.cli.places import check_models
+from coview.errors import UsageError
 
 DESCRIPTION = """Write a model for other programs: as ONNX, one file per view, or to a repository of a hub.
 
@@ -41,11 +43,11 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Export, and print what was made and how exact it is."""
     arguments = tyro.cli(Arguments, args=argv, prog="coview export", description=DESCRIPTION)
-    from coview.errors import UsageError
-    from coview.model import Model
-
     if arguments.onnx is None and arguments.hub is None:
         raise UsageError("say what to export to: --onnx FOLDER or --hub OWNER/NAME")
+    check_models(arguments.model)
+    from coview.model import Model
+
     model = Model.from_run(arguments.model)
     result: dict[str, Any] = {"model": str(arguments.model)}
     if arguments.onnx is not None:

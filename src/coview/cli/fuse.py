@@ -7,13 +7,17 @@ import itertools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from coview.cli.options import Asked, read_run
 from coview.cli.output import Output
+from coview.cli.places import check_files, check_sources
 from coview.errors import UsageError
+from coview.methods import available
+from coview.methods.cards import card_of
 from coview.settings import to_dict
 
 if TYPE_CHECKING:
@@ -44,11 +48,9 @@ Examples:
 
 def fusing() -> list[str]:
     """Return the methods whose views are whatever vectors there are; those without training first."""
-    from coview.methods import available, load_method
-
-    kinds = {slug: load_method(slug) for slug in available()}
-    fitting = [slug for slug, kind in kinds.items() if getattr(kind.Settings, "any_features", False)]
-    return sorted(fitting, key=lambda slug: (not kinds[slug].closed_form, slug))
+    cards = {slug: card_of(slug) for slug in available()}
+    fitting = [slug for slug, card in cards.items() if card.features]
+    return sorted(fitting, key=lambda slug: (not cards[slug].closed_form, slug))
 
 
 @dataclass
@@ -100,6 +102,8 @@ def read(argv: list[str]) -> Asked:
         return read_run(f"fuse {' '.join(features) or 'FEATURES...'}", method, words, description)
     if not features:
         raise UsageError("say which features to fuse: folders of `coview embed`, Parquet, .safetensors or .npy files")
+    check_files(*(Path(feature.partition("=")[2] or feature) for feature in features))
+    check_sources(own.beside or None)
     name = ",".join(features) + (f"@{own.beside}" if own.beside else "")
     return read_run("fuse", method, words, description, base(method, name, own), "the features")
 

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import tyro
 
 from coview.cli.output import Output
+from coview.cli.places import check_files
+from coview.errors import CoviewError, UsageError
 
 DESCRIPTION = """Turn a published checkpoint into a model folder that every other command takes.
 
@@ -42,14 +44,14 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Import, save, print what it is."""
     arguments = tyro.cli(Arguments, args=argv, prog="coview import", description=DESCRIPTION)
-    from safetensors import SafetensorError
-
-    from coview.errors import CoviewError, UsageError
-    from coview.interchange.foreign import import_model
-
     if arguments.out.exists() and (not arguments.out.is_dir() or any(arguments.out.iterdir())):
         why = "is not empty" if arguments.out.is_dir() else "is no folder"
         raise UsageError(f"{arguments.out} {why}; choose another name")
+    check_files(arguments.checkpoint, arguments.statistics)
+    from safetensors import SafetensorError
+
+    from coview.interchange.foreign import import_model
+
     model = import_model(arguments.family, arguments.checkpoint, arguments.statistics)
     try:
         model.save(arguments.out)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from coview.cli.output import Output
+from coview.data.adapters import Options, check_adapter
 
 DESCRIPTION = """Scan a folder, a manifest or a named data set into a collection.
 
@@ -62,8 +63,9 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Index, print counts and flags, and return 3 when something is in quarantine, else 0."""
     arguments = tyro.cli(Arguments, args=argv, prog="coview index", description=DESCRIPTION)
+    if not Path(arguments.source).exists():
+        check_adapter(arguments.source)
     out = Output(json=arguments.json)
-    from coview.data.adapters import Options
     from coview.data.index import index_source
 
     with out.steps() as show:

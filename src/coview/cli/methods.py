@@ -1,70 +1,119 @@
-"""`coview methods`: which methods there are, what they learn from, and how far each is verified."""
+"""`coview methods`: which methods there are, a line each; and all about one of them."""
 
 from __future__ import annotations
 
-import sys
+import dataclasses
+import shutil
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from coview.cli.output import Output, cells
+from coview.cli.output import Output
+from coview.errors import shown
+from coview.methods import available, place_of
+from coview.methods.cards import Card, card_of
 
-DESCRIPTION = """List the methods: paper, family, views, how the loss ties samples across processes, state.
+DESCRIPTION = """List the methods, a line each, or tell all about one of them.
 
 Examples:
   coview methods
+  coview methods xid
   coview methods --json
 """
+# The groups in the order in which they are shown; a family that is not named here comes last, under its own name.
+FAMILIES = {
+    "instance": "which sound belongs to which picture (instance discrimination)",
+    "clustering": "groups that are found, then predicted (clustering)",
+    "correspondence": "do these two belong together? (correspondence)",
+    "correlation": "views that vary together (correlation)",
+    "reconstruction": "what is missing is filled in (reconstruction)",
+    "protocol": "learnt from labels, to compare with",
+}
+START = """Start here:
+  coview pretrain xid    films with sound
+  coview pretrain swav   pictures
+  coview fuse cca        features that you have already
+  coview methods NAME    all about one method"""
 
 
 @dataclass(kw_only=True)
 class Arguments:
     """What the command takes."""
 
+    name: tyro.conf.Positional[str | None] = None
+    """A method to tell all about."""
     json: bool = False
-    """Print the list as JSON on stdout."""
+    """Print the list, or all about the method, as JSON on stdout."""
 
 
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = tyro.cli(Arguments, prog="coview methods", description=DESCRIPTION, args=argv)
-    rows = describe()
-    if arguments.json:
-        Output(json=True).result({"methods": rows})
-        return 0
-    table = Table(box=None, header_style="bold")
-    for heading in ("method", "title", "family", "views", "coupling", "state", "paper"):
-        table.add_column(heading, no_wrap=heading == "method")
-    for row in rows:
-        views = ", ".join(row["views"])
-        about = (row["title"], row["family"], views, row["coupling"], row["state"], row["paper"])
-        table.add_row(*cells(row["name"], *about))
-    Console(file=sys.stdout, highlight=False).print(table)
+    if arguments.name is not None:
+        place_of(arguments.name)
+        card = card_of(arguments.name)
+        if arguments.json:
+            Output(json=True).result({"name": arguments.name, **dataclasses.asdict(card)})
+        else:
+            print(shown(details(arguments.name, card), lines=True))
+    elif arguments.json:
+        Output(json=True).result({"methods": describe()})
+    else:
+        print(shown(listing(shutil.get_terminal_size().columns), lines=True))
     return 0
 
 
 def describe() -> list[dict[str, Any]]:
-    """Return a row per method, built with its smallest settings (views and coupling can depend on them)."""
-    from coview.methods import METHODS, build, load_method
-    from coview.methods.contract import Facts
+    """Return a row per method, for machines; views and coupling are those of its smallest settings."""
+    names = ("title", "paper", "family", "views", "coupling", "state")
+    cards = {slug: card_of(slug) for slug in sorted(available())}
+    return [{"name": slug, **{name: getattr(card, name) for name in names}} for slug, card in cards.items()]
 
-    rows: list[dict[str, Any]] = []
-    for slug in sorted(METHODS):
-        kind = load_method(slug)
-        method = build(slug, kind.Settings.tiny(), Facts(rows=16, classes=2))
-        about = kind.about
-        rows.append(
-            {
-                "name": slug,
-                "title": about.title,
-                "paper": about.paper,
-                "family": about.family,
-                "views": list(method.views),
-                "coupling": method.coupling,
-                "state": about.state,
-            }
-        )
-    return rows
+
+def listing(columns: int) -> str:
+    """Return the methods in groups, no line longer than `columns`."""
+    cards = {slug: card_of(slug) for slug in sorted(available())}
+    width = max(map(len, cards)) + 2
+    lines = START.splitlines()
+    for family in [*FAMILIES, *sorted({card.family for card in cards.values()} - FAMILIES.keys())]:
+        lines += ["", f"{FAMILIES.get(family, family)}:"]
+        for slug, card in cards.items():
+            if card.family == family:
+                lines.append(f"  {slug:<{width}}{_short(slug, card.title, columns - width - 3)}")
+    return "\n".join(textwrap.shorten(line, columns, placeholder="...") if line[:1] != " " else line for line in lines)
+
+
+def _short(slug: str, title: str, columns: int) -> str:
+    """Return a title that does not begin with the name it stands behind, cut where the line ends."""
+    first, colon, rest = title.partition(": ")
+    text = rest if colon and first.lower().replace(" ", "-") == slug else title
+    return textwrap.shorten(text, max(columns, 12), placeholder="...")
+
+
+def details(slug: str, card: Card) -> str:
+    """Return all about one method."""
+    recipe = card.published()
+    optimiser = recipe.optimiser
+    facts = {
+        "paper": card.paper,
+        "family": card.family,
+        "views": ", ".join(card.views) + (" (or any others)" if card.features else ""),
+        "labels": "needed" if card.labelled else "not used",
+        "coupling": card.coupling + "  (how the loss ties samples across processes)",
+        "state": card.state,
+        "recipe": f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {optimiser.kind} at {optimiser.lr:g}",
+    }
+    if card.closed_form:
+        facts["recipe"] = "solved at once"
+    head = [f"{slug}: {card.title}", ""] + [f"{name + ':':<10}{text}" for name, text in facts.items()]
+    ends = [f"Settings: coview pretrain {slug} --help", f"Next: {next_command(slug, card)}"]
+    return "\n".join([*head, "", card.about, "", *ends])
+
+
+def next_command(slug: str, card: Card) -> str:
+    """Return the command that trains a method, or brings features together by it."""
+    if card.features:
+        return f"coview fuse {slug} picture=EMBEDDINGS sound=EMBEDDINGS -o fused"
+    return f"coview pretrain {slug} --collection my-collection -o my-run"

@@ -8,16 +8,16 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import tyro
 
+from coview.cli.static import check_words, published
+from coview.data.augment import PRESETS, AugmentSettings
 from coview.errors import SettingsError, UsageError
 from coview.files import read_yaml
-
-if TYPE_CHECKING:
-    from coview.data.augment import AugmentSettings
-    from coview.training.settings import RunSettings
+from coview.recipes import run_recipe
+from coview.training.settings import RunSettings, load_run, recommended, run_to_dict
 
 RECIPE = ("optimiser.", "schedule.", "augment.", "train.batch_size", "train.epochs", "clips_per_recording")
 Origins = dict[str, str]  # a setting's name, such as optimiser.lr -> where its value comes from
@@ -59,6 +59,12 @@ class First:
     preset: str | None = None
     resume: bool = False
     tiny: bool = False
+    collection: str | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether defaults are others than the method's published ones."""
+        return bool(self.settings or self.recipe or self.preset or self.resume or self.tiny)
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,16 @@ def read_run(
     Raises:
         SettingsError, UsageError: a file or an option is wrong.
     """
-    from coview.training.settings import RunSettings, run_to_dict
-
-    layers = _layers(method, read_first(argv), base, base_is)
-    known = layers[-1].run
-    own = {item.name: getattr(known, item.name) for item in dataclasses.fields(RunSettings)}
+    start = read_first(argv)
+    if {"-h", "--help"} & set(argv) and base is None and not start.changes:
+        layers = [_Layer("card", published(method))]
+    else:
+        known = [item.name for item in dataclasses.fields(RunArguments)] + [*flat(run_to_dict(published(method)))]
+        changed = base is not None or start.changes  # then the method may have groups of options that its card lacks
+        check_words(f"coview {verb} {method}", argv, known, "method." if changed else None)
+        layers = _layers(method, start, base, base_is)
+    run = layers[-1].run
+    own = {item.name: getattr(run, item.name) for item in dataclasses.fields(RunSettings)}
     own["method"] = own.pop("method_settings")
     hints = typing.get_type_hints(RunSettings) | {"method": type(own["method"])}
     fields = [(name, hints[name], dataclasses.field(default=value)) for name, value in own.items()]
@@ -143,9 +154,6 @@ def read_first(argv: Sequence[str]) -> First:
 
 def _layers(method: str, start: First, base: RunSettings | None, base_is: str) -> list[_Layer]:
     """Return what stands before the options, each with what those before it say."""
-    from coview.recipes import run_recipe
-    from coview.training.settings import RunSettings, load_run, recommended
-
     if start.settings is not None and not start.settings.is_file():
         raise UsageError(f"{start.settings}: there is no such settings file")
     if start.recipe and start.settings:
@@ -183,8 +191,6 @@ def _of(method: str, run: RunSettings, where: Path | str) -> RunSettings:
 
 def preset(name: str) -> AugmentSettings:
     """Return a named recipe of augmentation; raises UsageError with the nearest name where there is none."""
-    from coview.data.augment import PRESETS
-
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."

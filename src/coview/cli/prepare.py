@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from coview.cli.output import Output
+from coview.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from coview.data.collection import Collection
@@ -74,14 +75,14 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Prepare, print what was made, and return 3 when something could not be read, else 0."""
     arguments = tyro.cli(Arguments, args=argv, prog="coview prepare", description=DESCRIPTION)
-    from coview.data.collection import Collection
-    from coview.errors import SettingsError, UsageError
-    from coview.parallel import is_main
-
     if arguments.split and not arguments.memmap:
         raise UsageError("--split goes with --memmap; a copy in shards holds all parts, and `--split` chooses later")
-    out = Output(json=arguments.json, quiet=not is_main())
+    from coview.data.collection import Collection
+
     collection = Collection.open(arguments.collection)
+    from coview.parallel import is_main  # with torch, once there is something to do
+
+    out = Output(json=arguments.json, quiet=not is_main())
     try:
         return _memmap(arguments, collection, out) if arguments.memmap else _shards(arguments, collection, out)
     except ValueError as error:  # a settings dataclass refused its values

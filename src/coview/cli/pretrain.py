@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from coview.cli.options import Asked, by_origin, flat, read_first, read_run
 from coview.cli.output import Output
+from coview.cli.places import check_sources
 from coview.errors import CoviewError, UsageError
+from coview.methods import available, views_of
+from coview.recipes import RUNS, run_recipe
+from coview.training.settings import run_to_dict
 
 if TYPE_CHECKING:
     from coview.data.source import Source
@@ -47,9 +51,6 @@ Examples:
 
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
-    from coview.methods import available
-    from coview.recipes import RUNS, run_recipe
-
     names = sorted(available())
     if not argv or argv[0] in ("-h", "--help"):
         listed = {
@@ -68,6 +69,7 @@ def main(argv: list[str]) -> int:
             + (f"; did you mean {near[0]!r}?" if near else "")
             + f" Known: {', '.join(names)}"
         )
+    check_sources(read_first(rest).collection)
     return start(read_run("pretrain", method, rest, EXAMPLES.format(method=method)))
 
 
@@ -118,7 +120,6 @@ def leaks(settings: RunSettings, views: Mapping[str, ViewSpec], trained: Source)
 
 def _dry_run(asked: Asked) -> int:
     from coview.training.dry_run import describe
-    from coview.training.settings import run_to_dict
 
     plan = describe(asked.settings)
     stated = flat(run_to_dict(asked.settings))
@@ -143,7 +144,6 @@ def _train(asked: Asked) -> int:
     from coview import parallel
     from coview.data.open import open_source
     from coview.evaluation.report import write_report
-    from coview.methods import views_of
     from coview.training.loop import train
 
     settings, arguments = asked.settings, asked.arguments

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from coview.cli.output import Output, cells
+from coview.cli.places import check_files, check_models, check_sources
+from coview.errors import UsageError
+from coview.media.regular import check_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,17 +66,21 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = tyro.cli(Arguments, prog="coview search", description=DESCRIPTION, args=argv)
-    from coview.errors import UsageError
+    if arguments.k < 1:
+        raise UsageError(f"-k {arguments.k} finds nothing; ask for at least 1")
+    if [arguments.query, arguments.text, arguments.recording].count(None) != 2:
+        raise UsageError("say what to search by, once: --query FILE or --text WORDS or --recording ID")
+    check_models(arguments.model)
+    check_sources(arguments.collection)
+    check_files(arguments.embeddings)
+    if arguments.query is not None and arguments.query.suffix != ".npy":
+        check_file(arguments.query)
     from coview.model import Model
     from coview.search.query import search, stored_vector
     from coview.training.settings import choose_device
 
-    if arguments.k < 1:
-        raise UsageError(f"-k {arguments.k} finds nothing; ask for at least 1")
     out = Output(json=arguments.json)
     model = Model.from_run(arguments.model).to(choose_device(arguments.device))
-    if [arguments.query, arguments.text, arguments.recording].count(None) != 2:
-        raise UsageError("say what to search by, once: --query FILE or --text WORDS or --recording ID")
     asked, wanted = choose_views(model, arguments)
     # The query first: a file that cannot be read should not wait for a whole collection.
     vector = None if arguments.recording else embed_query(model, arguments, asked)
@@ -104,7 +111,6 @@ def embed_query(model: Model, arguments: Arguments, asked: str) -> Tensor:
     import torch
 
     from coview.data.views import Batch
-    from coview.errors import UsageError
 
     if arguments.query is None:
         return model.embed_texts([arguments.text or ""])[0]
@@ -137,7 +143,6 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
         UsageError: the model does not learn from what is asked.
         MediaError: the query cannot be read.
     """
-    from coview.errors import UsageError
     from coview.media.probe import probe
 
     query, target = arguments.query, arguments.target

@@ -9,6 +9,11 @@ from typing import Annotated, Literal
 import tyro
 
 from coview.cli.output import Output
+from coview.cli.places import check_files, check_sources
+from coview.errors import UsageError
+from coview.methods import load_method, place_of, views_of
+from coview.recipes import run_recipe
+from coview.training.settings import load_run
 
 DESCRIPTION = """Estimate the mean and deviation of every band of a collection's sound and of every channel of its
 pictures, as a method's views make them. Training with --stats then normalises by them whichever views have
@@ -52,26 +57,22 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = tyro.cli(Arguments, prog="coview stats", description=DESCRIPTION, args=argv)
+    if arguments.clips < 1 or arguments.workers < 0:
+        raise UsageError("--clips must be at least 1 and --workers at least 0")
+    check_sources(arguments.collection)
+    check_files(arguments.settings)
+    place_of(arguments.method)  # a typing error is answered before anything is imported
     out = Output(json=arguments.json)
     from coview.data.open import open_source
     from coview.data.statistics import fit_statistics, save_statistics
-    from coview.errors import UsageError
-    from coview.methods import build, load_method
-    from coview.methods.contract import Facts
-    from coview.recipes import run_recipe
-    from coview.training.settings import load_run
 
-    if arguments.clips < 1 or arguments.workers < 0:
-        raise UsageError("--clips must be at least 1 and --workers at least 0")
     if arguments.settings is not None or arguments.recipe is not None:
         run = load_run(arguments.settings) if arguments.settings else run_recipe(arguments.recipe or "")
         slug, own = run.method, run.method_settings
     else:
         kind = load_method(arguments.method).Settings
         slug, own = arguments.method, kind.tiny() if arguments.tiny else kind()
-    # Views depend on the settings alone; any facts serve.
-    views = build(slug, own, Facts(rows=1 << 16, classes=2)).views
-    source = open_source(arguments.collection, views, split=arguments.split, seed=arguments.seed)
+    source = open_source(arguments.collection, views_of(slug, own), split=arguments.split, seed=arguments.seed)
     with out.steps() as show:
         moments, problems = fit_statistics(
             source,

@@ -22,7 +22,7 @@ from coview.data.collection import Collection
 from coview.data.feature_files import FeatureTable, is_feature_file, read_features
 from coview.data.recording import Split
 from coview.data.source import Source
-from coview.data.synthetic import is_world, noisy_digits, parse_world
+from coview.data.synthetic import NOISY_DIGITS, is_world, noisy_digits, parse_world
 from coview.data.views import Batch, FeaturesView, ViewSpec
 from coview.errors import UsageError
 
@@ -201,7 +201,7 @@ def _of_collection(beside: str, split: Split | None, seed: int) -> tuple[list[st
         return collection.ids, torch.tensor(labels, dtype=torch.int64), collection.classes
     if is_world(beside):
         source = parse_world(beside, split or "train", seed=seed)
-    elif beside == noisy_digits.NAME:
+    elif beside == NOISY_DIGITS:
         source = noisy_digits.NoisyDigits(split or "train", seed=seed)
     else:
         raise UsageError(f"@{beside}: expected a collection or a world, whose labels and splits the features have")

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from coview.data.adapters import Item, Made, Options, Refused, is_adapter, load_adapter
+from coview.data.adapters import Item, Made, Options, Refused, check_adapter, load_adapter
 from coview.data.adapters.folder import make_folder
 from coview.data.collection import Collection, write_tables
 from coview.data.identity import kept_name
@@ -129,9 +129,7 @@ def _found(source: str, labels: bool, options: Options) -> Made | None:
         return make_manifest(path)
     if path.exists():
         raise UsageError(f"{path}: expected a folder or a manifest ({', '.join(EXTENSIONS)})")
-    if not is_adapter(source) and ("/" in source or path.suffix):
-        raise UsageError(f"{source}: there is no such folder or manifest")
-    load_adapter(source)
+    check_adapter(source)
     return None
 
 

@@ -17,7 +17,7 @@ from coview.data.shards.layout import CARD
 from coview.data.shards.read import ShardSource
 from coview.data.shuffle import ShuffledPairs
 from coview.data.source import Source
-from coview.data.synthetic import COUNTS, is_world, noisy_digits, parse_world
+from coview.data.synthetic import COUNTS, NOISY_DIGITS, is_world, noisy_digits, parse_world
 from coview.data.views import ViewSpec, raw_views
 from coview.errors import UsageError
 
@@ -76,7 +76,7 @@ def _parts(name: str) -> list[str]:
 def _is_source(name: str) -> bool:
     cards = ("memmap.json", CARD, "collection.json")
     folder = any((Path(name) / card).is_file() for card in cards)
-    return folder or is_world(name) or name == noisy_digits.NAME or is_features(name)
+    return folder or is_world(name) or name == NOISY_DIGITS or is_features(name)
 
 
 def _join(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, fold: int | None, seed: int) -> Source:
@@ -123,7 +123,7 @@ def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, 
         return MediaSource(Collection.open(folder).select(split=split, fold=fold), views)
     if is_world(name):
         return parse_world(name, split or "train", seed=seed, views=views)
-    if name == noisy_digits.NAME:
+    if name == NOISY_DIGITS:
         return noisy_digits.NoisyDigits(split or "train", seed=seed, views=views)
     if is_features(name):
         return open_features(name, views, split, seed)
@@ -132,4 +132,4 @@ def _open(name: str, views: Mapping[str, ViewSpec] | None, split: Split | None, 
             f"{name}: neither a collection, a prepared copy nor a memory-mapped set; make a collection by "
             f"`coview index {name} -o NAME`"
         )
-    raise UsageError(f"{name}: neither a folder that exists nor a world ({', '.join([*COUNTS, noisy_digits.NAME])})")
+    raise UsageError(f"{name}: neither a folder that exists nor a world ({', '.join([*COUNTS, NOISY_DIGITS])})")

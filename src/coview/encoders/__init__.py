@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import functools
+import importlib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, cast
@@ -14,10 +14,7 @@ from coview.encoders.base import Encoder
 from coview.encoders.conv2d import Conv2D
 from coview.encoders.davenet import DAVEnet
 from coview.encoders.heads import Head, LinearHead, mlp
-from coview.encoders.image import ResNet
 from coview.encoders.r2plus1d import R2Plus1D
-from coview.encoders.regnet import SIZES, RegNetY
-from coview.encoders.resnets import AudioResNet, WideR2Plus1D
 from coview.encoders.small import SMALL, TINY, SmallPlane, SmallVideo
 from coview.encoders.speech import SpeechAudio
 from coview.encoders.text import CharacterText, MiniLM
@@ -40,12 +37,24 @@ __all__ = [
     "mlp",
 ]
 
-Makers = dict[str, Callable[[], Encoder]]
+Makers = dict[str, Callable[..., Encoder]]
+
+
+def _later(module: str, name: str, *first: int | str) -> Callable[..., Encoder]:
+    """Return what builds an encoder whose file is read once it is asked for: torchvision takes seconds to import."""
+
+    def build(*arguments: int) -> Encoder:
+        kind = getattr(importlib.import_module(f"coview.encoders.{module}"), name)
+        return cast(Encoder, kind(*first, *arguments))
+
+    return build
+
+
 VIDEO: Makers = {
     "r2plus1d-10": lambda: R2Plus1D(10),
     "r2plus1d-18": lambda: R2Plus1D(18),
     "r2plus1d-34": lambda: R2Plus1D(34),
-    "r2plus1d-18-wide": WideR2Plus1D,
+    "r2plus1d-18-wide": _later("resnets", "WideR2Plus1D"),
     "vgg": VGG,
     "video-tiny": lambda: SmallVideo(TINY),
     "video-small": lambda: SmallVideo(SMALL, difference=True),
@@ -53,21 +62,22 @@ VIDEO: Makers = {
 AUDIO: Makers = {
     "conv2d": Conv2D,
     "davenet": DAVEnet,  # for 40 bands
-    "resnet-9": lambda: AudioResNet(9),
-    "resnet-18": lambda: AudioResNet(18),
+    "resnet-9": _later("resnets", "AudioResNet", 9),
+    "resnet-18": _later("resnets", "AudioResNet", 18),
     "vgg": lambda: VGG(channels=1),
     "audio-tiny": lambda: SmallPlane(1),
     "audio-small": lambda: SmallPlane(1),
     "audio-speech": SpeechAudio,  # for 40 bands
 }
 TEXT: Makers = {"text-characters": CharacterText, "minilm": MiniLM}
-IMAGE: dict[str, Callable[..., Encoder]] = {  # of a number of channels
+SEER = ("tiny", "8gf", "16gf", "32gf", "64gf", "128gf", "256gf", "10b")  # sizes of RegNetY
+IMAGE: Makers = {  # of a number of channels
     "image-tiny": SmallPlane,
-    "resnet-18": functools.partial(ResNet, 18),
-    "resnet-50": functools.partial(ResNet, 50),
-    **{f"regnety-{size}": functools.partial(RegNetY, size) for size in SIZES},
+    "resnet-18": _later("image", "ResNet", 18),
+    "resnet-50": _later("image", "ResNet", 50),
+    **{f"regnety-{size}": _later("regnet", "RegNetY", size) for size in SEER},
 }
-_KINDS: dict[str, dict[str, Callable[..., Encoder]]] = {"video": VIDEO, "audio": AUDIO, "text": TEXT, "image": IMAGE}
+_KINDS: dict[str, Makers] = {"video": VIDEO, "audio": AUDIO, "text": TEXT, "image": IMAGE}
 _COLOURS = 3  # channels of a picture
 
 

@@ -62,14 +62,19 @@ def available() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group="coview.methods")} | METHODS
 
 
-def load_method(slug: str) -> type[Method]:
-    """Import the class of a method; raises UsageError with the nearest name where there is none."""
+def place_of(slug: str) -> str:
+    """Return a method's "module:Class", which is not imported; raises UsageError with the nearest name."""
     known = available()
     if slug not in known:
         near = difflib.get_close_matches(slug, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise UsageError(f"unknown method {slug!r}{hint} Known: {', '.join(sorted(known))}")
-    module, _, name = known[slug].partition(":")
+    return known[slug]
+
+
+def load_method(slug: str) -> type[Method]:
+    """Import the class of a method; raises UsageError with the nearest name where there is none."""
+    module, _, name = place_of(slug).partition(":")
     return cast("type[Method]", getattr(importlib.import_module(module), name))
 
 

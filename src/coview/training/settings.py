@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from coview.data.augment import AugmentSettings
-from coview.data.open import is_decoded
 from coview.errors import SettingsError
 from coview.files import read_yaml
 from coview.methods import load_method
@@ -159,11 +156,15 @@ def choose_device(asked: str) -> str:
     Raises:
         SettingsError: there is no such device.
     """
+    if asked not in ("auto", "cpu", "cuda"):
+        raise SettingsError([f"train.device: expected 'auto', 'cpu' or 'cuda', found {asked!r}"])
+    if asked == "cpu":
+        return asked
+    import torch  # takes seconds; the settings of a run are read without it
+
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked not in ("cpu", "cuda"):
-        raise SettingsError([f"train.device: expected 'auto', 'cpu' or 'cuda', found {asked!r}"])
-    if asked == "cuda" and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         raise SettingsError(["train.device: 'cuda' was asked for, but torch finds no GPU (coview doctor tells more)"])
     return asked
 
@@ -190,6 +191,8 @@ def resolve(settings: RunSettings, *, device: str, rows: int, world: int, local_
         raise SettingsError(problems)
     workers = train.workers
     if workers == "auto":
+        from coview.data.open import is_decoded  # with torch
+
         workers = max(1, len(os.sched_getaffinity(0)) // local_world) if is_decoded(settings.collection) else 0
     per_epoch = positions // train.batch_size
     steps = train.steps if train.steps is not None else train.epochs * per_epoch

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import tyro
 
 from coview.cli.output import Output
+from coview.cli.places import check_models, check_sources
 from coview.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -130,12 +131,14 @@ def few_labels(ratio: float | None, shots: int | None) -> Budget | None:
 
 def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Result]) -> int:
     """Measure all models and controls by `measure`, keep the result with the first model, print it."""
+    if not arguments.model:
+        raise UsageError(f"{protocol} measures a model: pass --model")
+    check_models(*arguments.model, *arguments.shuffled, *arguments.supervised)
+    check_sources(arguments.collection, arguments.test_collection)
     from coview import parallel
     from coview.evaluation.keeping import keep_result
     from coview.training.settings import choose_device
 
-    if not arguments.model:
-        raise UsageError(f"{protocol} measures a model: pass --model")
     device = parallel.initialise(choose_device(arguments.device))
     out = Output(json=arguments.json, quiet=not parallel.is_main())
     try:

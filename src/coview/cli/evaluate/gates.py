@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from coview.cli.evaluate.common import Case, Models, load, measure_group, read
 from coview.cli.output import Output
+from coview.cli.places import check_models
 from coview.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = read(Arguments, "gates", DESCRIPTION, argv)
+    check_models(*arguments.shuffled, *arguments.supervised)
     from coview import parallel
     from coview.evaluation.bench import Result
     from coview.evaluation.gates import LIMITS, gate_rows, verdicts

@@ -11,6 +11,8 @@ import tyro
 from coview.cli.evaluate.common import Places, SplitName, parts, read, show
 from coview.cli.options import preset
 from coview.cli.output import Output
+from coview.cli.places import check_models, check_sources
+from coview.errors import UsageError
 
 if TYPE_CHECKING:
     from coview.data.views import ViewSpec
@@ -66,9 +68,10 @@ class Arguments(Places):
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = read(Arguments, "supervised", DESCRIPTION, argv)
+    check_models(arguments.like)
+    check_sources(arguments.collection, arguments.validation_collection, arguments.test_collection)
     from coview import parallel
     from coview.data.open import open_source
-    from coview.errors import UsageError
     from coview.evaluation.keeping import keep_result
     from coview.evaluation.supervised import Supervised, supervised
     from coview.methods.supervised_av import SupervisedAVSettings

@@ -116,17 +116,24 @@ def is_adapter(source: str) -> bool:
     return source.partition(":")[0] in ADAPTERS
 
 
-def load_adapter(source: str) -> Callable[[Path, Options], Made]:
-    """Return the adapter called `source`, without looking at its variant.
+def check_adapter(source: str) -> None:
+    """Check that `source`, which is no path that exists, names an adapter.
 
     Raises:
         UsageError: no adapter has this name.
     """
     name = source.partition(":")[0]
+    if name not in ADAPTERS and ("/" in source or Path(source).suffix):
+        raise UsageError(f"{source}: there is no such folder or manifest")
     if name not in ADAPTERS:
         near = difflib.get_close_matches(name, ADAPTERS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"{name!r} is neither a path that exists nor a named data set ({', '.join(ADAPTERS)}){hint}")
-    module, _, function = ADAPTERS[name].partition(":")
+
+
+def load_adapter(source: str) -> Callable[[Path, Options], Made]:
+    """Return the adapter called `source`, without looking at its variant; errors as `check_adapter`."""
+    check_adapter(source)
+    module, _, function = ADAPTERS[source.partition(":")[0]].partition(":")
     made: Callable[[Path, Options], Made] = getattr(importlib.import_module(module), function)
     return made

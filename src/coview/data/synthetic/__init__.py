@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from coview.data.synthetic.world import World
     from coview.data.views import ViewSpec
 
+NOISY_DIGITS = "noisy-digits"  # pictures or features: `noisy_digits.NoisyDigits`
 COUNTS = {
     "digits-av": {"train": 5000, "validation": 1000, "test": 1500},
     "objects-av": {"train": 6000, "validation": 1000, "test": 1000},

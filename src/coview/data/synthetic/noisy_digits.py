@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from coview.data.synthetic import NOISY_DIGITS
 from coview.data.synthetic.digits_picture import class_members, digits
 from coview.data.synthetic.world import SPLITS
 from coview.data.views import Batch, FeaturesView, ViewSpec
 from coview.errors import UsageError
 from coview.randomness import integers, make_key, uniform
 
-NAME = "noisy-digits"
 COUNTS = {"train": 8000, "validation": 1500, "test": 1500}
 SIDE = 16  # pixels
 VIEWS = ("rotated", "noisy")
@@ -52,23 +52,23 @@ class NoisyDigits:
         views: Mapping[str, ViewSpec] | None = None,
     ) -> None:
         if split not in SPLITS:
-            raise UsageError(f"{NAME} has no split {split!r}: use one of {', '.join(SPLITS)}")
+            raise UsageError(f"{NOISY_DIGITS} has no split {split!r}: use one of {', '.join(SPLITS)}")
         count = COUNTS[split] if count is None else count
         if count < 1:
-            raise UsageError(f"{NAME} needs a count of at least 1, found {count}")
-        self.name, self.split, self.seed = NAME, split, seed
+            raise UsageError(f"{NOISY_DIGITS} needs a count of at least 1, found {count}")
+        self.name, self.split, self.seed = NOISY_DIGITS, split, seed
         self.views: dict[str, ViewSpec] = dict(views or dict.fromkeys(VIEWS, FeaturesView(dim=SIDE**2)))
         for name, view in self.views.items():
             fits = view.raw_shape == (SIDE**2,) if view.square is None else view.raw_shape[:2] == (3, 1)
             if name not in VIEWS or not fits:
                 raise UsageError(
-                    f"{NAME} has the views {' and '.join(VIEWS)}, pictures or features of {SIDE**2} numbers; "
+                    f"{NOISY_DIGITS} has the views {' and '.join(VIEWS)}, pictures or features of {SIDE**2} numbers; "
                     f"found {name!r}: {view}"
                 )
         self.ids = [f"{split}-{index:06d}" for index in range(count)]
         self.classes = [str(digit) for digit in range(10)]
         self.labels = integers(self._keys(), _CLASS, 10)
-        self.fingerprint = hashlib.sha256(f"{NAME} {_VERSION} {split} {count} {seed}".encode()).hexdigest()[:16]
+        self.fingerprint = hashlib.sha256(f"{NOISY_DIGITS} {_VERSION} {split} {count} {seed}".encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self.ids)
