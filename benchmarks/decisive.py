@@ -145,6 +145,19 @@ def relative_position(seed: int) -> Figures:
         yield what, value, passes is None or passes(value)
 
 
+def split_brain(seed: int) -> Figures:
+    """Textures and hues: a probe of both halves, of each, and of an autoencoder; chance 1/6, of textures alone 1/3."""
+    from test_split_brain import autoencoder, experiment
+
+    found = experiment(seed)
+    for name, value in found.items():
+        yield f"split-brain, probe of {name}", value, found["joint"] > max(found["lightness"], found["colour"])
+    value = autoencoder(seed)
+    yield "autoencoder of Lab, probe", value, value < found["joint"]
+    value = experiment(seed, coloured=False)["colour"]
+    yield "class of lightness alone, probe of colour", value, value < 0.42
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(contrastive),
     "avid": Experiment(avid),
@@ -155,6 +168,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "clusters": Experiment(clusters),
     "denoising-autoencoder": Experiment(denoising),
     "relative-position": Experiment(relative_position),
+    "split-brain": Experiment(split_brain),
 }
 
 

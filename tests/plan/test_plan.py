@@ -1,6 +1,6 @@
-"""Four small methods that the plan was made for: each is one file, and no shared file knows of it.
+"""Three small methods that the plan was made for: each is one file, and no shared file knows of it.
 
-They go when the published system that does the same lands (split-brain, context-encoder, ccl, uavm).
+They go when the published system that does the same lands (context-encoder, ccl, uavm).
 """
 
 import math
@@ -23,7 +23,6 @@ from coview.training.run import read_lines
 from coview.training.settings import RunSettings, TrainSettings
 
 SLUGS = {
-    "plan-cross-channel": "plan.cross_channel:CrossChannel",
     "plan-adversary": "plan.adversary:Adversary",
     "plan-student": "plan.student:Student",
     "plan-joint": "plan.joint:Joint",
@@ -83,12 +82,6 @@ def run(slug, source, out, steps=12):
 
 def wanted(slug):
     return views_of(slug, load_method(slug).Settings.tiny())
-
-
-def test_lightness_and_colour_are_aligned(tmp_path):
-    source = open_source("digits-av:A", wanted("plan-cross-channel"), split="train")
-    model = run("plan-cross-channel", source, tmp_path / "run", steps=6)
-    assert {n: v.shape[1] for n, v in model.method.example_batch(1, 0).views.items()} == {"image": 1, "colour": 2}
 
 
 def test_a_player_has_its_own_rate(tmp_path):

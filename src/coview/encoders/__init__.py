@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -10,6 +11,7 @@ from typing import Protocol, cast
 
 from torch import nn
 
+from coview.encoders.alexnet import AlexNet
 from coview.encoders.base import Encoder
 from coview.encoders.conv2d import Conv2D
 from coview.encoders.davenet import DAVEnet
@@ -73,6 +75,8 @@ TEXT: Makers = {"text-characters": CharacterText, "minilm": MiniLM}
 SEER = ("tiny", "8gf", "16gf", "32gf", "64gf", "128gf", "256gf", "10b")  # sizes of RegNetY
 IMAGE: Makers = {  # of a number of channels
     "image-tiny": SmallPlane,
+    "alexnet": AlexNet,
+    "alexnet-half": functools.partial(AlexNet, share=0.5),
     "resnet-18": _later("image", "ResNet", 18),
     "resnet-50": _later("image", "ResNet", 50),
     **{f"regnety-{size}": _later("regnet", "RegNetY", size) for size in SEER},

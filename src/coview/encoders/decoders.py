@@ -1,4 +1,4 @@
-"""Networks from features back to a view: pictures and spectrograms by up-convolutions."""
+"""Networks from features back to a view: pictures and spectrograms by up-convolutions, or numbers of every place."""
 
 from __future__ import annotations
 
@@ -51,3 +51,31 @@ class PlaneDecoder(nn.Module):
         maps: Tensor = self.layers(torch.relu(self.unfold(z)).reshape(len(z), *self.start))
         height, width = self.shape[-2:]
         return maps[..., :height, :width].reshape(len(z), *self.shape)
+
+
+class Placewise(nn.Sequential):
+    """Maps to numbers of every place: doublings by up-convolutions of 4 x 4, convolutions, and a linear layer at last.
+
+    All but the last layer have batch normalisation and ReLU, and keep the maps' size. An even kernel has holes of one
+    place, which makes that possible: AlexNet's fc6 to fc8 are `((4096, 6), (4096, 1))`.
+
+    Args:
+        channels: of the maps.
+        out: numbers of each place.
+        hidden: channels and kernel of every layer before the last; the doublings have the first one's channels.
+        doublings: how often the maps' sides are doubled first.
+    """
+
+    def __init__(self, channels: int, out: int, hidden: Sequence[tuple[int, int]], doublings: int = 0) -> None:
+        layers: list[nn.Module] = []
+        for _ in range(doublings):
+            wide = hidden[0][0] if hidden else channels
+            layers += [nn.ConvTranspose2d(channels, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+            channels = wide
+        for wide, kernel in hidden:
+            holes = 2 - kernel % 2
+            padding = holes * (kernel - 1) // 2
+            conv = nn.Conv2d(channels, wide, kernel, padding=padding, dilation=holes, bias=False)
+            layers += [conv, nn.BatchNorm2d(wide), nn.ReLU()]
+            channels = wide
+        super().__init__(*layers, nn.Conv2d(channels, out, 1))

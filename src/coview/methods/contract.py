@@ -76,11 +76,13 @@ class Method(nn.Module, ABC):
         views: view name -> specification of what it learns from.
         encoders: view name -> backbone with `.dim`; views may share one.
         projectors: view name -> head with `.dim`, into the space where views are compared; may be empty.
+        makers: networks that make a view, or a part of one, from features; kept with a model. May be empty.
         coupling: how the loss ties samples across processes.
         closed_form: `fit_targets` and `finish` are all there is to it, and no step is needed.
         labelled: only samples with a label are learnt from.
         least_classes: labels that the collection must have.
         least_batch: fewest samples of the global batch that the loss can be computed on.
+        beside: what a sample must have beside its views to be learnt from, for messages; "" for nothing.
         negatives: negatives per anchor for a global batch, for the dry run; None where the method has none.
     """
 
@@ -93,11 +95,13 @@ class Method(nn.Module, ABC):
     closed_form: ClassVar[bool] = False
     labelled: ClassVar[bool] = False
     least_classes: ClassVar[int] = 0
+    beside: ClassVar[str] = ""
     settings: Any
     facts: Facts
     views: Mapping[str, ViewSpec]
     encoders: nn.ModuleDict
     projectors: nn.ModuleDict
+    makers: nn.ModuleDict
     coupling: Coupling
     least_batch: int = 1
     length_matters: ClassVar[bool] = False  # a step depends on how many epochs are planned: a run cannot be made longer
@@ -123,7 +127,7 @@ class Method(nn.Module, ABC):
         self.settings, self.facts = settings, facts
         if hasattr(settings, "specs"):  # a method that came before `specs` says its views itself
             self.views = dict(settings.specs())
-        self.encoders, self.projectors = nn.ModuleDict(), nn.ModuleDict()
+        self.encoders, self.projectors, self.makers = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         # What forward passes in training leave for `take_in`, one entry each.
         self.waiting: list[tuple[Any, ...]] = []
 

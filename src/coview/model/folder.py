@@ -1,6 +1,6 @@
 """The folder of a model: written whole, and read as what it is, a file that may come from anybody.
 
-    model.safetensors      encoders, heads and the statistics of preprocessing
+    model.safetensors      encoders, heads, what makes views, and the statistics of preprocessing
     preprocessing.json     how the views are cut, and what they are normalised by
     config.json            the method and its settings, where it was trained, and the SHA-256 of the other files
     README.md              the card
@@ -45,8 +45,9 @@ T = TypeVar("T")
 
 
 def kept_parts(method: Method, preprocess: Preprocess) -> dict[str, nn.Module]:
-    """Return what a folder holds tensors of: all that embedding needs lies in a method's encoders and projectors."""
-    return {"encoders": method.encoders, "projectors": method.projectors, "preprocess": preprocess}
+    """Return what a folder holds tensors of: what embeds, the encoders and projectors, and what makes views."""
+    networks = {"encoders": method.encoders, "projectors": method.projectors, "makers": method.makers}
+    return {**networks, "preprocess": preprocess}
 
 
 def read_model(path: Path) -> tuple[Method, Preprocess, dict[str, Any]]:

@@ -118,9 +118,11 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of every tensor of encoders, heads and preprocessing: name, shape, type, bytes; computed anew."""
+        """SHA-256 of every tensor of encoders, heads, makers and preprocessing: name, shape, type, bytes; computed
+        anew.
+        """
         digest = hashlib.sha256()
-        for part in (self.method.encoders, self.method.projectors, self.preprocess):
+        for part in (self.method.encoders, self.method.projectors, self.method.makers, self.preprocess):
             for name, tensor in sorted(part.state_dict().items()):
                 digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
                 digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -172,7 +172,8 @@ def _steps(parts: Parts, first: int, stop: list[int], after_epoch: Callable[[int
 def _needs(parts: Parts) -> str:
     """Return what a step needs to learn, for the message of a run that learns nothing."""
     least, views = parts.method.least_batch, ", ".join(parts.method.views)
-    return f"{parts.settings.method} needs {least} samples that have {views} in a part of a batch"
+    beside = f" and {parts.method.beside}" if parts.method.beside else ""
+    return f"{parts.settings.method} needs {least} samples that have {views}{beside} in a part of a batch"
 
 
 def _embedder(parts: Parts) -> Callable[..., Any]:
