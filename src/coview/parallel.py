@@ -18,7 +18,6 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from coview.errors import CoviewError, UsageError
 
@@ -218,10 +217,19 @@ def mean_over_world(per_sample: Tensor, mask: Tensor | None = None) -> Tensor:
     return kept.sum() * (dist.get_world_size() if joined() else 1) / total
 
 
-def divided_as(value: Tensor, like: Tensor | None) -> Tensor:
+def is_divided(value: object) -> bool:
+    """Return whether a tensor is divided over the processes (a DTensor)."""
+    # Whoever has made one has imported this module, which takes a second; nobody else should.
+    tensors = sys.modules.get("torch.distributed.tensor")
+    return tensors is not None and isinstance(value, tensors.DTensor)
+
+
+def divided_as(value: Tensor, like: Any) -> Tensor:
     """Return a tensor that every process holds whole, divided over the processes as `like` is; no collective."""
-    if not isinstance(like, DTensor):
+    if not is_divided(like):
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 

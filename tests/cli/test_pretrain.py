@@ -157,8 +157,7 @@ def test_the_recipe_of_the_method_is_where_a_run_starts():
 
 
 def test_a_run_is_resumed_by_its_folder_alone(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("coview.evaluation.exhibits.MAPPED", 24)
-    monkeypatch.setattr("coview.evaluation.exhibits.GALLERY", 24)
+    monkeypatch.setattr("coview.evaluation.exhibits.LOOKED_AT", 24)
     out = str(tmp_path / "run")
     assert main(["xid", "-o", out, *SMALL, "--train.steps", "2", "--json"]) == 0
     said = capsys.readouterr()

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from sklearn.manifold import TSNE
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from coview.data.source import Source
+from coview.data.views import Batch
 from coview.embedding.extract import Features, extract_locally
+from coview.evaluation.tsne import tsne
 from coview.media.encode import write_clip
+from coview.methods.contract import Space
 from coview.randomness import make_key, uniform
 
 if TYPE_CHECKING:
     from coview.model import Model
 
-MAPPED = 500  # recordings on the map
-GALLERY = 500  # recordings searched
+LOOKED_AT = 200  # recordings on the map, and searched
 QUERIES = 3  # shown for each direction
 FOUND = 5  # shown for each query
 SIDE = 112  # pixels of a shown clip, at most
@@ -63,24 +65,35 @@ class Exhibits:
 def make_exhibits(model: Model, source: Source, *, seed: int = 0) -> Exhibits:
     """Embed some recordings of a source, chosen by the seed alone, and draw maps and examples from them."""
     chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 1), stable=True)
-    rows = chosen[: max(MAPPED, GALLERY)].sort().values
+    rows = chosen[:LOOKED_AT].sort().values
     views = model.distinct_views()
-    backbone = extract_locally(model, source, rows[:MAPPED])
-    maps = {view: embedding_map(backbone, view, seed) for view in views if int(backbone.present[view].sum()) >= 20}
-    examples: list[Example] = []
-    if len(views) > 1 and len(model.method.projectors):
-        projected = extract_locally(model, source, rows[:GALLERY], space="projected")
-        examples = retrieval_examples(projected, source, views, seed)
-    return Exhibits(maps, list(source.classes), examples, min(GALLERY, len(rows)))
+    between = len(views) > 1 and len(model.method.projectors) > 0
+    spaces: tuple[Space, ...] = ("backbone", "projected") if between else ("backbone",)
+
+    def both(batch: Batch) -> dict[str, Tensor]:  # every recording is read once
+        return {f"{name}/{space}": z for space in spaces for name, z in model.encode(batch, space).items()}
+
+    found = extract_locally(model, source, rows, embed=both)
+    backbone = _in_space(found, "backbone")
+    maps = {view: embedding_map(backbone, view) for view in views if int(backbone.present[view].sum()) >= 20}
+    examples = retrieval_examples(_in_space(found, "projected"), source, views, seed) if between else []
+    return Exhibits(maps, list(source.classes), examples, len(rows))
 
 
-def embedding_map(features: Features, view: str, seed: int) -> tuple[Tensor, Tensor]:
-    """Return points (N, 2) by t-SNE (van der Maaten & Hinton, JMLR 2008) of cosine distances, and labels (N,)."""
+def _in_space(features: Features, space: Space) -> Features:
+    """Return the features that were extracted as "view/space"."""
+    parts = {
+        name: {key.removesuffix(f"/{space}"): part for key, part in whole.items() if key.endswith(f"/{space}")}
+        for name, whole in (("clips", features.clips), ("clip_present", features.clip_present))
+    }
+    return dataclasses.replace(features, **parts)
+
+
+def embedding_map(features: Features, view: str) -> tuple[Tensor, Tensor]:
+    """Return points (N, 2), a map of cosine distances, and labels (N,)."""
     present = features.present[view]
     unit = normalize(features.values[view][present], dim=1)
-    perplexity = min(30.0, (unit.shape[0] - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(unit.numpy())
-    return torch.from_numpy(points), features.labels[present]
+    return tsne(unit, min(30.0, (len(unit) - 1) / 3)), features.labels[present]
 
 
 def retrieval_examples(features: Features, source: Source, views: list[str], seed: int) -> list[Example]:

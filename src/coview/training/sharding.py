@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 
 from coview import parallel
 from coview.encoders import Encoder
@@ -23,6 +21,8 @@ from coview.methods.contract import Method
 
 def shard(method: Method, device: torch.device) -> None:
     """Divide the method's parameters by rows over all processes, in place; names stay. An optimiser comes after."""
+    from torch.distributed.fsdp import fully_shard  # takes a second to import, and few runs divide anything
+
     mesh = init_device_mesh(device.type, (parallel.world_size(),))
     for block in blocks(method):
         fully_shard(block, mesh=mesh)
@@ -37,7 +37,7 @@ def blocks(method: Method) -> list[nn.Module]:
 
 def whole(value: Any) -> Any:
     """Return a tensor that every process holds whole; a collective where it is divided. Anything else as it is."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return value.full_tensor() if parallel.is_divided(value) else value
 
 
 def whole_state(module: nn.Module) -> dict[str, Tensor]:
@@ -50,7 +50,7 @@ def for_file(value: Any) -> Any:
 
     A collective where it is divided. One tensor at a time, so that no process but 0 ever holds more than one whole.
     """
-    if not isinstance(value, DTensor):
+    if not parallel.is_divided(value):
         return value
     full = value.full_tensor()
     return full.cpu() if parallel.is_main() else full.new_empty(0)

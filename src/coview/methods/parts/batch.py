@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.functional import normalize
 
 from coview.data.source import sample_keys
 from coview.data.views import AudioView, Batch, VideoView, ViewSpec
 from coview.objectives.precision import in_float32
-from coview.parallel import row_counts
+from coview.parallel import is_divided, row_counts
 from coview.randomness import integers
 
 TINY_VIDEO = VideoView(frames=8, fps=16.0, size=32, margin=1.0, normalise="clip")
@@ -43,7 +42,7 @@ def idle_loss(module: nn.Module) -> Tensor:
 
     Parameters that are divided over the processes, and not gathered now, get no gradient at all.
     """
-    here = [parameter for parameter in module.parameters() if not isinstance(parameter, DTensor)]
+    here = [parameter for parameter in module.parameters() if not is_divided(parameter)]
     return torch.stack([(parameter * 0).sum() for parameter in here]).sum()
 
 
