@@ -158,6 +158,20 @@ def split_brain(seed: int) -> Figures:
     yield "class of lightness alone, probe of colour", value, value < 0.42
 
 
+def colorization(seed: int) -> Figures:
+    """Squares that are red or cyan: red's share of the classes, chroma of every form, margin over grey."""
+    from test_colorization import experiment
+
+    found = experiment(seed)
+    classes, weighted, regression = found["classes"], found["weighted"], found["regression"]
+    yield "colorization, share of red", classes["red"], abs(classes["red"] - 0.6) < 0.03
+    yield "chroma of classes", classes["chroma"], classes["chroma"] > regression["chroma"] + 10
+    yield "chroma of regression", regression["chroma"], classes["chroma"] > regression["chroma"] + 10
+    gain = weighted["margin"] - classes["margin"]
+    yield "margin over grey gained by weights", gain, gain > 0.2
+    yield "chroma of the background, weighted", weighted["background"], weighted["background"] < 5
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(contrastive),
     "avid": Experiment(avid),
@@ -169,6 +183,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "denoising-autoencoder": Experiment(denoising),
     "relative-position": Experiment(relative_position),
     "split-brain": Experiment(split_brain),
+    "colorization": Experiment(colorization),
 }
 
 

@@ -15,6 +15,7 @@ from coview.encoders.alexnet import AlexNet
 from coview.encoders.base import Encoder
 from coview.encoders.conv2d import Conv2D
 from coview.encoders.davenet import DAVEnet
+from coview.encoders.dilated_vgg import DilatedVGG
 from coview.encoders.heads import Head, LinearHead, mlp
 from coview.encoders.r2plus1d import R2Plus1D
 from coview.encoders.small import SMALL, TINY, SmallPlane, SmallVideo
@@ -77,6 +78,7 @@ IMAGE: Makers = {  # of a number of channels
     "image-tiny": SmallPlane,
     "alexnet": AlexNet,
     "alexnet-half": functools.partial(AlexNet, share=0.5),
+    "vgg-dilated": DilatedVGG,
     "resnet-18": _later("image", "ResNet", 18),
     "resnet-50": _later("image", "ResNet", 50),
     **{f"regnety-{size}": _later("regnet", "RegNetY", size) for size in SEER},

@@ -53,6 +53,7 @@ METHODS: dict[str, str] = {
     "vcca-private": "coview.methods.vcca:VCCAPrivate",
     "denoising-autoencoder": "coview.methods.denoising_autoencoder:DenoisingAutoencoder",
     "relative-position": "coview.methods.relative_position:RelativePosition",
+    "colorization": "coview.methods.colorization:Colorization",
     "split-brain": "coview.methods.split_brain:SplitBrain",
     "vae-cca": "coview.methods.vae_cca:VAECCA",
 }

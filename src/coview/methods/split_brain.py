@@ -34,7 +34,7 @@ from coview.encoders.decoders import Placewise
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Space, Step
 from coview.methods.parts.batch import detached
-from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod, as_colours, at_places
+from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod, as_colours, at_places, painted
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE, LIGHTNESS_RANGE, split
 from coview.objectives.colour_bins import COUNT, colour_bins, colour_loss, lightness_bins, soft_labels
@@ -208,10 +208,19 @@ class SplitBrain(ColourMethod):
         views = batch.views
         return (views["colour"] if "colour" in views else split(views["image"], "colour")) * COLOUR_RANGE
 
-    def predict(self, lightness: Tensor) -> Tensor:
-        """See `ColourMethod.predict`: the half that sees lightness; colours of classes are their annealed mean."""
+    @torch.no_grad()
+    def paint(self, pictures: Tensor) -> Tensor:
+        """See `ColourMethod.paint`: by the half that sees lightness.
+
+        Raises:
+            UsageError: there is none.
+        """
         if "lightness" not in self.encoders:
             raise UsageError("only a split-brain of lightness and colour paints, by its half that sees lightness")
+        return painted(pictures, self.settings.image.size, self.predict)
+
+    def predict(self, lightness: Tensor) -> Tensor:
+        """Return colours (B, 2, h, w) of lightness (B, 1, H, W): the annealed mean of classes, or what is regressed."""
         encoder = cast(Encoder, self.encoders["lightness"])
         said: Tensor = self.makers["lightness"]["colour"](encoder.feature_maps(lightness)[encoder.stages[-1]])
         return as_colours(said, self.settings.temperature) if said.shape[1] == COUNT else said

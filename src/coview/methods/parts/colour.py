@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -34,36 +34,36 @@ class ColourMethod(Method, base=True):
         """Return a and b (B, 2, H, W) of the batch's pictures."""
 
     @abstractmethod
-    def predict(self, lightness: Tensor) -> Tensor:
-        """Return colours (B, 2, h, w), as views of colour have them, of lightness (B, 1, H, W), as its views do."""
-
-    def usable(self, batch: Batch) -> Batch | None:
-        """See `Method.usable`; pictures without colour are no samples."""
-        batch = complete(batch, self.views)
-        batch = batch.select(colourful(self.colours(batch)))
-        return batch if enough(batch, self.least_batch) else None
+    def paint(self, pictures: Tensor) -> Tensor:
+        """Return pictures (B, 3, H, W), sRGB in [0, 1], in the colours that the networks give to their lightness."""
 
     def forward(self, batch: Batch) -> Step:
-        """See `Method.forward`; the part `grey` is the share of pictures that were left out."""
-        step = super().forward(batch)
-        if not step.idle:
-            here = complete(batch, self.views)
-            step.parts["grey"] = mean_over_world((~colourful(self.colours(here))).float())
+        """See `Method.forward`; pictures without colour are no samples, and the part `grey` is their share."""
+        batch = complete(batch, self.views)
+        coloured = colourful(self.colours(batch))
+        kept = batch if bool(coloured.all()) else batch.select(coloured)
+        if not enough(kept, self.least_batch):
+            return self.idle()
+        step = self.learn(kept)
+        step.parts["grey"] = mean_over_world((~coloured).float())
         return step
 
-    @torch.no_grad()
-    def paint(self, pictures: Tensor) -> Tensor:
-        """Return pictures (B, 3, H, W), sRGB in [0, 1], in the colours that the networks give to their lightness.
 
-        Colours are predicted with the shorter side at the size of the method's view, and brought to full size.
-        """
-        lightness = split(pictures, "lightness")
-        size: int = self.settings.image.size
-        scale = size / min(lightness.shape[-2:])
-        small = [max(size, round(scale * side)) for side in lightness.shape[-2:]]
-        seen = interpolate(lightness, size=small, mode="bilinear", antialias=True)
-        colour = interpolate(self.predict(seen), size=lightness.shape[-2:], mode="bilinear")
-        return join(lightness, colour)
+def painted(pictures: Tensor, size: int, predict: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return pictures (B, 3, H, W), sRGB in [0, 1], with their own lightness and predicted colours.
+
+    Args:
+        size: of the shorter side, in pixels, at which colours are predicted before they are brought to full size.
+        predict: from lightness (B, 1, h, w) to colours (B, 2, h', w'), both as views have them.
+    """
+    lightness = split(pictures, "lightness")
+    seen = interpolate(lightness, size=shrunk(pictures, size), mode="bilinear", antialias=True)
+    return join(lightness, interpolate(predict(seen), size=lightness.shape[-2:], mode="bilinear"))
+
+
+def shrunk(pictures: Tensor, size: int) -> list[int]:
+    """Return height and width of pictures (..., H, W) brought to a shorter side of `size` pixels."""
+    return [max(size, round(side * size / min(pictures.shape[-2:]))) for side in pictures.shape[-2:]]
 
 
 def at_places(x: Tensor) -> Tensor:
