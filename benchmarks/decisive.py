@@ -172,6 +172,16 @@ def colorization(seed: int) -> Figures:
     yield "chroma of the background, weighted", weighted["background"], weighted["background"] < 5
 
 
+def larsson_colorization(seed: int) -> Figures:
+    """Discs whose hue follows from their texture: error of hue in turns, chroma of discs and background."""
+    from test_larsson_colorization import experiment
+
+    found = experiment(seed)
+    least = {"hue error": found["hue error"] < 1 / 32, "chroma of discs": found["chroma of discs"] > 0.3}
+    for what, value in found.items():
+        yield f"larsson-colorization, {what}", value, least.get(what, value < 1 / 32)
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(contrastive),
     "avid": Experiment(avid),
@@ -184,6 +194,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "relative-position": Experiment(relative_position),
     "split-brain": Experiment(split_brain),
     "colorization": Experiment(colorization),
+    "larsson-colorization": Experiment(larsson_colorization),
 }
 
 

@@ -21,11 +21,10 @@ STANDING = [
     "avid", "cma", "xid", "stica", "cmac", "l3", "swav", "seer", "xdc", "sdc", "mdc", "cdc", "mcn", "cca", "robust-cca",
     "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg", "vicreg-video",
     "supervised-av", "denoising-autoencoder", "relative-position",
-    "split-brain", "colorization",
+    "split-brain", "colorization", "larsson-colorization",
 ]  # fmt: skip
 TO_COME = [
     "ccl", "uavm", "cloven", "elo", "vilbert", "mov", "context-discovery", "context-encoder",
-    "larsson-colorization",
     "video-triplet", "steady-features",
     "physical-prediction", "weak-captions", "ambient-sound",
 ]  # fmt: skip

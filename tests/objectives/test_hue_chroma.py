@@ -13,11 +13,12 @@ from coview.objectives.hue_chroma import (
     decode_hue,
     from_hue_saturation,
     gaussian_edges,
+    histograms,
     hue_chroma_loss,
     reachable_chroma,
     to_bins,
     to_hue_chroma,
-    window_histograms,
+    windows,
     with_lightness,
 )
 
@@ -50,7 +51,10 @@ def test_golden_hue_chroma_and_bins():
 
 
 def test_golden_window_histograms_and_edges():
-    found = window_histograms(to_bins(GOLDEN["chroma"])[None], int(GOLDEN["win"]))[0].movedim(0, -1)
+    chroma = GOLDEN["chroma"]
+    places = torch.cartesian_prod(*map(torch.arange, chroma.shape))[None]
+    around, inside = windows(chroma[None, None], places, int(GOLDEN["win"]))
+    found = histograms(to_bins(around[..., 0]), inside)[0].view(*chroma.shape, -1)
     assert_close(found, GOLDEN["chroma_hist_window"], rtol=0, atol=1e-9)
     assert_close(gaussian_edges(), GOLDEN["lab_quantile_edges_mu0_s25"], rtol=0, atol=1e-9)
 
@@ -90,6 +94,13 @@ def test_golden_loss():
     both = loss_of(GOLDEN["loss_logit_h"], GOLDEN["loss_logit_c"])
     assert_close(both - chroma_alone, 5 * GOLDEN["loss_chroma"] * GOLDEN["kl_h"], rtol=0, atol=1e-9)
     assert_close(both.mean(), GOLDEN["loss"], rtol=0, atol=1e-9)
+
+
+def test_the_chroma_term_alone_has_the_weight_of_chroma():
+    parts = [GOLDEN[name] for name in ("loss_logit_h", "loss_logit_c", "loss_y_h", "loss_y_c", "loss_chroma")]
+    weight = torch.linspace(0, 1, 7, dtype=torch.float64)
+    found = hue_chroma_loss(*parts, chroma_weight=weight) - hue_chroma_loss(*parts)
+    assert_close(found, (weight - 1) * GOLDEN["kl_c"])
 
 
 def test_a_perfect_guess_costs_nothing_and_grey_says_nothing_of_hue():

@@ -22,6 +22,7 @@ from coview.encoders.small import SMALL, TINY, SmallPlane, SmallVideo
 from coview.encoders.speech import SpeechAudio
 from coview.encoders.text import CharacterText, MiniLM
 from coview.encoders.vgg import VGG
+from coview.encoders.vgg16 import VGG16
 from coview.errors import UsageError
 
 __all__ = [
@@ -78,6 +79,7 @@ IMAGE: Makers = {  # of a number of channels
     "image-tiny": SmallPlane,
     "alexnet": AlexNet,
     "alexnet-half": functools.partial(AlexNet, share=0.5),
+    "vgg-16": VGG16,
     "vgg-dilated": DilatedVGG,
     "resnet-18": _later("image", "ResNet", 18),
     "resnet-50": _later("image", "ResNet", 50),

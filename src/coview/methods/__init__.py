@@ -54,6 +54,7 @@ METHODS: dict[str, str] = {
     "denoising-autoencoder": "coview.methods.denoising_autoencoder:DenoisingAutoencoder",
     "relative-position": "coview.methods.relative_position:RelativePosition",
     "colorization": "coview.methods.colorization:Colorization",
+    "larsson-colorization": "coview.methods.larsson_colorization:LarssonColorization",
     "split-brain": "coview.methods.split_brain:SplitBrain",
     "vae-cca": "coview.methods.vae_cca:VAECCA",
 }

@@ -11,12 +11,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Space = Literal["rgb", "lightness", "colour"]
+Space = Literal["rgb", "lightness", "colour", "intensity"]
 WHITE = (0.95047, 1.0, 1.08883)  # XYZ of D65
 # Linear sRGB to XYZ; the rows sum to the white.
 _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _EDGE, _SLOPE, _OFFSET = 0.008856, 7.787, 16 / 116  # CIELAB: below this share of the white the cube root is a line
 LIGHTNESS_RANGE = (50.0, 50.0)  # L of 0 to 100 becomes -1 to 1
+INTENSITY = 0.4488  # mean of (R + G + B) / 3 over ImageNet, as Larsson, Maire & Shakhnarovich (ECCV 2016) take it
 COLOUR_RANGE = 110.0  # a and b of the colours that sRGB holds lie within about this
 
 
@@ -51,10 +52,13 @@ def lab_to_srgb(lab: Tensor, clip: bool = True) -> Tensor:
 def split(rgb: Tensor, space: Space) -> Tensor:
     """Return what a view of `space` sees of pictures (B, 3, ...) in [0, 1].
 
-    "rgb": the pictures; "lightness": (B, 1, ...), (L - 50) / 50; "colour": (B, 2, ...), a / 110 and b / 110.
+    "rgb": the pictures; "lightness": (B, 1, ...), (L - 50) / 50; "colour": (B, 2, ...), a / 110 and b / 110;
+    "intensity": (B, 1, ...), (R + G + B) / 3 - 0.4488.
     """
     if space == "rgb":
         return rgb
+    if space == "intensity":
+        return rgb.mean(1, keepdim=True) - INTENSITY
     lab = srgb_to_lab(rgb)
     middle, half = LIGHTNESS_RANGE
     return (lab[:, :1] - middle) / half if space == "lightness" else lab[:, 1:] / COLOUR_RANGE

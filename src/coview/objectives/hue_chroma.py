@@ -12,7 +12,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, one_hot
 
 from coview.objectives.precision import in_float32
 
@@ -48,11 +47,29 @@ def to_bins(x: Tensor, bins: int = BINS) -> Tensor:
     return torch.floor(x * bins).long().clamp(0, bins - 1)
 
 
-def window_histograms(index: Tensor, window: int, bins: int = BINS) -> Tensor:
-    """Return the histogram (B, bins, H, W) of bins (B, H, W) around every place, of what lies inside the picture."""
-    marks = one_hot(index, bins).movedim(-1, 1).double()
-    counted = avg_pool2d(marks, window, 1, window // 2, count_include_pad=False)
-    return counted / counted.sum(1, keepdim=True)
+def windows(values: Tensor, places: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """Return what maps (B, C, H, W) hold around places, (B, P, M, C), and which of it lies inside, bool (B, P, M).
+
+    Args:
+        places: int64 (B, P, 2), row and column of each window's middle.
+        window: M = window^2 pixels, an odd side.
+    """
+    reach = torch.arange(window, device=places.device) - window // 2
+    row = (places[:, :, 0, None, None] + reach[:, None]).expand(-1, -1, window, window).flatten(2)
+    column = (places[:, :, 1, None, None] + reach).expand(-1, -1, window, window).flatten(2)
+    height, width = values.shape[2:]
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    number = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    flat = values.flatten(2).transpose(1, 2)
+    found = flat.gather(1, number.flatten(1)[:, :, None].expand(-1, -1, flat.shape[2]))
+    return found.view(*number.shape, flat.shape[2]), inside
+
+
+def histograms(index: Tensor, counted: Tensor, bins: int = BINS) -> Tensor:
+    """Return the shares (..., bins), float64, of the bins (..., M) where `counted`, bool, of which some must be."""
+    total = torch.zeros(*index.shape[:-1], bins, dtype=torch.float64, device=index.device)
+    total.scatter_add_(-1, index, counted.double())
+    return total / total.sum(-1, keepdim=True)
 
 
 def gaussian_edges(bins: int = BINS, deviation: float = 25.0) -> Tensor:
@@ -69,16 +86,25 @@ def reachable_chroma(lightness: Tensor) -> Tensor:
 
 @in_float32
 def hue_chroma_loss(
-    hue: Tensor, chroma: Tensor, hue_target: Tensor, chroma_target: Tensor, amount: Tensor, hue_weight: float = 5.0
+    hue: Tensor,
+    chroma: Tensor,
+    hue_target: Tensor,
+    chroma_target: Tensor,
+    amount: Tensor,
+    hue_weight: float = 5.0,
+    chroma_weight: Tensor | None = None,
 ) -> Tensor:
-    """Return KL(chroma) + hue_weight * amount * KL(hue) of every place (N,).
+    """Return chroma_weight * KL(chroma) + hue_weight * amount * KL(hue) of every place (N,).
 
     Args:
         hue, chroma: logits (N, K).
         hue_target, chroma_target: histograms (N, K).
         amount: chroma (N,) of the place itself: a grey place says nothing about hue.
+        chroma_weight: (N,); None: 1.
     """
-    return _divergence(chroma_target, chroma) + hue_weight * amount * _divergence(hue_target, hue)
+    of_chroma = _divergence(chroma_target, chroma)
+    of_chroma = of_chroma if chroma_weight is None else chroma_weight * of_chroma
+    return of_chroma + hue_weight * amount * _divergence(hue_target, hue)
 
 
 def _divergence(target: Tensor, logits: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coview.data.timeline import Timelines
 
 _CUT = 7001  # stream of a key that places a view in a world's clip
-_CHANNELS = {"rgb": 3, "lightness": 1, "colour": 2}
+_CHANNELS = {"rgb": 3, "lightness": 1, "colour": 2, "intensity": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,13 @@ class PictureView(ViewSpec):
     margin: float = 1.15  # decoded side / model side: room for crops
     after: tuple[float, float] | None = None  # seconds after the sample's first picture clip, drawn uniformly
     # Per channel: by ImageNet's statistics (of rgb alone), by the data's own, each clip by its own mean and deviation,
-    # or not at all: rgb in 0 to 1, lightness and colour in -1 to 1.
+    # or not at all: rgb in 0 to 1, lightness and colour in -1 to 1, intensity less 0.4488.
     normalise: Literal["imagenet", "statistics", "clip", "none"] = "imagenet"
     area: tuple[float, float] | None = None  # share of the frame that a random crop takes; None: the augmentation's
     of: str | None = None  # another crop of this view, which is cut and decoded once for both
     with_: str | None = None  # this view's moment, crop and look, such as the lightness and the colour of one crop
-    # All of the colour; L of CIELAB; or its a and b.
-    space: Literal["rgb", "lightness", "colour"] = "rgb"
+    # All of the colour; L of CIELAB; its a and b; or the mean of red, green and blue.
+    space: Literal["rgb", "lightness", "colour", "intensity"] = "rgb"
     track: str | None = None  # a further film or picture of the recording; None: the recording's own
     augment: dict[str, float] = field(default_factory=dict, hash=False)  # the run's, changed: {"jitter": 0}
 
