@@ -63,11 +63,11 @@ class AVIDSettings(PairSettings):
     video: VideoView = field(default_factory=published_video)
     audio: AudioView = field(default_factory=published_audio)
     hidden: tuple[int, ...] = (512, 512)  # hidden layers of each head; none: a linear head
-    head_batchnorm: bool = False
-    embedding: int = 128
+    head_batchnorm: bool = False  # batch normalisation in the heads
+    embedding: int = 128  # length of the vectors that are compared
     cross: float = 1.0  # weight of the terms against the other view's memory
     within: float = 0.0  # weight of the terms against the own view's memory; Joint: 1
-    temperature: float = 0.07
+    temperature: float = 0.07  # what cosines are divided by
     negatives: int = 1024  # memory rows per anchor
     momentum: float = 0.5  # of the memory rows
 

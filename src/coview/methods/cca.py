@@ -55,8 +55,8 @@ class CCASettings:
     views: dict[str, FeaturesView] = field(
         default_factory=lambda: {"video": FeaturesView(dim=512), "audio": FeaturesView(dim=512)}
     )
-    form: Literal["cca", "gcca", "mcca", "kernel", "robust", "cluster"] = "cca"
-    components: int = 32
+    form: Literal["cca", "gcca", "mcca", "kernel", "robust", "cluster"] = "cca"  # which of the family is solved
+    components: int = 32  # directions kept, at most
     ridge: float | None = None  # times a view's mean variance; None: what correlates best on a fifth held out
     missing: Literal["complete", "likelihood"] = "complete"  # cca, gcca, mcca: what rows without a view are used for
     landmarks: int = 512  # kernel: rows drawn
@@ -184,7 +184,7 @@ class ClosedFormCCA(Method):
 class RobustCCASettings(CCASettings):
     """Settings of robust CCA."""
 
-    form: Literal["robust"] = "robust"
+    form: Literal["robust"] = "robust"  # always robust
 
 
 class ClosedFormRobustCCA(ClosedFormCCA):
@@ -204,7 +204,7 @@ class ClosedFormRobustCCA(ClosedFormCCA):
 class ClusterCCASettings(CCASettings):
     """Settings of cluster-CCA."""
 
-    form: Literal["cluster"] = "cluster"
+    form: Literal["cluster"] = "cluster"  # always by class
 
 
 class ClosedFormClusterCCA(ClosedFormCCA):

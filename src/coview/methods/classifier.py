@@ -42,7 +42,7 @@ class ClassifierSettings:
 
     base: str = "supervised-av"  # the method whose encoder it is
     base_settings: dict[str, Any] = field(default_factory=dict)  # that method's own settings
-    view: str = "video"
+    view: str = "video"  # whose encoder it is
     changes: dict[str, Any] = field(default_factory=dict)  # of the view, such as {"frames": 32, "size": 224}
     dropout: float = 0.5  # on the features, in training
     frozen: bool = False  # only the linear layer learns

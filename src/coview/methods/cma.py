@@ -43,11 +43,11 @@ from coview.randomness import integers, make_key
 class CMASettings(AVIDSettings):
     """Settings of CMA beside those of AVID, whose weights `cross` and `within` are those of the instance terms."""
 
-    criterion: Criterion = "consensus"
+    criterion: Criterion = "consensus"  # which similarities mined recordings must have in common
     positives: int = 32  # mined recordings per recording; 0: AVID
     mine_every: int = 5  # epochs; 0: only once
-    cross_positives: float = 0.0
-    within_positives: float = 1.0
+    cross_positives: float = 0.0  # weight of mined positives against the other view's memory
+    within_positives: float = 1.0  # weight of mined positives against the own view's memory
     within_negatives: int = 64  # K_w, the first of the negatives that all terms share
     as_released: bool = False  # a recording may be drawn as its own negative
 

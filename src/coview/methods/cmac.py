@@ -51,14 +51,14 @@ class CMACSettings(PairSettings):
 
     video: VideoView = field(default_factory=_clip)
     audio: AudioView = field(default_factory=lambda: AudioView(mels=80))
-    video_encoder: str = "r2plus1d-18-wide"
-    audio_encoder: str = "resnet-18"
+    video_encoder: str = "r2plus1d-18-wide"  # network of clips
+    audio_encoder: str = "resnet-18"  # network of sounds
     hidden: tuple[int, ...] = (512,)  # hidden layers of each projector
-    embedding: int = 128
-    temperature: float = 0.07
+    embedding: int = 128  # length of the vectors that are compared
+    temperature: float = 0.07  # what cosines are divided by
     within: bool = True  # negatives from the own view as well
     weight: float = 1.0  # lambda, of the consistency
-    distance: Distance = "mse"
+    distance: Distance = "mse"  # between maps of attention
 
     def __post_init__(self) -> None:
         if self.temperature <= 0 or self.weight < 0:

@@ -42,14 +42,14 @@ class DeepClusterV2Settings:
     """Settings of DeepCluster-v2; the defaults are the published ones."""
 
     view: ImageView | VideoView = field(default_factory=lambda: ImageView(size=224, area=(0.14, 1.0)))
-    encoder: str = "resnet-50"
+    encoder: str = "resnet-50"  # network of pictures or clips
     crops: int = 2  # of the view's size; the first two are remembered
     small: SmallCrops | None = field(default_factory=SmallCrops)
     hidden: tuple[int, ...] = (2048,)  # hidden layers of the head
-    head_batchnorm: bool = True
-    embedding: int = 128
+    head_batchnorm: bool = True  # batch normalisation in the head
+    embedding: int = 128  # length of the vectors that are clustered
     clusters: tuple[int, ...] = (3000, 3000, 3000)  # of each clustering
-    temperature: float = 0.1
+    temperature: float = 0.1  # what similarities to centres are divided by
     iterations: int = 10  # of k-means
     seed: int = 0  # of the clusterings
 

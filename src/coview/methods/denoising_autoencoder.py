@@ -46,22 +46,22 @@ _STREAM = 7300  # of a sample's key: what is corrupted
 class DenoisingSettings:
     """Which view, how it is corrupted, and the networks; what is not named is not used."""
 
-    view: Literal["image", "video", "audio", "features"] = "image"
+    view: Literal["image", "video", "audio", "features"] = "image"  # which view is corrupted and restored
     image: ImageView = field(default_factory=ImageView)
     video: VideoView = field(default_factory=VideoView)
     audio: AudioView = field(default_factory=AudioView)
     features: FeaturesView = field(default_factory=lambda: FeaturesView(dim=512, normalise="statistics"))
-    image_encoder: str = "resnet-18"
-    video_encoder: str = "r2plus1d-18"
-    audio_encoder: str = "conv2d"
+    image_encoder: str = "resnet-18"  # network of pictures
+    video_encoder: str = "r2plus1d-18"  # network of clips
+    audio_encoder: str = "conv2d"  # network of sounds
     hidden: tuple[int, ...] = (1000,)  # between stored features and the code
     code: int = 1000  # length of the code of stored features
-    corruption: Literal["mask", "gaussian", "salt-and-pepper"] = "mask"
+    corruption: Literal["mask", "gaussian", "salt-and-pepper"] = "mask"  # how numbers are hit
     strength: float = 0.25  # share that is hit; gaussian: the standard deviation
     # What is masked at once: each number, all channels of a place, or a whole column of a picture or moment of a sound.
     unit: Literal["number", "place", "column"] = "place"
     emphasis: tuple[float, float] = (1.0, 1.0)  # weight of the error where it was hit, and elsewhere
-    loss: Literal["squared", "cross-entropy"] = "squared"
+    loss: Literal["squared", "cross-entropy"] = "squared"  # between what was there and what is restored
 
     def __post_init__(self) -> None:
         if self.strength < 0 or (self.corruption != "gaussian" and self.strength > 1):

@@ -89,6 +89,11 @@ def _entry(value: Any, hint: Any, said: str) -> Any:
         return _group(value)
     if isinstance(value, dict) and any(map(dataclasses.is_dataclass, value.values())):
         return {"about": said, "options": {name: _group(inner) for name, inner in value.items()}}
+    if (
+        isinstance(value, dict) and value
+    ):  # named numbers are options of their own; where there are none, pairs are typed
+        kind = kind_of(typing.get_args(hint)[1])
+        return {"about": said, "options": {name: [kind, _shown(inner), said] for name, inner in value.items()}}
     return [kind_of(hint), value if isinstance(value, bool) else _shown(value), said]
 
 

@@ -33,8 +33,8 @@ class InfoNCESettings(TwoViewSettings):
     """Settings of InfoNCE over two views."""
 
     temperature: float = 0.07  # to start from
-    learn_temperature: bool = True
-    positives: Literal["pair", "label"] = "pair"
+    learn_temperature: bool = True  # learn it with the networks
+    positives: Literal["pair", "label"] = "pair"  # partners of a sample: its own recording, or all of its label
 
     def __post_init__(self) -> None:
         super().__post_init__()

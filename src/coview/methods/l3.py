@@ -51,9 +51,9 @@ class L3Settings(PairSettings):
 
     video: VideoView = field(default_factory=_frame)
     audio: AudioView = field(default_factory=_second)
-    video_encoder: str = "vgg"
-    audio_encoder: str = "vgg"
-    head: Literal["concat", "distance"] = "concat"
+    video_encoder: str = "vgg"  # network of frames
+    audio_encoder: str = "vgg"  # network of sounds
+    head: Literal["concat", "distance"] = "concat"  # what judges a pair: layers on both vectors, or their distance
     hidden: int = 128  # of the fusion network, or numbers of the vectors whose distance is taken
     frozen: bool = False  # learn the fusion alone, on encoders that do not change (see --init-from)
 

@@ -60,18 +60,18 @@ class MCNSettings:
 
     views: dict[str, ViewSpec] = field(default_factory=_published)
     video_encoder: str = "r2plus1d-18"  # of raw views
-    image_encoder: str = "resnet-50"
-    audio_encoder: str = "davenet"
-    text_encoder: str = "text-characters"
-    embedding: int = 6144
-    margin: float = 0.001
-    clusters: int = 256
-    cluster_weight: float = 1.0
+    image_encoder: str = "resnet-50"  # of raw views
+    audio_encoder: str = "davenet"  # of raw views
+    text_encoder: str = "text-characters"  # of raw views
+    embedding: int = 6144  # length of the vectors that are compared
+    margin: float = 0.001  # of the margin softmax
+    clusters: int = 256  # of the joint space
+    cluster_weight: float = 1.0  # weight of the clusters' loss
     cluster_every: int = 20  # steps
     queue: int = 40960  # samples
     decoder: int = 1024  # hidden numbers of each reconstruction
-    reconstruction_weight: float = 50.0
-    as_released: bool = False
+    reconstruction_weight: float = 50.0  # weight of the reconstruction
+    as_released: bool = False  # reproduce what the released code does otherwise than the paper
 
     def __post_init__(self) -> None:
         if len(self.views) < 2:

@@ -18,9 +18,9 @@ Decay = Literal["matrices", "everything"]
 class OptimiserSettings:
     """How gradients become steps; the default is the card of xID."""
 
-    kind: Literal["adam", "adamw", "sgd", "lars", "larc", "larc-swav"] = "adam"
+    kind: Literal["adam", "adamw", "sgd", "lars", "larc", "larc-swav"] = "adam"  # which optimiser
     lr: float = 5e-4  # peak
-    weight_decay: float = 1e-5
+    weight_decay: float = 1e-5  # how strongly weights are drawn to zero
     # What is decayed: "matrices" spares biases and normalisation, "everything" is what many released codes do; None:
     # the method's own choice.
     decay: Decay | None = None
@@ -40,7 +40,7 @@ class OptimiserSettings:
 class ScheduleSettings:
     """How the learning rate moves; every position is a fraction of the run."""
 
-    kind: Literal["constant", "multistep", "cosine", "one-cycle"] = "multistep"
+    kind: Literal["constant", "multistep", "cosine", "one-cycle"] = "multistep"  # how the rate moves after the warm-up
     warm_up: float = 0.0  # fraction of the run
     # First rate of the warm-up as a fraction of the peak, which its last step reaches; None: the first step's share.
     warm_up_from: float | None = None

@@ -62,16 +62,16 @@ class RelativePositionSettings:
     """The picture, the grid of patches, what is done to them, and the networks; lengths in pixels of the view."""
 
     image: ImageView = field(default_factory=lambda: ImageView(size=384))
-    image_encoder: str = "resnet-18"
-    patch: int = 96
-    gap: int = 48
+    image_encoder: str = "resnet-18"  # network of patches
+    patch: int = 96  # side of a patch
+    gap: int = 48  # between patches
     jitter: int = 7  # each patch is moved by so much at most, on both axes
     grids: int = 4  # laid over each picture
     shrink: float = 0.33  # share of the patches
     # One colour is kept, or the axis of chromatic aberration is taken out, or all is kept, lens included.
     colour: Literal["drop", "project", "keep"] = "drop"
     hidden: int = 4096  # width of the head's layers
-    as_released: bool = False
+    as_released: bool = False  # reproduce what the released code does otherwise than the paper
 
     def __post_init__(self) -> None:
         if min(self.patch, self.grids, self.hidden) < 1 or self.patch < 4 or min(self.gap, self.jitter) < 0:

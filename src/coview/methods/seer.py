@@ -31,12 +31,12 @@ class SEERSettings(SwAVSettings):
     """Settings of SEER; the defaults are those of RegNetY-256GF. Encoders: regnety-8gf to -256gf, -10b."""
 
     view: ImageView | VideoView = field(default_factory=lambda: ImageView(size=224, area=(0.14, 1.0)))
-    encoder: str = "regnety-256gf"
+    encoder: str = "regnety-256gf"  # network of pictures
     small: SmallCrops | None = field(default_factory=lambda: SmallCrops(number=4))
     hidden: tuple[int, ...] = (8192, 8192)
-    head_batchnorm: bool = False
-    embedding: int = 256
-    prototypes: int = 16000
+    head_batchnorm: bool = False  # batch normalisation in the head
+    embedding: int = 256  # length of the vectors that are assigned
+    prototypes: int = 16000  # vectors that crops are assigned to
     epsilon: float = 0.03
     iterations: int = 10
 

@@ -41,11 +41,11 @@ class SeLaViSettings(PairSettings):
 
     audio: AudioView = field(default_factory=lambda: AudioView(seconds=1.0, mels=40))
     clusters: int = 309  # VGG-Sound's number of classes
-    heads: int = 10
+    heads: int = 10  # clusterings side by side
     power: float = 20.0  # lambda: the sharpness of the assignment
     gaussian: bool = True  # cluster sizes from N(1, 0.1) N / K, and not all the same
     every: int = 1  # epochs between assignments
-    seed: int = 0
+    seed: int = 0  # of clusterings and heads
     as_released: bool = False  # sizes inverted and in random order
 
     def __post_init__(self) -> None:

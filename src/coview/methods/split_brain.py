@@ -86,14 +86,14 @@ CLASSES = {"lightness": Aim(50, lightness_cost), "colour": Aim(COUNT, colour_cos
 class SplitBrainSettings:
     """Which halves, their networks, and how they are judged."""
 
-    pair: Literal["lab", "rgb-d"] = "lab"
+    pair: Literal["lab", "rgb-d"] = "lab"  # lightness and colour, or colour and depth
     image: ImageView = field(
         default_factory=lambda: ImageView(size=180, normalise="none", area=(0.3, 1.0), augment=TRUE_COLOURS)
     )
     depth: DepthView = field(default_factory=lambda: DepthView(size=180, normalise="none"))
-    encoder: str = "alexnet-half"
+    encoder: str = "alexnet-half"  # network of each half
     head: tuple[tuple[int, int], ...] = ((2048, 6), (2048, 1))  # channels and kernel of the layers before the last
-    form: Literal["classification", "regression"] = "classification"
+    form: Literal["classification", "regression"] = "classification"  # predict classes of values, or the values
     halves: Literal["both", "first", "second"] = "both"  # one alone is a cross-channel encoder
     colour_weight: float = 200 / LIGHTNESS_RANGE[1] ** 2  # rgb-d; the paper's 200, of a lightness in units of L
     temperature: float = 0.38  # of the colours that are painted

@@ -55,10 +55,10 @@ def _sound() -> AudioView:
 class Crops:
     """How many crops of a map, and how long they are, in positions of the map."""
 
-    large: int = 2
-    small: int = 0
-    large_size: int = 6
-    small_size: int = 4
+    large: int = 2  # large crops
+    small: int = 0  # small crops
+    large_size: int = 6  # side of a large one
+    small_size: int = 4  # side of a small one
 
     def __post_init__(self) -> None:
         if min(self.large, self.small) < 0 or not 1 <= self.small_size <= self.large_size:
@@ -72,19 +72,19 @@ class STiCASettings(PairSettings):
     video: VideoView = field(default_factory=_clip)
     audio: AudioView = field(default_factory=_sound)
     elsewhere: bool = True  # the second clip lies anywhere in the recording; False: it is the first, augmented anew
-    video_encoder: str = "r2plus1d-18-wide"
-    audio_encoder: str = "resnet-9"
+    video_encoder: str = "r2plus1d-18-wide"  # network of clips
+    audio_encoder: str = "resnet-9"  # network of sounds
     space: Crops = field(default_factory=Crops)  # of the 7 x 7 positions
     time: Crops = field(default_factory=lambda: Crops(large=0, large_size=3, small_size=2))  # of the 4 steps
     attention: int = 2  # layers of the pooling over time; 0: the mean
-    heads: int = 4
-    feed_forward: int = 2048
+    heads: int = 4  # of the attention
+    feed_forward: int = 2048  # width of its inner layers
     hidden: int = 512  # of each projector
-    embedding: int = 256
-    dropout: float = 0.3
+    embedding: int = 256  # length of the vectors that are compared
+    dropout: float = 0.3  # in the attention
     alpha: float = 0.5  # share of the contrast between views
     temperature: float = 0.1  # between views
-    crop_temperature: float = 0.5
+    crop_temperature: float = 0.5  # between crops
     as_released: bool = False  # crops never at the last place
 
     def __post_init__(self) -> None:

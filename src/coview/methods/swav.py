@@ -41,14 +41,14 @@ class SwAVSettings:
     """Settings of SwAV; the defaults are the published ones for batch 4096."""
 
     view: ImageView | VideoView = field(default_factory=lambda: ImageView(size=224, area=(0.14, 1.0)))
-    encoder: str = "resnet-50"
+    encoder: str = "resnet-50"  # network of pictures or clips
     crops: int = 2  # of the view's size; the first two are assigned
     small: SmallCrops | None = field(default_factory=SmallCrops)
     hidden: tuple[int, ...] = (2048,)  # hidden layers of the head
-    head_batchnorm: bool = True
-    embedding: int = 128
-    prototypes: int = 3000
-    temperature: float = 0.1
+    head_batchnorm: bool = True  # batch normalisation in the head
+    embedding: int = 128  # length of the vectors that are assigned
+    prototypes: int = 3000  # vectors that crops are assigned to
+    temperature: float = 0.1  # what scores are divided by when a crop predicts
     epsilon: float = 0.05  # smoothness of the codes
     iterations: int = 3  # of Sinkhorn
     queue: int = 0  # past embeddings of each assigned crop; 3840 for batch 256

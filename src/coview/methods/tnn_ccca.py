@@ -49,8 +49,8 @@ class TNNSettings(FusionSettings):
     views: dict[str, ViewSpec] = field(default_factory=_features)
     hidden: tuple[int, ...] = (300, 300, 300)
     beta: float = 0.0  # weight of pairs against classes in the first stage
-    ridge: float = 1e-4
-    dropout: float = 0.1
+    ridge: float = 1e-4  # of the first stage's covariances
+    dropout: float = 0.1  # in the shared network
     margin: float = 0.4  # of cosine distances
 
     def __post_init__(self) -> None:

@@ -54,14 +54,15 @@ class VAECCASettings(FusionSettings):
 
     hidden: tuple[int, ...] = (512,)  # of each view's own layers, before the trunk; the last is what the trunk sees
     dimension: int = 64  # of the latents
+    # the correlation term of CCA, or the likelihood that the published code has
     variant: Literal["cca", "published-code"] = "cca"
     as_released: bool = False  # KL as a sum over the batch, centres drawn afresh; with variant published-code
-    vae: float = 1e-4
-    label: float = 1.0
+    vae: float = 1e-4  # weight of the divergence from the prior
+    label: float = 1.0  # weight of the classification
     likelihood: float = 1e-3  # of the correlation term in variant published-code
     cca: float = 0.1  # of the correlation term in variant cca
-    distance: float = 0.1
-    centre: float = 0.01
+    distance: float = 0.1  # weight of the distances between labels
+    centre: float = 0.01  # weight of the distances to the classes' centres
     momentum: float = 0.9  # of the classes' centres
     ridge: float = 1e-4  # of the CCA term
 

@@ -34,9 +34,9 @@ _STATE = "verified: objective and gradients equal values of both official codes"
 class VICRegSettings(TwoViewSettings):
     """Settings of VICReg over two views."""
 
-    invariance: float = 25.0  # weights of the three parts
-    variance: float = 25.0
-    covariance: float = 1.0
+    invariance: float = 25.0  # weight of the squared distances
+    variance: float = 25.0  # weight of the hinge on deviations
+    covariance: float = 1.0  # weight of the squared covariances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class AVVICRegSettings(VICRegSettings):
     """Settings of AV-VICReg; the defaults are the released ones."""
 
     hidden: tuple[int, ...] = (4096, 4096)
-    embedding: int = 4096
+    embedding: int = 4096  # length of the vectors that are compared
 
     @classmethod
     def tiny(cls) -> Self:
@@ -56,7 +56,7 @@ class AVVICRegSettings(VICRegSettings):
 class VICRegVideoSettings(AVVICRegSettings):
     """Settings of VICReg-Video; the defaults are the released ones."""
 
-    views: tuple[ViewName, ViewName] = ("video", "video_later")
+    views: tuple[ViewName, ViewName] = ("video", "video_later")  # a clip and a later one
 
 
 class VICReg(TwoViews):

@@ -59,16 +59,16 @@ class XIDSettings(PairSettings):
     """Settings of xID; the defaults are the released ones."""
 
     hidden: tuple[int, ...] = (512, 512)  # hidden layers of each head
-    head_batchnorm: bool = False
-    embedding: int = 128
+    head_batchnorm: bool = False  # batch normalisation in the heads
+    embedding: int = 128  # length of the vectors that are compared
     variant: Literal["bank", "in-batch"] = "bank"  # negatives: memory rows, or the other samples of the global batch
     # Partners of a sample: its own, or in-batch all those of its label (-1: its own); s+ is then their mean score.
     positives: Literal["pair", "label"] = "pair"
-    temperature: float = 0.07
+    temperature: float = 0.07  # what cosines are divided by
     negatives: int = 1024  # memory rows per anchor
     momentum: float = 0.5  # of the memory rows
     q: float = 0.001  # RINCE's q in the first epoch, growing linearly to q_max in the last; 0: InfoNCE
-    q_max: float = 0.4
+    q_max: float = 0.4  # RINCE's q in the last epoch
     density: float = 0.01  # lambda of RINCE
     hard: HardNegatives | None = None
     as_released: bool = False  # RINCE by plain powers, which loses digits in float32

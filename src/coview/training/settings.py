@@ -25,18 +25,17 @@ _COUNTS = ("epochs", "steps", "batch_size", "accumulate", "checkpoint_every", "k
 class TrainSettings:
     """How long, how much at once, on what."""
 
-    epochs: int = 100
+    epochs: int = 100  # passes over the recordings
     steps: int | None = None  # optimiser steps; when given, used instead of epochs
     batch_size: int = 32  # samples per optimiser step, all processes together
     accumulate: int = 1  # parts that each process's share is cut into; adds no negatives
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Literal["float32", "bf16"] = "float32"  # bf16: mixed precision, losses in float32
     device: str = "auto"  # "cpu", "cuda", or auto: a GPU where there is one
     workers: int | Literal["auto"] = "auto"  # readers per process; auto: one per CPU to decode media, else none
     sync_batchnorm: bool = True  # statistics of the global batch
     compile: bool = False  # compile each encoder
-    recompute: bool = (
-        False  # compute the encoders' inner activations again in the backward pass instead of keeping them
-    )
+    # Compute the encoders' inner activations again in the backward pass instead of keeping them.
+    recompute: bool = False
     sharding: Literal["none", "full"] = "none"  # full: divide parameters, gradients, optimiser state over the processes
     checkpoint_every: int = 500  # steps
     keep: int = 2  # checkpoints kept
@@ -63,8 +62,9 @@ class RunSettings:
     method: str  # short name, as listed by `coview methods`
     method_settings: Any = None  # the method's own settings; None: its defaults
     collection: str  # a collection folder, a memory-mapped set, or a named world
+    # the part of the collection that is learnt from; null: all of it
     split: Literal["train", "validation", "test"] | None = "train"
-    seed: int = 0
+    seed: int = 0  # of weights, order, cuts and everything random
     clips_per_recording: int = 1  # cuts of each recording in an epoch
     shuffled: bool = False  # break the pairing: the control whose score is what pairs did not teach
     stats: str | None = None  # a file of `coview stats`, for views normalised by "statistics"; None: published ones

@@ -15,10 +15,10 @@ class AugmentSettings:
     crop_area: tuple[float, float] | None = (0.08, 1.0)  # share of the frame's area; None: no random crop
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height of the crop
     flip: float = 0.5  # probability of left-right
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.2
+    brightness: float = 0.4  # of the frames, as a factor
+    contrast: float = 0.4  # around the frame's mean grey, as a factor
+    saturation: float = 0.4  # away from the frame's grey, as a factor
+    hue: float = 0.2  # turns of the colour circle
     jitter: float = 1.0  # probability that the colours are changed at all
     grey: float = 0.0  # probability of taking all colour away
     blur: float = 0.0  # probability of a Gaussian blur

@@ -34,9 +34,9 @@ class DepthView(PictureView):
     float32 (1, size, size).
     """
 
-    stream: Literal["depth"] = "depth"
-    frames: int = 1
-    size: int = 224
+    stream: Literal["depth"] = "depth"  # a map of depth
+    frames: int = 1  # always one
+    size: int = 224  # side of the model's view in pixels
     normalise: Literal["none", "statistics", "clip"] = "clip"
     track: str = "depth"
 

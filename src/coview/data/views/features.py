@@ -25,8 +25,8 @@ class FeaturesView(NumbersView):
     them are zero.
     """
 
-    stream: Literal["features"] = "features"
-    dim: int
+    stream: Literal["features"] = "features"  # numbers that were computed before
+    dim: int  # length of a vector
     steps: int = 0  # 0: one vector
     normalise: Literal["none", "statistics"] = "none"  # as they are, or each number by its mean and deviation
 

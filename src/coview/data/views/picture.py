@@ -37,9 +37,9 @@ class PictureView(ViewSpec):
     `decode_size`. Model: float32 (channels, frames, size, size), normalised; without the frames for one picture.
     """
 
-    frames: int = 8
-    fps: float = 16.0
-    size: int = 112
+    frames: int = 8  # pictures in a clip
+    fps: float = 16.0  # pictures per second, whatever the file has
+    size: int = 112  # side of the model's view in pixels
     margin: float = 1.15  # decoded side / model side: room for crops
     after: tuple[float, float] | None = None  # seconds after the sample's first picture clip, drawn uniformly
     # Per channel: by ImageNet's statistics (of rgb alone), by the data's own, each clip by its own mean and deviation,
@@ -237,7 +237,7 @@ class PictureView(ViewSpec):
 class VideoView(PictureView):
     """A short clip of frames; see `PictureView`."""
 
-    stream: Literal["video"] = "video"
+    stream: Literal["video"] = "video"  # a clip of frames
 
 
 @register_view
@@ -248,9 +248,9 @@ class ImageView(PictureView):
     Raw: uint8 (3, 1, decode_size, decode_size). Model: float32 (channels, size, size), normalised.
     """
 
-    stream: Literal["image"] = "image"
-    frames: int = 1
-    size: int = 224
+    stream: Literal["image"] = "image"  # one picture
+    frames: int = 1  # always one
+    size: int = 224  # side of the model's view in pixels
 
     def __post_init__(self) -> None:
         super().__post_init__()

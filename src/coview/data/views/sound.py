@@ -37,14 +37,14 @@ class AudioView(ViewSpec):
     (1, time, frequencies) for layout "spectrogram".
     """
 
-    stream: Literal["audio"] = "audio"
-    seconds: float = 2.0
-    sample_rate: int = 16000
+    stream: Literal["audio"] = "audio"  # a piece of sound
+    seconds: float = 2.0  # length of the piece
+    sample_rate: int = 16000  # Hz
     layout: Literal["mel", "spectrogram"] = "mel"  # xID's log10 mel magnitude; AVID's dB power
-    n_fft: int = 512
-    hop: int = 256
-    window: int = 512
-    mels: int = 128
+    n_fft: int = 512  # samples of a Fourier transform
+    hop: int = 256  # samples from one frame of the spectrogram to the next
+    window: int = 512  # samples that a frame looks at
+    mels: int = 128  # bands of layout "mel"
     # Per-band z-score from data statistics, or each clip by its own: mean of every band, or one mean and deviation.
     normalise: Literal["statistics", "clip"] = "clip"
     track: str | None = None  # a further file of the recording with sound; None: the recording's own

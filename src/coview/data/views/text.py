@@ -28,7 +28,7 @@ class TextView(ViewSpec):
     Raw and model: int64 (length,), 0 after the end; see `coview.data.text`.
     """
 
-    stream: Literal["text"] = "text"
+    stream: Literal["text"] = "text"  # the recording's caption
     length: int = 100  # characters or word pieces kept
     tokens: Literal["characters", "minilm"] = "characters"  # minilm: the word pieces of MiniLM (extra "text")
 

@@ -37,9 +37,9 @@ class FusionSettings:
 
     views: dict[str, ViewSpec] = field(default_factory=lambda: {"video": VideoView(), "audio": AudioView()})
     video_encoder: str = "r2plus1d-18"  # of raw views, with a linear layer behind; "mlp": `hidden` on all numbers
-    image_encoder: str = "mlp"
-    audio_encoder: str = "conv2d"
-    text_encoder: str = "text-characters"
+    image_encoder: str = "mlp"  # of raw pictures
+    audio_encoder: str = "conv2d"  # of raw sounds
+    text_encoder: str = "text-characters"  # of captions
     hidden: tuple[int, ...] = (1024, 1024, 1024)  # of the networks of features, and of decoders the other way round
     activation: Activation = "relu"  # the paper's is sigmoid
     dimension: int = 10  # L, outputs of each network

@@ -23,8 +23,8 @@ TINY_IMAGE = ImageView(size=32, margin=1.0, normalise="clip", area=(0.5, 1.0))
 class SmallCrops:
     """Crops of lower resolution that see a small part of the picture."""
 
-    number: int = 6
-    size: int = 96
+    number: int = 6  # of them
+    size: int = 96  # side in pixels
     area: tuple[float, float] = (0.05, 0.14)  # share of the frame
 
     def __post_init__(self) -> None:

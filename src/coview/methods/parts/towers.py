@@ -31,8 +31,8 @@ class PairSettings:
 
     video: VideoView = field(default_factory=VideoView)
     audio: AudioView = field(default_factory=AudioView)
-    video_encoder: str = "r2plus1d-18"
-    audio_encoder: str = "conv2d"
+    video_encoder: str = "r2plus1d-18"  # network of clips
+    audio_encoder: str = "conv2d"  # network of sounds
 
     @classmethod
     def tiny(cls) -> Self:
@@ -53,15 +53,15 @@ class TwoViewSettings(PairSettings):
 
     renamed: ClassVar[Mapping[str, str]] = {"apart": "later"}
 
-    views: tuple[ViewName, ViewName] = ("video", "audio")
+    views: tuple[ViewName, ViewName] = ("video", "audio")  # the two that are compared
     later: tuple[float, float] = (2.0, 8.0)  # s from "video" to "video_later", which has the same encoder and head
     image: ImageView = field(default_factory=ImageView)  # a still, or one frame of a film
     text: TextView = field(default_factory=TextView)
-    image_encoder: str = "resnet-50"
-    text_encoder: str = "text-characters"
+    image_encoder: str = "resnet-50"  # network of pictures
+    text_encoder: str = "text-characters"  # network of captions
     hidden: tuple[int, ...] = (512,)  # hidden layers of each head
-    head_batchnorm: bool = True
-    embedding: int = 128
+    head_batchnorm: bool = True  # batch normalisation in the heads
+    embedding: int = 128  # length of the vectors that are compared
 
     def __post_init__(self) -> None:
         if self.views[0] == self.views[1]:
