@@ -57,17 +57,17 @@ class ColorizationSettings:
     image: ImageView = field(
         default_factory=lambda: ImageView(size=176, normalise="none", area=(0.3, 1.0), augment=TRUE_COLOURS)
     )
-    encoder: str = "vgg-dilated"
+    encoder: str = "vgg-dilated"  # network of the lightness
     head: tuple[tuple[int, int], ...] = ((256, 3), (256, 3))  # channels and kernel of the layers before the last
     doublings: int = 1  # of the encoder's last map, before these layers
     stride: int = 4  # pixels from one target to the next
-    form: Literal["classification", "regression"] = "classification"
+    form: Literal["classification", "regression"] = "classification"  # predict classes of colour, or the colour
     neighbours: int | None = None  # bins of a soft label; None: 5, or 10 as released
     width: float = 5.0  # standard deviation of a soft label, in units of a and b
     mixed: float = 0.5  # share of the uniform distribution in the prior; 1: no colour weighs more than another
     prior_pictures: int = 10_000  # in which the colours are counted
     temperature: float = 0.38  # of the annealed mean, from mean (1) to mode (0)
-    as_released: bool = False
+    as_released: bool = False  # where paper and released code differ, as the code
 
     def __post_init__(self) -> None:
         if not 0 < self.mixed <= 1:
