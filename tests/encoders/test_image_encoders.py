@@ -47,7 +47,8 @@ def test_weights_have_torchvisions_names():
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("image-tiny", 97680), ("resnet-18", 11176512), ("resnet-50", 23508032)]
+    ("name", "parameters"),
+    [("image-tiny", 97680), ("strided", 2823040), ("resnet-18", 11176512), ("resnet-50", 23508032)],
 )
 def test_shapes_and_parameters(name, parameters):
     net = build_image(name)

@@ -20,11 +20,11 @@ from coview.settings import from_dict, to_dict
 STANDING = [
     "avid", "cma", "xid", "stica", "cmac", "l3", "swav", "seer", "xdc", "sdc", "mdc", "cdc", "mcn", "cca", "robust-cca",
     "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg", "vicreg-video",
-    "supervised-av", "denoising-autoencoder", "relative-position",
+    "supervised-av", "denoising-autoencoder", "relative-position", "context-encoder",
     "split-brain", "colorization", "larsson-colorization",
 ]  # fmt: skip
 TO_COME = [
-    "ccl", "uavm", "cloven", "elo", "vilbert", "mov", "context-discovery", "context-encoder",
+    "ccl", "uavm", "cloven", "elo", "vilbert", "mov", "context-discovery",
     "video-triplet", "steady-features",
     "physical-prediction", "weak-captions", "ambient-sound",
 ]  # fmt: skip

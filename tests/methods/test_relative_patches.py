@@ -79,19 +79,19 @@ def accuracy(seed=0, draw=noise, colour="drop", gap=4, jitter=1, shrink=0.0, **w
 @pytest.mark.slow
 def test_one_per_cent_of_aberration_is_a_leak_and_dropping_colours_closes_it():
     assert accuracy(colour="keep", wider=0.01) > 0.7
-    assert abs(accuracy(wider=0.01) - 1 / 8) < 0.02
-    assert abs(accuracy(colour="keep") - 1 / 8) < 0.02, "no lens, no leak"
+    assert abs(accuracy(wider=0.01) - 1 / 8) < 0.025
+    assert abs(accuracy(colour="keep") - 1 / 8) < 0.025, "no lens, no leak"
 
 
 @pytest.mark.slow
 def test_continued_borders_are_a_leak_and_a_gap_closes_it():
-    assert accuracy(colour="keep", gap=0, jitter=0, grain=7) > 0.3
-    assert abs(accuracy(colour="keep", gap=8, jitter=1, grain=7) - 1 / 8) < 0.02
+    assert accuracy(colour="keep", gap=0, jitter=0, grain=7) > 0.2
+    assert abs(accuracy(colour="keep", gap=8, jitter=1, grain=7) - 1 / 8) < 0.025
 
 
 @pytest.mark.slow
 def test_what_bends_says_where_it_lies():
-    assert accuracy(draw=rings, gap=6, jitter=2, shrink=0.33) > 0.3
+    assert accuracy(draw=rings, gap=6, jitter=2, shrink=0.33) > 0.5
 
 
 def test_trunk_runs_once_over_the_patches_of_all_grids():

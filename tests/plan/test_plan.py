@@ -1,6 +1,6 @@
-"""Three small methods that the plan was made for: each is one file, and no shared file knows of it.
+"""Two small methods that the plan was made for: each is one file, and no shared file knows of it.
 
-They go when the published system that does the same lands (context-encoder, ccl, uavm).
+They go when the published system that does the same lands (ccl, uavm).
 """
 
 import math
@@ -23,7 +23,6 @@ from coview.training.run import read_lines
 from coview.training.settings import RunSettings, TrainSettings
 
 SLUGS = {
-    "plan-adversary": "plan.adversary:Adversary",
     "plan-student": "plan.student:Student",
     "plan-joint": "plan.joint:Joint",
 }
@@ -82,12 +81,6 @@ def run(slug, source, out, steps=12):
 
 def wanted(slug):
     return views_of(slug, load_method(slug).Settings.tiny())
-
-
-def test_a_player_has_its_own_rate(tmp_path):
-    model = run("plan-adversary", Table(wanted("plan-adversary")), tmp_path / "run")
-    scales = {group["lr_scale"] for group in model.method.parameter_groups(0.0)}
-    assert scales == {1.0, 4.0}
 
 
 def test_a_frozen_teacher_is_joined(tmp_path):

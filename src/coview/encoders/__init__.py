@@ -20,6 +20,7 @@ from coview.encoders.heads import Head, LinearHead, mlp
 from coview.encoders.r2plus1d import R2Plus1D
 from coview.encoders.small import SMALL, TINY, SmallPlane, SmallVideo
 from coview.encoders.speech import SpeechAudio
+from coview.encoders.strided import Strided
 from coview.encoders.text import CharacterText, MiniLM
 from coview.encoders.vgg import VGG
 from coview.encoders.vgg16 import VGG16
@@ -81,6 +82,7 @@ IMAGE: Makers = {  # of a number of channels
     "alexnet-half": functools.partial(AlexNet, share=0.5),
     "vgg-16": VGG16,
     "vgg-dilated": DilatedVGG,
+    "strided": Strided,
     "resnet-18": _later("image", "ResNet", 18),
     "resnet-50": _later("image", "ResNet", 50),
     **{f"regnety-{size}": _later("regnet", "RegNetY", size) for size in SEER},

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-_WIDEST, _LEAST = 256, 4  # channels of the first map, and its shorter side
+WIDEST, _LEAST = 256, 4  # channels of the first map, and its shorter side
 
 
 class Doubled(nn.Module):
@@ -19,38 +19,61 @@ class Doubled(nn.Module):
         return x.repeat_interleave(2, -2).repeat_interleave(2, -1)
 
 
-class PlaneDecoder(nn.Module):
-    """Features to planes: a linear layer to a small map, then doublings, each with a 3 x 3 convolution.
-
-    What the doublings make too much is cut off at the lower right. Nothing of the encoder's earlier maps comes in, so
-    that all of the view has to pass through its features.
+class MapDecoder(nn.Module):
+    """Maps to planes: doublings, each with a 3 x 3 convolution, until the view is covered; what is too much is cut off.
 
     Args:
-        dim: of the features.
+        channels: of the maps.
+        places: H and W of the maps; each is doubled as often as the other.
         shape: of the view: (C, H, W), or (C, T, H, W), whose frames are made as channels.
     """
 
-    def __init__(self, dim: int, shape: Sequence[int]) -> None:
+    def __init__(self, channels: int, places: tuple[int, int], shape: Sequence[int]) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        *channels, height, width = self.shape
-        doublings = max(0, math.floor(math.log2(min(height, width) / _LEAST)))
-        self.start = (_WIDEST, -(-height // 2**doublings), -(-width // 2**doublings))
-        self.unfold = nn.Linear(dim, math.prod(self.start))
+        *planes, height, width = self.shape
+        ratio = max(height / places[0], width / places[1])
         layers: list[nn.Module] = []
-        wide = _WIDEST
-        for _ in range(doublings):
-            narrow = max(wide // 2, 16)
-            layers += [Doubled(), nn.Conv2d(wide, narrow, 3, padding=1, bias=False)]
+        for _ in range(max(0, math.ceil(math.log2(ratio)))):
+            narrow = max(channels // 2, 16)
+            layers += [Doubled(), nn.Conv2d(channels, narrow, 3, padding=1, bias=False)]
             layers += [nn.BatchNorm2d(narrow), nn.ReLU()]
-            wide = narrow
-        self.layers = nn.Sequential(*layers, nn.Conv2d(wide, math.prod(channels), 3, padding=1))
+            channels = narrow
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, math.prod(planes), 3, padding=1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return a view (B, *shape) of maps (B, channels, *places)."""
+        height, width = self.shape[-2:]
+        planes: Tensor = self.layers(maps)[..., :height, :width]
+        return planes.reshape(len(maps), *self.shape)
+
+
+def start_of(shape: Sequence[int]) -> tuple[int, int]:
+    """Return H and W of the smallest map that doublings bring to a view: the shorter side 4 to 7."""
+    height, width = shape[-2:]
+    share = 2 ** max(0, math.floor(math.log2(min(height, width) / _LEAST)))
+    return -(-height // share), -(-width // share)
+
+
+class PlaneDecoder(MapDecoder):
+    """Features to planes: a linear layer to a small map, which is decoded.
+
+    Nothing of the encoder's earlier maps comes in, so that all of the view has to pass through its features.
+
+    Args:
+        dim: of the features.
+        shape: of the view, as `MapDecoder` takes it.
+    """
+
+    def __init__(self, dim: int, shape: Sequence[int]) -> None:
+        places = start_of(shape)
+        unfold = nn.Linear(dim, WIDEST * math.prod(places))
+        super().__init__(WIDEST, places, shape)
+        self.start, self.unfold = (WIDEST, *places), unfold
 
     def forward(self, z: Tensor) -> Tensor:
         """Return a view (B, *shape) of features (B, dim)."""
-        maps: Tensor = self.layers(torch.relu(self.unfold(z)).reshape(len(z), *self.start))
-        height, width = self.shape[-2:]
-        return maps[..., :height, :width].reshape(len(z), *self.shape)
+        return super().forward(torch.relu(self.unfold(z)).reshape(len(z), *self.start))
 
 
 class Placewise(nn.Sequential):

@@ -52,6 +52,7 @@ METHODS: dict[str, str] = {
     "vcca": "coview.methods.vcca:VCCA",
     "vcca-private": "coview.methods.vcca:VCCAPrivate",
     "denoising-autoencoder": "coview.methods.denoising_autoencoder:DenoisingAutoencoder",
+    "context-encoder": "coview.methods.context_encoder:ContextEncoder",
     "relative-position": "coview.methods.relative_position:RelativePosition",
     "colorization": "coview.methods.colorization:Colorization",
     "larsson-colorization": "coview.methods.larsson_colorization:LarssonColorization",

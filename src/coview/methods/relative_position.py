@@ -67,7 +67,7 @@ class RelativePositionSettings:
     gap: int = 48  # between patches
     jitter: int = 7  # each patch is moved by so much at most, on both axes
     grids: int = 4  # laid over each picture
-    shrink: float = 0.33  # share of the patches
+    shrink: float = 0.33  # share of the patches that lose their grain
     # One colour is kept, or the axis of chromatic aberration is taken out, or all is kept, lens included.
     colour: Literal["drop", "project", "keep"] = "drop"
     hidden: int = 4096  # width of the head's layers

@@ -59,7 +59,9 @@ def free_masks(key: Tensor, stream: int, size: int, area: tuple[float, float] = 
 
 
 @in_float32
-def hole_error(x: Tensor, filled: Tensor, mask: Tensor, normalise: Normalise = "hole") -> Tensor:
+def hole_error(
+    x: Tensor, filled: Tensor, mask: Tensor, normalise: Normalise = "hole", weight: Tensor | None = None
+) -> Tensor:
     """Return the squared error inside the hole of every picture (B,).
 
     Args:
@@ -67,8 +69,10 @@ def hole_error(x: Tensor, filled: Tensor, mask: Tensor, normalise: Normalise = "
         mask: bool (B, 1, H, W).
         normalise: "sum"; or divided by the numbers of the whole picture, or of its hole. A picture without a hole
             has error 0.
+        weight: of each place, broadcast with the pictures; what is divided by stays the number of places.
     """
-    error = torch.where(mask, (x - filled).square(), 0.0).flatten(1).sum(1)
+    squares = (x - filled).square() if weight is None else weight * (x - filled).square()
+    error = torch.where(mask, squares, 0.0).flatten(1).sum(1)
     if normalise == "sum":
         return error
     if normalise == "picture":
