@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from coview.cli.output import Output, as_json, cells, measurement_table
+from coview.cli.output import Output, as_json, cells, in_words, measurement_table
 from coview.errors import MediaError, shown
 
 HOSTILE = {
@@ -51,6 +51,21 @@ def test_json_has_null_for_what_is_no_number():
         "a": [None, 1.0],
         "b": {"c": [None, None, "x", None, 2]},
     }
+
+
+def test_people_read_words():
+    counts = {"recordings": 3, "hours": 0.12345, "world": "digits", "clips": {"train": 2, "test": 1}, "none": None}
+    assert in_words(counts) == "3 recordings, 0.1235 hours, world digits, clips (2 train, 1 test)"
+    assert in_words(["a", True, []]) == "a, yes" and in_words(None) == in_words([]) == in_words({}) == ""
+
+
+def test_nothing_is_not_said_and_the_next_command_can_be_copied(capsys):
+    out = Output()
+    out.result({"still": None, "leaks": [], "steps": 0})
+    out.next("coview", "search", "--query", "my film.mp4")
+    Output(json=True).next("coview", "methods")
+    said = capsys.readouterr()
+    assert said.out == "steps: 0\n" and said.err == "Next: coview search --query 'my film.mp4'\n"
 
 
 def test_finish_counts_names_the_first_and_gives_json_all(capsys):

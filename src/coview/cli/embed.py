@@ -87,7 +87,11 @@ def main(argv: list[str]) -> int:
         "vectors": {view: int(stored.present[view].sum()) for view in stored.views},
         "refused": [f"{name}: {reason}" for name, reason in problems],
     }
-    return out.finish(result if arguments.json else {**result, "refused": len(problems)}, problems)
+    code = out.finish(result if arguments.json else {**result, "refused": len(problems)}, problems)
+    if arguments.collection:
+        where = ("--collection", arguments.collection, "--embeddings", arguments.out)
+        out.next("coview", "search", "--model", arguments.model, *where, "--recording", stored.ids[0])
+    return code
 
 
 def embed(arguments: Arguments, collection: str, device: torch.device, out: Output) -> Stored:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from coview.cli.methods import first_for
 from coview.cli.output import Output
 from coview.data.adapters import Options, check_adapter
 
@@ -102,4 +103,6 @@ def main(argv: list[str]) -> int:
         out.say(f"{len(quarantine)} files could not be read ({reasons}); {where} lists them")
     for note in about["notes"]:
         out.say(f"note: {note}")
+    if about["counts"]["recordings"]:
+        out.next("coview", "pretrain", *first_for(about["counts"]), "--collection", arguments.out, "-o", "my-run")
     return code

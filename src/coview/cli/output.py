@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,11 @@ class Output:
         """Print a line for people."""
         self.console.print(shown(text, lines=True), markup=False)
 
+    def next(self, *words: object) -> None:
+        """Say which command comes next, ready to be copied; not where a machine reads."""
+        if not self.json:
+            self.say(f"Next: {shlex.join(map(str, words))}")
+
     def progress(self) -> Progress:
         """Return a progress bar that draws on stderr, and only on a terminal."""
         return progress_bar(self.console)
@@ -63,8 +69,8 @@ class Output:
             return
         console = Console(highlight=False, soft_wrap=True, emoji=False)
         for name, value in result.items():
-            if name != "results":
-                console.print(shown(f"{name}: {value}", lines=True), markup=False)
+            if name != "results" and (text := in_words(value)):
+                console.print(shown(f"{name}: {text}", lines=True), markup=False)
         if result.get("results"):
             console.print(measurement_table(result["results"]))
 
@@ -84,6 +90,24 @@ class Output:
         if len(problems) > FIRST:
             self.say(f"  and {len(problems) - FIRST} more" + ("" if self.json else "; --json lists them all"))
         return 3
+
+
+def in_words(value: Any) -> str:
+    """Return a result as people read it: "3 films, 2 stills" for {"films": 3, "stills": 2}; "" for nothing."""
+    if isinstance(value, dict):
+        return ", ".join(_named(shown(name), item) for name, item in value.items() if in_words(item))
+    if isinstance(value, (list, tuple)):
+        return ", ".join(filter(None, map(in_words, value)))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _named(name: str, value: Any) -> str:
+    """Return "3 films" for a number, "films a.mp4" for words, "films (2 long, 1 short)" for several things."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{in_words(value)} {name}"
+    return f"{name} ({in_words(value)})" if isinstance(value, dict) else f"{name} {in_words(value)}"
 
 
 def as_json(result: Any) -> str:

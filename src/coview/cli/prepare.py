@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from coview.cli.methods import first_for
 from coview.cli.output import Output
 from coview.errors import SettingsError, UsageError
 
@@ -117,7 +118,12 @@ def _shards(arguments: Arguments, collection: Collection, out: Output) -> int:
     result = {"shards_folder": str(arguments.out), **{name: card[name] for name in names if name in card}}
     if not card["complete"]:
         out.say("this process's shards are done; the process that ends last completes the copy")
-    return out.finish(result, [(name, "; ".join(reasons)) for name, reasons in problems.items()])
+    code = out.finish(result, [(name, "; ".join(reasons)) for name, reasons in problems.items()])
+    if card["complete"]:
+        out.next(
+            "coview", "pretrain", *first_for(collection.about["counts"]), "--collection", arguments.out, "-o", "my-run"
+        )
+    return code
 
 
 def _memmap(arguments: Arguments, collection: Collection, out: Output) -> int:

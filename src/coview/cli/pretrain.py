@@ -174,7 +174,11 @@ def _train(asked: Asked) -> int:
         output.say(f"{run / 'model'} is whole, but the report could not be made: {error}")
         output.finish({"run": str(run), "report": None, **summary, "leaks": found}, problems)
         return 1
-    return output.finish({"run": str(run), "report": page, **summary, "leaks": found}, problems)
+    code = output.finish({"run": str(run), "report": page, **summary, "leaks": found}, problems)
+    media = any(view.medium for view in views.values())
+    verb = ["explain"] if media else ["evaluate", "retrieval"]
+    output.next("coview", *verb, "--model", run, "--collection", settings.collection)
+    return code
 
 
 def problems_of(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

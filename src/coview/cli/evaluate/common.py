@@ -146,6 +146,11 @@ def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Resul
     finally:
         parallel.shutdown()
     code = show(result, out, arguments.json)
+    where = ("--model", arguments.model[0], "--collection", arguments.collection)
+    if arguments.controls:
+        out.next("coview", "explain", *where)
+    else:
+        out.next("coview", "evaluate", protocol, *where, "--controls")
     if parallel.is_main():  # printed first: a full disk must not take the figures away
         keep_result(result, arguments.model[0], protocol)
     return code
