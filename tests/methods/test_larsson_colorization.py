@@ -44,7 +44,7 @@ def discs(seed, number, size=16):
     picture = colour_of(level, hue[:, None, None].expand_as(level), 0.5 * inside.expand_as(level))
     picture = with_lightness(picture, level).movedim(-1, 1)
     rows = torch.arange(size)
-    views = {"intensity": picture.mean(1, keepdim=True) - 0.4488, "picture": picture}
+    views = {"grey": picture.mean(1, keepdim=True) - 0.4488, "picture": picture}
     return Batch(views=views, row=rows, key=sample_keys(seed, number, rows)), hue, at.norm(dim=2) < 7
 
 
@@ -82,6 +82,9 @@ def test_hue_follows_the_texture_and_the_background_stays_grey():
     [
         ("resnet-18", {"as_released": True, "window": 3}),
         ("vgg-16", {"samples": 4, "hidden": 8}),
+        ("image-tiny", {"form": "lab", "window": 3}),
+        ("image-tiny", {"form": "lab-joint"}),
+        ("image-tiny", {"form": "lab-l2"}),
         ("alexnet", {"hue_rule": "mode", "chroma_rule": "q75"}),
     ],
 )
@@ -152,6 +155,25 @@ def test_gradient():
     places = torch.tensor([[[0, 0], [8, 3]]])
     said = torch.randn(1, 2, 64, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: method.cost(x, picture, places), said)
+
+
+@pytest.mark.parametrize("form", ["lab", "lab-joint", "lab-l2"])
+def test_forms_of_lab_know_a_colour_that_is_everywhere(form):
+    method = made(form=form)
+    colour = torch.tensor([0.7, 0.4, 0.3])[:, None, None].expand(3, 32, 32)[None]
+    places = torch.tensor([[[4, 4]]])
+    bins = 1 if form == "lab-l2" else 256 if form == "lab-joint" else 32
+    said = torch.zeros(1, 1, 512 // 2 if form == "lab-joint" else 2 * bins, requires_grad=True)
+    optimiser = torch.optim.Adam([said], 0.1 if form == "lab-l2" else 1.0)
+    for _ in range(100):
+        optimiser.zero_grad()
+        method.cost(said, colour, places).sum().backward()
+        optimiser.step()
+    assert method.cost(said, colour, places) < 1e-3
+    method.said = lambda maps, places, side: said.expand(*places.shape[:2], -1)
+    with torch.no_grad():
+        found = method.paint(colour)
+    assert_close(found, colour, rtol=0, atol=0.03)
 
 
 def test_painting_keeps_the_mean_of_the_channels_in_the_middle_of_the_range():

@@ -7,19 +7,22 @@ Larsson, Maire & Shakhnarovich, "Learning representations for automatic coloriza
 
 y the empirical histograms of chroma and hue in a window around the place, c the chroma of the place itself: a grey
 place says nothing about hue. Pictures are painted in the median chroma and the mean direction of hue, and fade to grey
-where hues disagree; their mean of red, green and blue stays. Histograms, not colours, are brought to full size.
+where hues disagree; their mean of red, green and blue stays. Histograms, not colours, are brought to full size. The
+paper's other forms see L of CIELAB and say a and b: 32 bins of each, at the quantiles of a normal distribution, 16 x 16
+bins of both, or the numbers; they are painted in the expectation.
 
 Where paper and released configuration differ (`as_released`): windows of 7 pixels, not 1; places no nearer to the edge
-than 96 of 352 pixels; the chroma term weighs 3 min(L, 1/3, 1 - L); the median is the middle of its bin, never 0. Absent
-are the paper's start from ImageNet's labels and its variants on a and b. The recipe is the released one: SGD at 1e-3, a
+than 96 of 352 pixels; the chroma term weighs 3 min(L, 1/3, 1 - L); the median is the middle of its bin, never 0. The
+paper's start from ImageNet's labels is absent. The recipe is the released one: SGD at 1e-3, a
 tenth of it after 1.0, 1.5 and 1.75 of 2 million steps, decay 5e-4, batch 8; its biases learn at the double rate.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
-from typing import Self, cast
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +33,10 @@ from coview.data.views import Batch, ImageView, ViewSpec
 from coview.encoders import Encoder, Head, build_image
 from coview.encoders.hypercolumns import channels_of, hypercolumns
 from coview.methods.contract import About, Coupling, Facts, Step
-from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod, shrunk
+from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod, painted, shrunk
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE, split
+from coview.objectives.denoising import squared
 from coview.objectives.hue_chroma import (
     BINS,
     ChromaRule,
@@ -40,6 +44,9 @@ from coview.objectives.hue_chroma import (
     colour_of,
     decode_chroma,
     decode_hue,
+    divergence,
+    gaussian_edges,
+    gaussian_middles,
     histograms,
     hue_chroma_loss,
     reachable_chroma,
@@ -51,6 +58,7 @@ from coview.objectives.hue_chroma import (
 from coview.parallel import mean_over_world
 from coview.randomness import integers
 
+_SAID = {"hue-chroma": (2, BINS), "lab": (2, BINS), "lab-joint": (1, 256), "lab-l2": (2, 1)}  # distributions, bins
 _PLACES = 7310  # stream of a sample's key: where the picture is looked at
 _STEP = 4  # pixels from one painted place to the next
 _AT_ONCE = 2048  # places whose hypercolumns are held together when a picture is painted
@@ -65,6 +73,8 @@ class LarssonSettings:
         default_factory=lambda: ImageView(size=352, normalise="none", area=(0.3, 1.0), augment=TRUE_COLOURS)
     )
     encoder: str = "vgg-16"
+    # What is said of a place: histograms of hue and chroma, of a and b, of both of these together, or a and b.
+    form: Literal["hue-chroma", "lab", "lab-joint", "lab-l2"] = "hue-chroma"
     hidden: int = 1024
     dropout: float = 0.5  # of the hidden layer
     samples: int = 128  # places of a picture
@@ -89,9 +99,9 @@ class LarssonSettings:
         return cls(image=TINY_PICTURE, encoder="image-tiny", hidden=64, dropout=0.0, samples=32)
 
     def specs(self) -> dict[str, ViewSpec]:
-        """Return the mean of red, green and blue, and the same crop in colour."""
-        intensity = dataclasses.replace(self.image, space="intensity")
-        return {"intensity": intensity, "picture": dataclasses.replace(self.image, with_="intensity", area=None)}
+        """Return the picture without its colour, as the form has it, and the same crop in colour."""
+        grey = dataclasses.replace(self.image, space="intensity" if self.form == "hue-chroma" else "lightness")
+        return {"grey": grey, "picture": dataclasses.replace(self.image, with_="grey", area=None)}
 
 
 class LarssonColorization(ColourMethod):
@@ -121,10 +131,11 @@ class LarssonColorization(ColourMethod):
 
     def __init__(self, settings: LarssonSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
-        self.encoders["intensity"] = encoder = build_image(settings.encoder, 1)
+        self.encoders["grey"] = encoder = build_image(settings.encoder, 1)
         hidden = nn.Linear(1 + channels_of(encoder, 1), settings.hidden)
-        layers = (hidden, nn.ReLU(), nn.Dropout(settings.dropout), nn.Linear(settings.hidden, 2 * BINS))
-        self.makers["histograms"] = Head(2 * BINS, *layers)
+        out = math.prod(_SAID[settings.form])
+        layers = (hidden, nn.ReLU(), nn.Dropout(settings.dropout), nn.Linear(settings.hidden, out))
+        self.makers["histograms"] = Head(out, *layers)
 
     def lr_scale(self, name: str) -> float:
         """See `Method.lr_scale`: biases learn at the double rate, as in the released configuration."""
@@ -138,34 +149,50 @@ class LarssonColorization(ColourMethod):
 
     def learn(self, batch: Batch) -> Step:
         """Return the loss."""
-        grey, picture = batch.views["intensity"], batch.views["picture"]
+        grey, picture = batch.views["grey"], batch.views["picture"]
         places = self.places(batch.key, grey.shape[-1])
         maps = self.maps(grey)
         cost = self.cost(self.said([grey, *maps.values()], places, grey.shape[2]), picture.clamp(0, 1), places)
-        encoder = cast(Encoder, self.encoders["intensity"])
-        features = {"intensity": encoder.pool(maps[encoder.stages[-1]]).detach()}
+        encoder = cast(Encoder, self.encoders["grey"])
+        features = {"grey": encoder.pool(maps[encoder.stages[-1]]).detach()}
         return Step(mean_over_world(cost.mean(1)), {}, features)
 
     def maps(self, grey: Tensor) -> dict[str, Tensor]:
         """Return every layer's maps of grey pictures (B, 1, H, W)."""
-        return cast(Encoder, self.encoders["intensity"]).feature_maps(grey)
+        return cast(Encoder, self.encoders["grey"]).feature_maps(grey)
 
     def said(self, maps: list[Tensor], places: Tensor, side: int) -> Tensor:
-        """Return the scores (B, P, 64) of hue and chroma at places (B, P, 2) of pictures with `side` rows."""
+        """Return the scores (B, P, K) at places (B, P, 2) of pictures with `side` rows."""
         made: Tensor = self.makers["histograms"](hypercolumns(maps, places, side))
         return made
 
     def cost(self, said: Tensor, picture: Tensor, places: Tensor) -> Tensor:
-        """Return the cost (B, P) of scores (B, P, 64) at places of pictures in colour (B, 3, H, W)."""
-        settings, released = self.settings, self.settings.as_released
-        around, inside = windows(picture, places, settings.window or (7 if released else 1))
+        """Return the cost (B, P) of scores (B, P, K) at places of pictures in colour (B, 3, H, W)."""
+        settings = self.settings
+        around, inside = windows(picture, places, settings.window or (7 if settings.as_released else 1))
+        by_form = self.hue_chroma_cost if settings.form == "hue-chroma" else self.lab_cost
+        return by_form(said.flatten(0, 1), around.flatten(0, 1), inside.flatten(0, 1)).view(places.shape[:2])
+
+    def hue_chroma_cost(self, said: Tensor, around: Tensor, inside: Tensor) -> Tensor:
+        """Return the cost (N,) of scores (N, 64) of windows (N, M, 3), of which `inside` (N, M) counts."""
         hues, chromas, _ = to_hue_chroma(around)
-        middle = around.shape[2] // 2
-        targets = [histograms(to_bins(each), inside).flatten(0, 1).to(around.dtype) for each in (hues, chromas)]
-        weight = reachable_chroma(around[:, :, middle].mean(-1)).flatten() if released else None
-        scores = said.flatten(0, 1).chunk(2, dim=1)
-        amount = chromas[:, :, middle].flatten()
-        return hue_chroma_loss(*scores, *targets, amount, settings.hue_weight, weight).view(places.shape[:2])
+        middle = around.shape[1] // 2
+        targets = [histograms(to_bins(each), inside).to(around.dtype) for each in (hues, chromas)]
+        weight = reachable_chroma(around[:, middle].mean(-1)) if self.settings.as_released else None
+        return hue_chroma_loss(*said.chunk(2, dim=1), *targets, chromas[:, middle], self.settings.hue_weight, weight)
+
+    def lab_cost(self, said: Tensor, around: Tensor, inside: Tensor) -> Tensor:
+        """Return the cost (N,) of what is said (N, 2 or K) of a and b in windows, as above."""
+        colour = split(around.movedim(-1, 1), "colour")
+        if self.settings.form == "lab-l2":
+            return 0.5 * squared(colour[:, :, around.shape[1] // 2], said)
+        number, bins = _SAID[self.settings.form]
+        side = bins if number == 2 else math.isqrt(bins)
+        index = torch.bucketize(colour * COLOUR_RANGE, gaussian_edges(side).to(colour))
+        parts = index.unbind(1) if number == 2 else [index[:, 0] * side + index[:, 1]]
+        targets = [histograms(part, inside, bins).to(colour.dtype) for part in parts]
+        scores = said.chunk(number, dim=1)
+        return torch.stack([divergence(*each) for each in zip(targets, scores, strict=True)]).sum(0)
 
     def colours(self, batch: Batch) -> Tensor:
         """See `ColourMethod.colours`."""
@@ -175,10 +202,12 @@ class LarssonColorization(ColourMethod):
     def paint(self, pictures: Tensor) -> Tensor:
         """See `ColourMethod.paint`; the mean of red, green and blue stays where no colour is cut off."""
         settings = self.settings
+        if settings.form != "hue-chroma":
+            return painted(pictures, settings.image.size, self.expected)
         chroma_rule = settings.chroma_rule or ("median" if settings.as_released else "interpolated-median")
         small, size = shrunk(pictures, settings.image.size), pictures.shape[-2:]
         seen = interpolate(pictures, size=small, mode="bilinear", antialias=True)
-        shares, painted = self.shares(split(seen, "intensity")), []
+        shares, parts = self.shares(split(seen, "intensity")), []
         # Where the middles of the pixels lie in the smaller picture.
         rows, columns = (
             (torch.arange(of, device=pictures.device) + 0.5) * to / of - 0.5 for of, to in zip(size, small, strict=True)
@@ -188,17 +217,33 @@ class LarssonColorization(ColourMethod):
             hue, chroma = found.view(*lightness.shape, 2 * BINS).chunk(2, dim=-1)
             direction, factor = decode_hue(hue, settings.hue_rule)
             colours = colour_of(lightness, direction, factor * decode_chroma(chroma, chroma_rule))
-            painted.append(with_lightness(colours, lightness).movedim(-1, 1))
-        return torch.cat(painted, dim=2)
+            parts.append(with_lightness(colours, lightness).movedim(-1, 1))
+        return torch.cat(parts, dim=2)
+
+    def expected(self, lightness: Tensor) -> Tensor:
+        """Return colours (B, 2, h, w), a and b divided by 110, of lightness (B, 1, H, W): of bins, the expectation."""
+        said = self.shares(lightness)
+        number, bins = _SAID[self.settings.form]
+        if bins == 1:
+            return said
+        side = bins if number == 2 else math.isqrt(bins)
+        middles = gaussian_middles(side).to(said) / COLOUR_RANGE
+        both = said.unflatten(1, (2, side)) if number == 2 else _marginals(said.unflatten(1, (side, side)))
+        return torch.einsum("bkshw,s->bkhw", both, middles)
 
     def shares(self, grey: Tensor) -> Tensor:
-        """Return histograms of hue and chroma (B, 64, H / 4, W / 4), at every fourth pixel of pictures (B, 1, H, W)."""
+        """Return histograms, or what is regressed, (B, K, H / 4, W / 4), at every fourth pixel of grey (B, 1, H, W)."""
         maps, (height, width) = [grey, *self.maps(grey).values()], grey.shape[-2:]
         rows, columns = (torch.arange(0, side, _STEP, device=grey.device) for side in (height, width))
         parts = _grid(rows, columns, len(grey)).split(_AT_ONCE, dim=1)
         said = torch.cat([self.said(maps, part, height) for part in parts], dim=1)
-        shares = said.unflatten(2, (2, BINS)).softmax(-1).flatten(2)
-        return shares.transpose(1, 2).reshape(len(grey), 2 * BINS, len(rows), len(columns))
+        number, bins = _SAID[self.settings.form]
+        shares = said if bins == 1 else said.unflatten(2, (number, bins)).softmax(-1).flatten(2)
+        return shares.transpose(1, 2).reshape(len(grey), number * bins, len(rows), len(columns))
+
+
+def _marginals(shares: Tensor) -> Tensor:
+    return torch.stack([shares.sum(2), shares.sum(1)], dim=1)
 
 
 def _grid(rows: Tensor, columns: Tensor, count: int) -> Tensor:

@@ -74,9 +74,17 @@ def histograms(index: Tensor, counted: Tensor, bins: int = BINS) -> Tensor:
 
 def gaussian_edges(bins: int = BINS, deviation: float = 25.0) -> Tensor:
     """Return the bins - 1 inner edges, float64, that cut a normal distribution into equal shares: Lab's axes."""
-    share = torch.arange(1, bins, dtype=torch.float64) / bins
-    edges: Tensor = deviation * torch.special.ndtri(share)
-    return edges
+    return _quantiles(torch.arange(1, bins, dtype=torch.float64) / bins, deviation)
+
+
+def gaussian_middles(bins: int = BINS, deviation: float = 25.0) -> Tensor:
+    """Return what halves each of the bins' shares (bins,), float64: what a bin of an axis of Lab stands for."""
+    return _quantiles((torch.arange(bins, dtype=torch.float64) + 0.5) / bins, deviation)
+
+
+def _quantiles(share: Tensor, deviation: float) -> Tensor:
+    found: Tensor = deviation * torch.special.ndtri(share)
+    return found
 
 
 def reachable_chroma(lightness: Tensor) -> Tensor:
@@ -102,12 +110,14 @@ def hue_chroma_loss(
         amount: chroma (N,) of the place itself: a grey place says nothing about hue.
         chroma_weight: (N,); None: 1.
     """
-    of_chroma = _divergence(chroma_target, chroma)
+    of_chroma = divergence(chroma_target, chroma)
     of_chroma = of_chroma if chroma_weight is None else chroma_weight * of_chroma
-    return of_chroma + hue_weight * amount * _divergence(hue_target, hue)
+    return of_chroma + hue_weight * amount * divergence(hue_target, hue)
 
 
-def _divergence(target: Tensor, logits: Tensor) -> Tensor:
+@in_float32
+def divergence(target: Tensor, logits: Tensor) -> Tensor:
+    """Return KL(target || softmax(logits)) of every place (N,), of histograms (N, K) and logits (N, K)."""
     return (torch.xlogy(target, target) - target * torch.log_softmax(logits, 1)).sum(1)
 
 
