@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,11 +83,11 @@ def make_exhibits(model: Model, source: Source, *, seed: int = 0) -> Exhibits:
 
 def _in_space(features: Features, space: Space) -> Features:
     """Return the features that were extracted as "view/space"."""
-    parts = {
-        name: {key.removesuffix(f"/{space}"): part for key, part in whole.items() if key.endswith(f"/{space}")}
-        for name, whole in (("clips", features.clips), ("clip_present", features.clip_present))
-    }
-    return dataclasses.replace(features, **parts)
+
+    def own(whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {key.removesuffix(f"/{space}"): part for key, part in whole.items() if key.endswith(f"/{space}")}
+
+    return dataclasses.replace(features, clips=own(features.clips), clip_present=own(features.clip_present))
 
 
 def embedding_map(features: Features, view: str) -> tuple[Tensor, Tensor]:

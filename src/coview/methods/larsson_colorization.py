@@ -179,7 +179,10 @@ class LarssonColorization(ColourMethod):
         middle = around.shape[1] // 2
         targets = [histograms(to_bins(each), inside).to(around.dtype) for each in (hues, chromas)]
         weight = reachable_chroma(around[:, middle].mean(-1)) if self.settings.as_released else None
-        return hue_chroma_loss(*said.chunk(2, dim=1), *targets, chromas[:, middle], self.settings.hue_weight, weight)
+        hue, chroma = said.chunk(2, dim=1)
+        return hue_chroma_loss(
+            hue, chroma, targets[0], targets[1], chromas[:, middle], self.settings.hue_weight, weight
+        )
 
     def lab_cost(self, said: Tensor, around: Tensor, inside: Tensor) -> Tensor:
         """Return the cost (N,) of what is said (N, 2 or K) of a and b in windows, as above."""
@@ -212,7 +215,7 @@ class LarssonColorization(ColourMethod):
         rows, columns = (
             (torch.arange(of, device=pictures.device) + 0.5) * to / of - 0.5 for of, to in zip(size, small, strict=True)
         )
-        for part, lightness in zip(rows.split(_ROWS), pictures.mean(1).split(_ROWS, dim=1), strict=True):
+        for part, lightness in zip(torch.split(rows, _ROWS), torch.split(pictures.mean(1), _ROWS, dim=1), strict=True):
             found = hypercolumns([shares], _grid(part, columns, len(pictures)), small[0])
             hue, chroma = found.view(*lightness.shape, 2 * BINS).chunk(2, dim=-1)
             direction, factor = decode_hue(hue, settings.hue_rule)
@@ -228,17 +231,18 @@ class LarssonColorization(ColourMethod):
             return said
         side = bins if number == 2 else math.isqrt(bins)
         middles = gaussian_middles(side).to(said) / COLOUR_RANGE
-        both = said.unflatten(1, (2, side)) if number == 2 else _marginals(said.unflatten(1, (side, side)))
+        apart = torch.unflatten(said, 1, (2 if number == 2 else side, side))
+        both = apart if number == 2 else _marginals(apart)
         return torch.einsum("bkshw,s->bkhw", both, middles)
 
     def shares(self, grey: Tensor) -> Tensor:
         """Return histograms, or what is regressed, (B, K, H / 4, W / 4), at every fourth pixel of grey (B, 1, H, W)."""
         maps, (height, width) = [grey, *self.maps(grey).values()], grey.shape[-2:]
         rows, columns = (torch.arange(0, side, _STEP, device=grey.device) for side in (height, width))
-        parts = _grid(rows, columns, len(grey)).split(_AT_ONCE, dim=1)
+        parts = torch.split(_grid(rows, columns, len(grey)), _AT_ONCE, dim=1)
         said = torch.cat([self.said(maps, part, height) for part in parts], dim=1)
         number, bins = _SAID[self.settings.form]
-        shares = said if bins == 1 else said.unflatten(2, (number, bins)).softmax(-1).flatten(2)
+        shares = said if bins == 1 else torch.unflatten(said, 2, (number, bins)).softmax(-1).flatten(2)
         return shares.transpose(1, 2).reshape(len(grey), number * bins, len(rows), len(columns))
 
 

@@ -115,8 +115,8 @@ class SplitBrainSettings:
     def specs(self) -> dict[str, ViewSpec]:
         """Return the two views, aligned: one crop of one picture."""
         if self.pair == "rgb-d":
-            same = {"size": self.image.size, "margin": self.image.margin, "with_": "image"}
-            return {"image": self.image, "depth": dataclasses.replace(self.depth, **same)}
+            depth = dataclasses.replace(self.depth, size=self.image.size, margin=self.image.margin, with_="image")
+            return {"image": self.image, "depth": depth}
         lightness = dataclasses.replace(self.image, space="lightness")
         colour = dataclasses.replace(self.image, space="colour", with_="lightness", area=None)
         return {"lightness": lightness, "colour": colour}
@@ -182,12 +182,16 @@ class SplitBrain(ColourMethod):
             encoder = cast(Encoder, self.encoders[name])
             maps = encoder.feature_maps(batch.views[name])[encoder.stages[-1]]
             costs = [
-                aim.weight * self.cost(aim, self.makers[name][what](maps), self.truth(other, batch.views[other])[what])
+                aim.weight * self.cost(aim, self.maker(name, what)(maps), self.truth(other, batch.views[other])[what])
                 for what, aim in self.aims(other).items()
             ]
             losses[name] = mean_over_world(torch.stack(costs).sum(0))
             features[name] = encoder.pool(maps)
         return Step(torch.stack(list(losses.values())).sum(), detached(losses), detached(features))
+
+    def maker(self, name: str, what: str) -> nn.Module:
+        """Return the head that says `what` of the other half, from the view `name`."""
+        return cast(nn.ModuleDict, self.makers[name])[what]
 
     @staticmethod
     def cost(aim: Aim, said: Tensor, true: Tensor) -> Tensor:
@@ -222,5 +226,5 @@ class SplitBrain(ColourMethod):
     def predict(self, lightness: Tensor) -> Tensor:
         """Return colours (B, 2, h, w) of lightness (B, 1, H, W): the annealed mean of classes, or what is regressed."""
         encoder = cast(Encoder, self.encoders["lightness"])
-        said: Tensor = self.makers["lightness"]["colour"](encoder.feature_maps(lightness)[encoder.stages[-1]])
+        said: Tensor = self.maker("lightness", "colour")(encoder.feature_maps(lightness)[encoder.stages[-1]])
         return as_colours(said, self.settings.temperature) if said.shape[1] == COUNT else said

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -74,4 +75,4 @@ def at_places(x: Tensor) -> Tensor:
 def as_colours(logits: Tensor, temperature: float) -> Tensor:
     """Return colours (B, 2, H, W), as views of colour have them, of scores (B, 313, H, W) of the bins."""
     ab = annealed_mean(at_places(logits), colour_bins().to(logits.device), temperature) / COLOUR_RANGE
-    return ab.unflatten(0, (logits.shape[0], *logits.shape[2:])).movedim(-1, 1)
+    return torch.unflatten(ab, 0, (logits.shape[0], *logits.shape[2:])).movedim(-1, 1)
