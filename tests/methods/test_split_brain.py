@@ -191,6 +191,15 @@ def test_unknown_depth_is_no_error_and_teaches_nothing():
     assert not any(p.grad.any() for p in method.parameters())
 
 
+def test_what_a_crop_mixed_of_known_and_unknown_depth_counts_as_unknown():
+    depth = torch.full((1, 1, 16, 16), 2.0)
+    depth[:, :, 8:] = 0
+    depth[:, :, 7] = 0.3
+    said = made(pair="rgb-d").truth("depth", depth)["disparity"]
+    assert_close(said[:, :, :6], torch.full((1, 1, 6, 16), 0.5))
+    assert not said[:, :, 6:].any()
+
+
 def test_picture_and_depth():
     method = made(pair="rgb-d")
     assert method.views["depth"].with_ == "image"

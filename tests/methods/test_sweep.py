@@ -36,6 +36,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "cca kernel": ("cca", {"form": "kernel", "landmarks": 6}),
     "vae-cca published": ("vae-cca", {"variant": "published-code"}),
     "vae-cca released": ("vae-cca", {"variant": "published-code", "as_released": True}),
+    "split-brain picture and depth": ("split-brain", {"pair": "rgb-d"}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])

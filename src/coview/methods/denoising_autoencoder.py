@@ -125,7 +125,8 @@ class DenoisingAutoencoder(Method):
         self.encoders = nn.ModuleDict({self.name: self._encoder(spec)})
         dim = int(self.encoders[self.name].dim)  # type: ignore[arg-type]
         stored = settings.view == "features"
-        self.decoder = FeatureDecoder(dim, settings.hidden, spec.shape) if stored else PlaneDecoder(dim, spec.shape)
+        decoder = FeatureDecoder(dim, settings.hidden, spec.shape) if stored else PlaneDecoder(dim, spec.shape)
+        self.makers[self.name] = decoder
 
     def _encoder(self, spec: ViewSpec) -> nn.Module:
         settings = self.settings
@@ -143,7 +144,7 @@ class DenoisingAutoencoder(Method):
         clean = usable.views[self.name]
         corrupted, hit = self.corrupt(clean, usable.key)
         code = self.encoders[self.name](corrupted)
-        made = self.decoder(code)
+        made = self.makers[self.name](code)
         weight = None if self.settings.emphasis == (1.0, 1.0) else emphasis(hit, *self.settings.emphasis)
         measure = squared if self.settings.loss == "squared" else cross_entropy
         shown = made if self.settings.loss == "squared" else made.sigmoid()
@@ -167,5 +168,5 @@ class DenoisingAutoencoder(Method):
     @torch.no_grad()
     def denoise(self, x: Tensor) -> Tensor:
         """Return what the networks make of views (B, ...)."""
-        made: Tensor = self.decoder(self.encoders[self.name](x))
+        made: Tensor = self.makers[self.name](self.encoders[self.name](x))
         return made if self.settings.loss == "squared" else made.sigmoid()

@@ -25,7 +25,7 @@ from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, max_pool2d
 
 from coview.data.augment import AugmentSettings
 from coview.data.views import Batch, DepthView, ImageView, ViewSpec
@@ -170,7 +170,9 @@ class SplitBrain(ColourMethod):
     def truth(self, name: str, view: Tensor) -> dict[str, Tensor]:
         """Return what is to be said of a view (B, C, H, W), by aim."""
         if name == "depth":
-            return {"disparity": torch.where(view > 0, 1 / view.clamp(min=_NEAREST), 0.0)}
+            # A crop mixes known with unknown depth where they meet.
+            known = max_pool2d((view <= 0).float(), 5, 1, 2) == 0
+            return {"disparity": torch.where(known, 1 / view.clamp(min=_NEAREST), 0.0)}
         if name == "image":
             return {"lightness": split(view, "lightness"), "colour": split(view, "colour")}
         return {name: view}

@@ -80,6 +80,11 @@ class DepthView(PictureView):
         filled = torch.where(known > 0.5, scaled / known.clamp(min=0.5), 0.0)
         return square(filled, self.decode_size, window)[None, None], 0
 
+    def made_up(self, key: Tensor, stream: int) -> Tensor:
+        """See `ViewSpec.made_up`; metres are above 0, known everywhere."""
+        values = super().made_up(key, stream)
+        return 0.5 + values.abs() if self.normalise == "none" else values
+
     def prepare(
         self,
         raw: Tensor,
