@@ -44,7 +44,7 @@ class Joint(Method):
         tokens, masks = [], []
         for name in names:
             x = batch.views[name]
-            length = batch.length.get(name, torch.full((len(x),), x.shape[1], device=x.device))
+            length = batch.length.get(name, torch.full(x.shape[:1], x.shape[1], device=x.device))
             tokens.append(self.encoders["tokens"][name](x))
             masks.append(torch.arange(x.shape[1], device=x.device) < length[:, None])
         there = torch.cat(masks, 1)

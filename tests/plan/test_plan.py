@@ -3,6 +3,7 @@
 They go when the published system that does the same lands (ccl, uavm).
 """
 
+import json
 import math
 
 import pytest
@@ -14,10 +15,13 @@ from coview.data.joined import JoinedSource
 from coview.data.open import open_source
 from coview.data.views import Batch
 from coview.embedding.extract import extract
+from coview.embedding.stored import store
+from coview.interchange.onnx import export_onnx
 from coview.methods import load_method, views_of
 from coview.methods.recipe import OptimiserSettings
 from coview.model import Model
 from coview.randomness import normal
+from coview.search.query import search, stored_vector
 from coview.training.loop import train
 from coview.training.run import read_lines
 from coview.training.settings import RunSettings, TrainSettings
@@ -103,3 +107,17 @@ def test_a_network_over_two_views_is_embedded_and_searched(tmp_path):
     for name, view in masked.views.items():  # what lies after the last step says nothing
         view[torch.arange(view.shape[1]) >= masked.length[name][:, None]] = 9.0
     torch.testing.assert_close(model.encode(masked)["joint"], before)
+
+
+def test_a_network_over_two_views_is_stored_searched_and_exported(tmp_path):
+    source = Table(wanted("plan-joint"))
+    model = run("plan-joint", source, tmp_path / "run")
+    stored = store(model, source, tmp_path / "e", batch_size=20)
+    assert set(stored.views) == {"left", "right", "joint"}
+    hits = search(stored, "joint", stored_vector(stored, "joint", "r07"), k=3)
+    assert hits[0].id == "r07" and hits[0].similarity == pytest.approx(1, abs=1e-5)
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    differences = export_onnx(model, tmp_path / "onnx")
+    assert set(differences) == {"left", "right", "joint"} and max(differences.values()) < 1e-3
+    about = json.loads((tmp_path / "onnx" / "preprocessing.json").read_text())
+    assert set(about["joint"]["views"]) == {"left", "right"}
