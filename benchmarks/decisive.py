@@ -190,9 +190,9 @@ def context_encoder(seed: int) -> Figures:
         hole, inner = left_over(seed, middle=middle, steps=steps)
         yield f"stripes, {middle}, whole hole", hole, hole < 0.5
         yield f"stripes, {middle}, its middle", inner, abs(inner - 1) < 0.1 if middle == "local" else inner < 0.3
-    grey, side = boldness(seed, adversary=0.0), boldness(seed, adversary=0.9, critic_rate=1.0)
+    grey, side = boldness(seed, adversary=0.0), boldness(seed, adversary=0.9, critic=16, critic_rate=0.5)
     yield "black or white, error alone", grey, grey < 0.3
-    yield "black or white, with a critic", side, side > 0.6
+    yield "black or white, with a critic", side, side > 0.5
 
 
 EXPERIMENTS: dict[str, Experiment] = {

@@ -171,6 +171,15 @@ def test_gradient_is_the_finite_difference():
     assert_close((found[0] - found[1]) / 2e-9, slope, rtol=1e-4, atol=1e-7)
 
 
+def test_published_trunk_and_patches():
+    method = made(image=ImageView(size=384), image_encoder="caffenet-patches", patch=96, gap=48, jitter=7)
+    assert method.projectors["image"][0].weight.shape == (64, 2304)
+    step = method(method.example_batch(2, 0))
+    step.loss.backward()
+    assert abs(step.loss.item() - math.log(8)) < 0.5
+    assert all(parameter.grad.isfinite().all() for parameter in method.parameters())
+
+
 @pytest.mark.parametrize("encoder", ["resnet-18", "resnet-50"])
 def test_residual_trunks(encoder):
     method = made(image_encoder=encoder)

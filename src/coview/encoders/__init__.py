@@ -13,6 +13,7 @@ from torch import nn
 
 from coview.encoders.alexnet import AlexNet
 from coview.encoders.base import Encoder
+from coview.encoders.caffenet import CaffeNet
 from coview.encoders.conv2d import Conv2D
 from coview.encoders.davenet import DAVEnet
 from coview.encoders.dilated_vgg import DilatedVGG
@@ -82,6 +83,8 @@ IMAGE: Makers = {  # of a number of channels
     "alexnet-half": functools.partial(AlexNet, share=0.5),
     "vgg-16": VGG16,
     "vgg-dilated": DilatedVGG,
+    "caffenet": CaffeNet,
+    "caffenet-patches": functools.partial(CaffeNet, patches=True),
     "strided": Strided,
     "resnet-18": _later("image", "ResNet", 18),
     "resnet-50": _later("image", "ResNet", 50),

@@ -16,7 +16,9 @@ colour (channels in another order), and for free holes one hole for the whole ba
 one.
 
 Recipe of the released code: Adam at 2e-3, the critic's at a tenth of it, first beta .5, batch 64, 500 epochs; the crops
-are ours. For features the paper found no critic that converged [M]: `adversary=0` builds none.
+are ours. For features the paper found no critic that converged [M]: `adversary=0` builds none. Its trunks are the
+encoders "caffenet" (227 pixels, channelwise) and "strided" (128, dense); the decoders here double maps until they cover
+the picture.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ scales patches to a root mean square of 50, and puts uniform noise of one grey l
 Probes see whole pictures in all colours, which the trunk has not seen in training with "drop"; nor had the paper's.
 
 Recipe of the released code: SGD without momentum or decay, rate 1e-5 on the sum, which is 0.015 on the mean over 32
-pictures of 48 pairs (512 patches). The paper adds momentum up to .999 [M].
+pictures of 48 pairs (512 patches). The paper adds momentum up to .999 [M]. Its trunk is the encoder "caffenet-patches".
 """
 
 from __future__ import annotations
