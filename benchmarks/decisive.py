@@ -189,7 +189,7 @@ def context_encoder(seed: int) -> Figures:
     for middle, steps in (("channelwise", 200), ("dense", 200), ("local", 100)):
         hole, inner = left_over(seed, middle=middle, steps=steps)
         yield f"stripes, {middle}, whole hole", hole, hole < 0.5
-        yield f"stripes, {middle}, its middle", inner, abs(inner - 1) < 0.1 if middle == "local" else inner < 0.3
+        yield f"stripes, {middle}, its middle", inner, abs(inner - 1) < 0.1 if middle == "local" else inner < 0.4
     grey, side = boldness(seed, adversary=0.0), boldness(seed, adversary=0.9, critic=16, critic_rate=0.5)
     yield "black or white, error alone", grey, grey < 0.3
     yield "black or white, with a critic", side, side > 0.5
