@@ -71,12 +71,10 @@ def _run(model: Model, source: Source, seed: int, batch_size: int, count: int) -
     method.train()
     # In random order: neighbours in a collection are often alike, and a batch should not be.
     chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 3), stable=True)[:count]
-    views = model.distinct_views()
+    views = [name for name in model.distinct_views() if name in method.encoders]
     preprocess = model.preprocess_for(views)
     for raw in read_windows(source, chosen, 1, batch_size):
-        known = raw.to(device)
-        known.views = {name: known.views[name] for name in views}
-        batch = preprocess(known, train=False)
+        batch = preprocess(raw.to(device), train=False)
         for name in views:
             present = batch.present[name]
             if int(present.sum()) < 2:

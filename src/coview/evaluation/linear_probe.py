@@ -22,7 +22,7 @@ from coview.evaluation.controls import drift
 from coview.evaluation.measurable import LEAST, question
 from coview.evaluation.probe import Probe, fit_probe
 from coview.evaluation.scores import filled, score
-from coview.evaluation.stages import stages_of
+from coview.evaluation.stages import known_stages, stages_of
 from coview.evaluation.ten_crop import extract_ten_crops
 from coview.model import Model
 
@@ -52,7 +52,7 @@ def linear_probe(
         on_ten_crops(bench, probes)
     asked = {view: found for view in views if (found := stages_of(bench.model, view, stages))}
     if stages and not asked:
-        known = "; ".join(f"{v}: {', '.join(getattr(bench.model.method.encoders[v], 'stages', ()))}" for v in views)
+        known = "; ".join(f"{v}: {', '.join(known_stages(bench.model, v))}" for v in views)
         raise UsageError(f"no encoder has a stage {' or '.join(stages)}; there are {known}")
     if asked:
         fit, held = bench.features("train", stages=asked), bench.features("test", stages=asked)

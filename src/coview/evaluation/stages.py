@@ -77,13 +77,19 @@ def parse_stage(text: str) -> Stage:
     return Stage(name=name, pooling=pooling, grid=tuple(map(int, cells)), normalise=normalise)  # type: ignore[arg-type]
 
 
+def known_stages(model: Model, view: str) -> tuple[str, ...]:
+    """Return the names of a view's stages; none where an embedding is made of several views or its network has none."""
+    encoders = model.method.encoders
+    return tuple(getattr(encoders[view], "stages", ())) if view in encoders else ()
+
+
 def stages_of(model: Model, view: str, wanted: Sequence[str]) -> tuple[Stage, ...]:
     """Return the stages that a view's encoder has among `wanted`; "avid" stands for AVID's four, "all" for all.
 
     Raises:
         UsageError: a stage cannot be read.
     """
-    known = tuple(getattr(model.method.encoders[view], "stages", ()))
+    known = known_stages(model, view)
     found: list[Stage] = []
     for text in wanted:
         if text == "all":
