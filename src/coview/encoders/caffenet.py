@@ -45,7 +45,8 @@ class CaffeNet(Encoder):
                     padding, groups = kernel // 2, 1
                 norm = [nn.BatchNorm2d(width, affine=False)] if patches and name > "conv2" else []
                 conv = nn.Conv2d(channels, width, kernel, stride, padding, groups=groups, bias=not norm)
-                nn.init.uniform_(conv.weight, -(scale := (3 / conv.weight[0].numel()) ** 0.5), scale)
+                most = (3 / conv.weight[0].numel()) ** 0.5
+                nn.init.uniform_(conv.weight, -most, most)
                 if conv.bias is not None:
                     nn.init.zeros_(conv.bias)
                 self.add_module(name, nn.Sequential(conv, *norm, nn.ReLU(inplace=True)))
