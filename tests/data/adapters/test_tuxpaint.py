@@ -210,8 +210,10 @@ class TestThePackage:
         assert known.duration == pytest.approx(1.0, abs=0.03) and known.flags == ()
 
     @pytest.mark.slow
-    def test_every_sound_decodes_and_the_levels_are_as_measured(self, stamps: Stamps) -> None:
-        spoken = [sound for sound in stamps.sounds if sound.kind == "description"]
+    def test_sounds_decode_and_the_levels_are_as_measured(self, stamps: Stamps) -> None:
+        """All Spanish and Bulgarian descriptions, and a tenth of the others."""
+        described = [sound for sound in stamps.sounds if sound.kind == "description"]
+        spoken = [s for place, s in enumerate(described) if s.language in ("es", "bg") or place % 10 == 0]
 
         def level(path: str) -> tuple[float, float]:
             known = probe(USUAL_FOLDER / path)
