@@ -16,11 +16,15 @@ import torch
 from torch.nn.functional import one_hot
 from torch.testing import assert_close
 
+from coview.data.augment import PRESETS
+from coview.data.preprocess import Preprocess
 from coview.data.source import sample_keys
 from coview.data.views import Batch
+from coview.evaluation.stages import known_stages, stage_features, stages_of
 from coview.methods import build
 from coview.methods.contract import Facts
 from coview.methods.split_brain import CLASSES, NUMBERS, SplitBrainSettings, lightness_cost
+from coview.model import Model
 
 FACTS = Facts(rows=64)
 STEPS = 150
@@ -212,6 +216,17 @@ def test_picture_and_depth():
     assert lighter(batch).parts["depth"] < whole
     with pytest.raises(Exception, match="only a split-brain of lightness and colour paints"):
         method.paint(torch.rand(1, 3, 32, 32))
+
+
+def test_stages_of_both_halves_are_probed_from_one_picture():
+    method = made()
+    model = Model(method, Preprocess(method.views, PRESETS["none"]), {})
+    rows = torch.arange(2)
+    raw = Batch(views={"lightness": torch.zeros(2, 3, 1, 32, 32, dtype=torch.uint8)}, row=rows, key=rows)
+    assert known_stages(model, "joint") == ()
+    asked = {"colour": stages_of(model, "colour", ["conv3"])}
+    found = stage_features(model, asked)(raw)
+    assert {name: value.shape for name, value in found.items()} == {"colour/conv3:max:1:standardise": (2, 64)}
 
 
 @pytest.mark.parametrize("changes", [{"colour_weight": -1.0}, {"temperature": 0.0}])

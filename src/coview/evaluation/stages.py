@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from coview.data.views import Batch
+from coview.data.views import Batch, cut_from
 from coview.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,9 +109,10 @@ def stage_features(
     @torch.no_grad()
     def embed(batch: Batch) -> dict[str, Tensor]:
         found = {}
-        asked = {view: batch.views[view] for view in stages}
+        cuts = {cut_from(view, model.views[view]) for view in stages}
+        asked = {cut: batch.views[cut] for cut in cuts}
         for view, maps in model.feature_maps(dataclasses.replace(batch, views=asked), augmented).items():
-            for stage in stages[view]:
+            for stage in stages.get(view, ()):
                 values = stage.pool(maps[stage.name])
                 found[f"{view}/{stage}"] = functional.normalize(values, dim=1) if stage.normalise == "unit" else values
         return found
