@@ -1,24 +1,24 @@
-"""coview: one view of a recording teaches another."""
+"""coview: one view of a recording teaches another.
+
+The functions are described in `coview.api`. They are imported when they are first asked for, torch when they need it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from coview.api import compare, embed, evaluate, find, fuse, index, list_methods, load, open, pretrain
 
-    from coview.model import Model
-
-
-def load(path: Path | str) -> Model:
-    """Read a model from its folder or from a run's folder; see `coview.model.Model`.
-
-    Raises:
-        UsageError: there is no model, or its files do not fit each other.
-    """
-    from coview.model import Model  # torch takes seconds to import, and `import coview` should not
-
-    return Model.from_run(path)
+__all__ = ["compare", "embed", "evaluate", "find", "fuse", "index", "list_methods", "load", "open", "pretrain"]
 
 
-__all__ = ["load"]
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("coview.api"), name)
+    raise AttributeError(f"module 'coview' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

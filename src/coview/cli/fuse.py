@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import sys
 from collections.abc import Mapping
@@ -18,7 +17,6 @@ from coview.cli.places import check_files, check_sources
 from coview.errors import UsageError
 from coview.methods import available
 from coview.methods.cards import card_of
-from coview.settings import to_dict
 
 if TYPE_CHECKING:
     from coview.data.source import Source
@@ -105,25 +103,10 @@ def read(argv: list[str]) -> Asked:
     check_files(*(Path(feature.partition("=")[2] or feature) for feature in features))
     check_sources(own.beside or None)
     name = ",".join(features) + (f"@{own.beside}" if own.beside else "")
-    return read_run("fuse", method, words, description, base(method, name, own), "the features")
+    from coview.training.fusing import fusion_run
 
-
-def base(method: str, name: str, own: _Features) -> RunSettings:
-    """Return the settings of a run of a method on named features, before any option."""
-    from coview.data.features_source import open_features
-    from coview.methods import load_method
-    from coview.settings import from_dict
-    from coview.training.settings import recommended
-
-    normalise: Literal["none", "statistics"] = "none" if own.as_they_are else "statistics"
-    views = {view: dataclasses.replace(spec, normalise=normalise) for view, spec in open_features(name).views.items()}
-    start = recommended(method)
-    stated: dict[str, Any] = {"views": to_dict(views)}
-    if load_method(method).closed_form:
-        stated["components"] = min(32, *(spec.dim for spec in views.values()))
-    settings = from_dict(type(start.method_settings), stated, start.method_settings)
-    train = dataclasses.replace(start.train, batch_size=256)
-    return dataclasses.replace(start, method_settings=settings, collection=name, split=own.split, train=train)
+    base = fusion_run(method, name, split=own.split, as_they_are=own.as_they_are)
+    return read_run("fuse", method, words, description, base, "the features")
 
 
 def _opened(settings: RunSettings, views: Mapping[str, ViewSpec], split: Any) -> Source:

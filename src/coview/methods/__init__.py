@@ -82,6 +82,23 @@ def load_method(slug: str) -> type[Method]:
     return cast("type[Method]", getattr(importlib.import_module(module), name))
 
 
+def register_method(kind: type[Method]) -> str:
+    """Make a method of your own known in this process, and return its short name; `load_method` then finds it.
+
+    A package that others install names its methods in its entry points instead (docs/add-a-method.md).
+
+    Raises:
+        UsageError: another method has this name, or the class is inside of a function, where no model finds it again.
+    """
+    slug, place = kind.about.slug, f"{kind.__module__}:{kind.__qualname__}"
+    if "." in kind.__qualname__:
+        raise UsageError(f"{place}: define the class at the top of a file, so that its models can be read again")
+    if available().get(slug, place) != place:
+        raise UsageError(f"{slug!r} is another method already ({available()[slug]}); give yours another slug")
+    METHODS[slug] = place
+    return slug
+
+
 def build(slug: str, settings: Any, facts: Facts) -> Method:
     """Build a method from its settings, as their dataclass, as plain data, or None for the defaults.
 

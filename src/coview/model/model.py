@@ -21,6 +21,7 @@ from coview.errors import MediaError, UsageError
 from coview.methods.contract import Method, Space
 from coview.model.folder import read_model, write_model
 from coview.model.media import in_files, read_files, text_batch
+from coview.model.tensors import raw_frames, raw_sound, view_of
 
 
 class Model:
@@ -226,6 +227,50 @@ class Model:
             for row in (~values.isfinite().all(1)).nonzero().flatten().tolist():
                 raise MediaError(str(files[row]), "not-finite", "the model makes NaN or infinity of the file")
         return whole
+
+    def encode_video(self, frames: Tensor, *, view: str | None = None, space: Space = "projected") -> Tensor:
+        """Embed clips that are in memory: float32 (B, D) on the model's device.
+
+        The short side is scaled to what the model's decoder delivers (`raw_shape` of the view) and the square in the
+        middle kept; then the model's own preprocessing makes the centre crop and normalises, as for files.
+
+        Args:
+            frames: uint8 (B, 3, T, H, W) or (3, T, H, W), RGB, T frames at the view's rate: `model.views["video"]`.
+            view: which view of clips, where there are several.
+
+        Raises:
+            InputError: the model has no such view, or the tensor is of another shape or type.
+        """
+        name = view_of(list(self.reads), dict(self.views), "video", view)
+        return self._encode_raw(name, raw_frames(frames, self.views[name]), space)
+
+    def encode_image(self, pictures: Tensor, *, view: str | None = None, space: Space = "projected") -> Tensor:
+        """Embed pictures that are in memory, uint8 (B, 3, H, W) or (3, H, W), RGB; otherwise as `encode_video`."""
+        name = view_of(list(self.reads), dict(self.views), "image", view)
+        return self._encode_raw(name, raw_frames(pictures, self.views[name]), space)
+
+    def encode_audio(
+        self, waveform: Tensor, rate: int, *, view: str | None = None, space: Space = "projected"
+    ) -> Tensor:
+        """Embed sounds that are in memory: float32 (B, D) on the model's device.
+
+        They are resampled to the view's rate; the view's first seconds are used, with silence behind what is shorter;
+        then the model's own preprocessing makes and normalises the spectrogram, as for files.
+
+        Args:
+            waveform: float (B, N) or (N,), mono, full scale 1.
+            rate: samples per second.
+            view: which view of sound, where there are several.
+
+        Raises:
+            InputError: the model has no such view, or the tensor is of another shape or type.
+        """
+        name = view_of(list(self.reads), dict(self.views), "audio", view)
+        return self._encode_raw(name, raw_sound(waveform, rate, self.views[name]), space)
+
+    def _encode_raw(self, name: str, raw: Tensor, space: Space) -> Tensor:
+        row = torch.arange(len(raw))
+        return self.encode(Batch(views={name: raw}, row=row, key=row), space)[name]
 
     def embed_texts(self, texts: Sequence[str], space: Space = "projected") -> Tensor:
         """Embed captions: float32 (N, D) on the CPU.
