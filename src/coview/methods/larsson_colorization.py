@@ -72,18 +72,18 @@ class LarssonSettings:
     image: ImageView = field(
         default_factory=lambda: ImageView(size=352, normalise="none", area=(0.3, 1.0), augment=TRUE_COLOURS)
     )
-    encoder: str = "vgg-16"
+    encoder: str = "vgg-16"  # network of the lightness
     # What is said of a place: histograms of hue and chroma, of a and b, of both of these together, or a and b.
     form: Literal["hue-chroma", "lab", "lab-joint", "lab-l2"] = "hue-chroma"
-    hidden: int = 1024
+    hidden: int = 1024  # width of the layer behind the hypercolumns
     dropout: float = 0.5  # of the hidden layer
     samples: int = 128  # places of a picture
     edge: int | None = None  # pixels at the border without places; None: 0, or as released 3/11 of the side
     window: int | None = None  # side in pixels; None: 1, or 7 as released
     hue_weight: float = 5.0  # about 1 / mean chroma
     chroma_rule: ChromaRule | None = None  # None: interpolated-median, or median as released
-    hue_rule: HueRule = "fading"
-    as_released: bool = False
+    hue_rule: HueRule = "fading"  # how a hue is read from its histogram
+    as_released: bool = False  # where paper and released configuration differ, as the latter
 
     def __post_init__(self) -> None:
         if min(self.hidden, self.samples) < 1 or not 0 <= self.dropout < 1 or self.hue_weight < 0:
