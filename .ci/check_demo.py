@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACES = 60  # the demo's time on two cores, in units of WORK: a slower processor is slower at both
+PACES = 200  # the demo's time on two cores, in units of WORK: a slower processor is slower at both
 WORK = """
 import time, torch
 from torch.nn import Conv2d, ReLU, Sequential
