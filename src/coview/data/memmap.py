@@ -30,13 +30,8 @@ FORMAT = 1
 _CUTS, _STORED = "cuts.parquet", (".npy", ".parquet")
 _REMEDY = "fill the set again"
 _CARD: dict[str, type] = {
-    "views": dict,
-    "cuts": int,
-    "recordings": int,
-    "classes": list,
-    "fingerprint": str,
-    "once": list,
-}
+    "views": dict, "cuts": int, "recordings": int, "classes": list, "fingerprint": str, "once": list
+}  # fmt: skip
 _PICK = 400  # stream of a sample's key that chooses the stored cut
 _CHUNK = 128  # recordings between two notes of how far the filling is
 
