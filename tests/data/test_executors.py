@@ -67,6 +67,7 @@ def until(condition):
     return False
 
 
+@pytest.mark.slow
 def test_work_in_progress_ends_with_its_caller(tmp_path):
     script = "import sys; from test_executors import *; list(Processes(2).run(linger, [sys.argv[1]] * 4))"
     command = [sys.executable, "-c", script, str(tmp_path)]

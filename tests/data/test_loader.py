@@ -200,6 +200,7 @@ def test_a_killed_reading_process_is_named_and_started_again(tmp_path):
     assert len(said) == 1 and re.search(r"step [01]: worker \(pid\(s\) \d+\) exited", said[0])
 
 
+@pytest.mark.slow
 def test_reading_processes_that_are_always_killed_or_wait_end_the_stream(tmp_path):
     always = Fragile(tmp_path / "d", "die", always=True)
     with pytest.raises(CoviewError, match="killed twice at step 0"):

@@ -63,6 +63,7 @@ def on_a_rank(folder: str):
     return step.loss.detach(), {name: parameter.grad for name, parameter in inner.named_parameters()}
 
 
+@pytest.mark.slow
 def test_two_and_four_processes_are_one(folder):
     expected = on_a_rank(folder)
     for world in (2, 4):

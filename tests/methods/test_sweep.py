@@ -42,7 +42,8 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])
 
 
-@pytest.fixture(params=CASES)
+# Every method by default, its other forms with the slow tests.
+@pytest.fixture(params=[name if name in METHODS else pytest.param(name, marks=pytest.mark.slow) for name in CASES])
 def case(request):
     return CASES[request.param]
 
@@ -104,11 +105,11 @@ def on_a_rank(case, missing):
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["all-present", "missing-views"])
-def test_every_world_size_is_one_process_on_the_joined_batch(case, missing):
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_every_world_size_is_one_process_on_the_joined_batch(case, world, missing):
     expected = on_a_rank(case, missing)
-    for world in (2, 4):
-        for result in worlds.run(world, on_a_rank, case, missing):
-            torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-8)
+    for result in worlds.run(world, on_a_rank, case, missing):
+        torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_declarations(case):

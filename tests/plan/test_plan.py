@@ -109,6 +109,7 @@ def test_a_network_over_two_views_is_embedded_and_searched(tmp_path):
     torch.testing.assert_close(model.encode(masked)["joint"], before)
 
 
+@pytest.mark.slow
 def test_a_network_over_two_views_is_stored_searched_and_exported(tmp_path):
     source = Table(wanted("plan-joint"))
     model = run("plan-joint", source, tmp_path / "run")
