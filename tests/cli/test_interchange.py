@@ -14,7 +14,7 @@ def test_export_needs_a_target(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_export_writes_graphs(tmp_path, capsys):
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     tiny_model().save(tmp_path / "model")
     assert main(["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "graphs"), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)

@@ -11,7 +11,7 @@ import tyro
 
 from coview.errors import UsageError
 from coview.methods.cards import card_of
-from coview.training.settings import RunSettings, TrainSettings
+from coview.training.settings import RunSettings, by_recipe
 
 
 def published(method: str) -> RunSettings:
@@ -20,17 +20,7 @@ def published(method: str) -> RunSettings:
     The method's own settings are a stand-in that has their names, kinds, defaults and help, and nothing else.
     """
     card = card_of(method)
-    recipe = card.published()
-    return RunSettings(
-        method=method,
-        method_settings=_stand_in(card.settings)(),
-        collection="",
-        clips_per_recording=recipe.clips_per_recording,
-        augment=recipe.augment,
-        train=TrainSettings(epochs=recipe.epochs, batch_size=recipe.batch_size),
-        optimiser=recipe.optimiser,
-        schedule=recipe.schedule,
-    )
+    return by_recipe(method, _stand_in(card.settings)(), card.published())
 
 
 def _stand_in(group: Mapping[str, Any]) -> type[Any]:

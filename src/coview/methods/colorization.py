@@ -19,7 +19,6 @@ batch 80. Recipe: Adam at 3e-5, a tenth of it after every half of 450,000 steps,
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Self, cast
@@ -34,7 +33,15 @@ from coview.encoders import Encoder, build_image
 from coview.encoders.decoders import Placewise
 from coview.methods.contract import About, Coupling, Facts, Step
 from coview.methods.parts.batch import complete
-from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod, as_colours, at_places, painted
+from coview.methods.parts.colour import (
+    TINY_PICTURE,
+    TRUE_COLOURS,
+    ColourMethod,
+    as_colours,
+    at_places,
+    lightness_and_colour,
+    painted,
+)
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE
 from coview.objectives.colour_bins import (
@@ -88,9 +95,7 @@ class ColorizationSettings:
 
     def specs(self) -> dict[str, ViewSpec]:
         """Return lightness, and the colour of the same crop."""
-        lightness = dataclasses.replace(self.image, space="lightness")
-        colour = dataclasses.replace(self.image, space="colour", with_="lightness", area=None)
-        return {"lightness": lightness, "colour": colour}
+        return lightness_and_colour(self.image)
 
 
 class Colorization(ColourMethod):

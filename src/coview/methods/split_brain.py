@@ -34,7 +34,15 @@ from coview.encoders.decoders import Placewise
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Space, Step
 from coview.methods.parts.batch import detached
-from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod, as_colours, at_places, painted
+from coview.methods.parts.colour import (
+    TINY_PICTURE,
+    TRUE_COLOURS,
+    ColourMethod,
+    as_colours,
+    at_places,
+    lightness_and_colour,
+    painted,
+)
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE, LIGHTNESS_RANGE, split
 from coview.objectives.colour_bins import COUNT, colour_bins, colour_loss, lightness_bins, soft_labels
@@ -117,9 +125,7 @@ class SplitBrainSettings:
         if self.pair == "rgb-d":
             depth = dataclasses.replace(self.depth, size=self.image.size, margin=self.image.margin, with_="image")
             return {"image": self.image, "depth": depth}
-        lightness = dataclasses.replace(self.image, space="lightness")
-        colour = dataclasses.replace(self.image, space="colour", with_="lightness", area=None)
-        return {"lightness": lightness, "colour": colour}
+        return lightness_and_colour(self.image)
 
 
 class SplitBrain(ColourMethod):

@@ -14,6 +14,7 @@ from coview.errors import SettingsError
 from coview.files import read_yaml
 from coview.methods import load_method
 from coview.methods.recipe import OptimiserSettings as OptimiserSettings
+from coview.methods.recipe import Recipe
 from coview.methods.recipe import ScheduleSettings as ScheduleSettings
 from coview.settings import from_dict, to_dict
 
@@ -96,10 +97,14 @@ def recommended(method: str, *, tiny: bool = False) -> RunSettings:
         UsageError: the method is unknown.
     """
     kind = load_method(method)
-    recipe = kind.recipe(tiny=tiny)
+    return by_recipe(method, kind.Settings.tiny() if tiny else kind.Settings(), kind.recipe(tiny=tiny))
+
+
+def by_recipe(method: str, own: Any, recipe: Recipe) -> RunSettings:
+    """Return a run of a method with its `own` settings, as a recipe says; no collection."""
     return RunSettings(
         method=method,
-        method_settings=kind.Settings.tiny() if tiny else kind.Settings(),
+        method_settings=own,
         collection="",
         clips_per_recording=recipe.clips_per_recording,
         augment=recipe.augment,

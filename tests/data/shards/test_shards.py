@@ -89,7 +89,7 @@ def test_a_worker_reads_the_same_and_takes_little_with_it(shards):
 
 
 def test_webdataset_s_own_reader_reads_them(shards):
-    webdataset = pytest.importorskip("webdataset")
+    webdataset = pytest.importorskip("webdataset", reason="a reader of others, to compare with, is not installed")
     urls = [str(path) for path in sorted(shards.glob("*.tar"))]
     samples = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode("rgb8"))
     assert [sample["__key__"] for sample in samples] == [f"{row:08d}-00" for row in range(5)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from coview.data.views import Batch, ImageView
+from coview.data.views import Batch, ImageView, ViewSpec
 from coview.methods.contract import Method, Step
 from coview.methods.parts.batch import complete, enough
 from coview.objectives.colour import COLOUR_RANGE, join, split
@@ -20,6 +21,12 @@ from coview.parallel import mean_over_world
 # A picture's colours are what is learnt: nothing may change them on the way.
 TRUE_COLOURS = {"jitter": 0.0, "grey": 0.0, "noise": 0.0}
 TINY_PICTURE = ImageView(size=32, margin=1.0, normalise="none", area=(0.5, 1.0), augment=TRUE_COLOURS)
+
+
+def lightness_and_colour(image: ImageView) -> dict[str, ViewSpec]:
+    """Return two aligned views of one crop of a picture: its lightness, and its colour."""
+    colour = replace(image, space="colour", with_="lightness", area=None)
+    return {"lightness": replace(image, space="lightness"), "colour": colour}
 
 
 class ColourMethod(Method, base=True):
