@@ -94,7 +94,7 @@ def run_help(**channels):
 
 def test_a_full_disk_under_stdout_is_said():
     if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
+        pytest.skip("this system has no /dev/full, a disk that is always full")
     with Path("/dev/full").open("w") as full:
         done = run_help(stdout=full)
     assert done.returncode == 1 and done.stderr.count("\n") == 1

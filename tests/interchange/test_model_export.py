@@ -15,8 +15,8 @@ from coview.interchange import hub, onnx
 
 @pytest.mark.slow
 def test_onnx_runtime_gives_the_model_s_outputs(tmp_path):
-    runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
     model = tiny_model()
     model.method.train()
     differences = onnx.export_onnx(model, tmp_path / "graphs")
@@ -38,8 +38,8 @@ def test_onnx_runtime_gives_the_model_s_outputs(tmp_path):
 
 @pytest.mark.slow
 def test_an_embedding_of_two_views_has_two_inputs(tmp_path):
-    runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
     model = joint_model()
     assert max(onnx.export_onnx(model, tmp_path).values()) < 1e-5
     session = runtime.InferenceSession(str(tmp_path / "both.onnx"))
@@ -53,7 +53,7 @@ def test_an_embedding_of_two_views_has_two_inputs(tmp_path):
 
 @pytest.mark.slow
 def test_a_graph_that_differs_is_refused(tmp_path, monkeypatch):
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     monkeypatch.setattr(onnx, "_difference", lambda *anything: 0.5)
     with pytest.raises(CoviewError, match=r"differ by 0\.5"):
         onnx.export_onnx(tiny_model(), tmp_path)
@@ -80,7 +80,7 @@ class Api:
 
 
 def test_a_hub_gets_the_folder(monkeypatch):
-    package = pytest.importorskip("huggingface_hub")
+    package = pytest.importorskip("huggingface_hub", reason="needs the extra hub")
     monkeypatch.setattr(package, "HfApi", Api)
     Api.told.clear()
     assert hub.push(tiny_model(), "me/model") == "https://hub.example/me/model"
