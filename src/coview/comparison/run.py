@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from coview.comparison.plan import Task
+from coview.comparison.plan import Comparison, Task, plan
 from coview.comparison.table import Outcome
 from coview.data.open import open_source
 from coview.data.preprocess import Preprocess
 from coview.errors import CoviewError, UsageError
 from coview.evaluation.controls import random_weights
 from coview.evaluation.protocols import evaluate
-from coview.evaluation.runs import records_of, seen_in_training
+from coview.evaluation.runs import judge, records_of
 from coview.evaluation.stored import measurements
 from coview.evaluation.verdict import idle_steps
 from coview.files import locked, read_json, read_tensors, write_aside, write_tensors
@@ -75,6 +75,15 @@ def stored_at(folder: Path) -> Outcome:
 
 def _read(folder: Path) -> dict[str, Any]:
     return read_json(folder / OUTCOME, "the outcome of a run", remedy=_REMEDY)
+
+
+def perform_all(asked: Comparison) -> list[Outcome]:
+    """Make all runs of a comparison that are not finished, one after another, and return the outcomes of all."""
+    tasks = plan(asked, lambda text: None)
+    for task in sorted(tasks, key=lambda task: bool(task.start)):  # those that start from another run's weights last
+        if stored(task) is None:
+            perform(task)
+    return [stored_at(Path(task.folder)) for task in tasks]
 
 
 def perform(task: Task) -> str:
@@ -143,9 +152,8 @@ def measure(task: Task, folder: Path) -> Outcome:
     held = open_source(task.test, views, split=task.part)
     protocols = ["linear-probe"] + (["retrieval"] if task.method != "supervised-av" else [])
     result = evaluate(protocols, model, fit, held, name=task.row, seed=task.seed)
-    overlap = seen_in_training(known, held, views)
-    if overlap and task.kind != "random":
-        result.lacks(held.name, [f"{task.row} has learnt from what it is measured on: {overlap.sentence()}"])
+    if task.kind != "random":
+        judge(result, known, held, views, task.row)
     return Outcome(
         row=task.row,
         seed=task.seed,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coview.data.collection import Collection
 from coview.data.leaks import Overlap, named_by_captions, shared
@@ -16,6 +16,9 @@ from coview.data.views import ViewSpec
 from coview.errors import CoviewError, UsageError
 from coview.evaluation.verdict import signs
 from coview.files import read_json, read_text, read_yaml
+
+if TYPE_CHECKING:
+    from coview.evaluation.bench import Result
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,18 @@ def seen_in_training(records: Records, source: Source, views: Mapping[str, ViewS
     except (CoviewError, KeyError, OSError):
         return None
     return shared(trained, source)
+
+
+def judge(
+    result: Result, records: Records, test: Source, views: Mapping[str, ViewSpec], who: str = "the model"
+) -> None:
+    """State in a result what a run's records say against it, and whether it has learnt from what it is measured on."""
+    result.signs += [sign for sign in records.signs() if sign not in result.signs]
+    overlap = seen_in_training(records, test, views)
+    if overlap:
+        result.lacks(test.name, [f"{who} has learnt from what it is measured on: {overlap.sentence()}"])
+    elif overlap is not None and overlap.checked and overlap.sentence() not in result.notes:
+        result.notes.append(f"unseen in training: {overlap.sentence()}")
 
 
 def captions_that_name_files(collection: str) -> list[tuple[str, str]]:

@@ -146,6 +146,18 @@ def run_from_dict(data: Mapping[str, Any], base: RunSettings | None = None) -> R
     return dataclasses.replace(run, method_settings=own)
 
 
+def changed(run: RunSettings, settings: Mapping[str, Any]) -> RunSettings:
+    """Return a run's settings with some changed, by dotted ("train.epochs") or nested names; as `run_from_dict`."""
+    stated: dict[str, Any] = {"method": {"name": run.method}}
+    for name, value in settings.items():
+        *groups, last = name.split(".")
+        place = stated
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = {**place.get(last, {}), **value} if isinstance(value, Mapping) else value
+    return run_from_dict(stated, run)
+
+
 def load_run(path: Path, base: RunSettings | None = None) -> RunSettings:
     """Read a run's settings from a YAML file; errors as in `run_from_dict` and `read_yaml`, with the file's name."""
     data = read_yaml(path, "the settings of a run")

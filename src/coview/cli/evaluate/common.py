@@ -162,7 +162,7 @@ def measure_all(
     """Measure the models, then each control."""
     from coview.evaluation.bench import Result
     from coview.evaluation.controls import NOTE, random_weights
-    from coview.evaluation.runs import captions_that_name_files, records_of, seen_in_training
+    from coview.evaluation.runs import captions_that_name_files, judge, records_of
     from coview.evaluation.verdict import row_name
 
     models, known = load(arguments.model, device), [records_of(path) for path in arguments.model]
@@ -190,12 +190,7 @@ def measure_all(
     if any(view.stream == "text" for view in views.values()):
         whole.report(captions_that_name_files(arguments.test_collection or arguments.collection))
     for records in known:
-        whole.signs += [sign for sign in records.signs() if sign not in whole.signs]
-        overlap = seen_in_training(records, test, views)
-        if overlap:
-            whole.lacks(test.name, [f"the model has learnt from what it is measured on: {overlap.sentence()}"])
-        elif overlap is not None and overlap.checked and overlap.sentence() not in whole.notes:
-            whole.notes.append(f"unseen in training: {overlap.sentence()}")
+        judge(whole, records, test, views)
     return whole
 
 

@@ -1,0 +1,129 @@
+"""Learning: one run, features of frozen encoders, or several methods under one budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from coview.api.data import Place
+    from coview.comparison.table import Line
+    from coview.data.recording import Split
+    from coview.data.source import Source
+    from coview.methods.contract import Method
+    from coview.model import Model
+
+Settings: TypeAlias = "Mapping[str, Any]"
+
+
+def pretrain(
+    method: str | type[Method],
+    collection: Place | Source,
+    out: Place,
+    *,
+    tiny: bool = False,
+    settings: Settings | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    init_from: Place | None = None,
+    after_epoch: Callable[[int, Model], bool] | None = None,
+    quiet: bool = False,
+) -> Model:
+    """Train a method without labels, keep the run in `out`, and return the model; see `coview pretrain`.
+
+    Args:
+        method: its name, or a class of your own (docs/add-a-method.md), which is then known in this process.
+        collection: a name as `open` takes it, or a source, whose views must be the method's.
+        tiny: start from the method's smallest settings, for a CPU.
+        settings: what differs from the method's recipe, named as options are: {"train.epochs": 5,
+            "method.temperature": 0.1}, or nested as in settings.yaml.
+        resume, overwrite, init_from: as on the command line.
+        after_epoch: called with (epochs done, model); where it returns True, training ends there.
+
+    Raises:
+        UsageError, SettingsError: unknown method, wrong settings, or something is in `out`.
+        CoviewError: see `training.loop.train`.
+    """
+    from coview.methods import register_method
+    from coview.model import Model
+    from coview.training.loop import train
+    from coview.training.settings import changed, recommended
+
+    slug = method if isinstance(method, str) else register_method(method)
+    named = isinstance(collection, (str, Path))
+    start = dataclasses.replace(
+        recommended(slug, tiny=tiny), collection=str(collection) if named else getattr(collection, "name", "")
+    )
+    run = train(
+        changed(start, settings or {}), Path(out), resume=resume, overwrite=overwrite,
+        init_from=None if init_from is None else Path(init_from), source=None if named else collection,  # type: ignore[arg-type]
+        after_epoch=after_epoch, quiet=quiet,
+    )  # fmt: skip
+    return Model.from_run(run)
+
+
+def fuse(
+    method: str,
+    features: Mapping[str, Place],
+    out: Place,
+    *,
+    beside: Place | None = None,
+    split: Split = "train",
+    settings: Settings | None = None,
+) -> Model:
+    """Bring features of two or more frozen encoders into one space, and return the model; see `coview fuse`.
+
+    Args:
+        method: one of the correlation family; those of CCA are solved at once, the others trained.
+        features: view -> what `embed` wrote, or a Parquet, .safetensors or .npy file; joined by the recordings' ids.
+        beside: the collection or world that the features are of: it has their labels and splits.
+        settings: as of `pretrain`, such as {"method.components": 64}.
+
+    Raises:
+        UsageError: the method does not fuse features, or the files do not fit together.
+    """
+    from coview.methods import load_method
+    from coview.model import Model
+    from coview.training.closed_form import fit
+    from coview.training.fusing import fusion_run
+    from coview.training.loop import train
+    from coview.training.settings import changed
+
+    name = ",".join(f"{view}={path}" for view, path in features.items()) + (f"@{beside}" if beside else "")
+    run = changed(fusion_run(method, name, split=split), settings or {})
+    return fit(run, Path(out)) if load_method(method).closed_form else Model.from_run(train(run, Path(out)))
+
+
+def compare(
+    methods: Sequence[str],
+    data: Place,
+    out: Place,
+    *,
+    samples: int = 60_000,
+    seeds: int = 3,
+    shuffled_seeds: int = 1,
+    supervised: bool = True,
+    tiny: bool = False,
+    settings: Settings | None = None,
+) -> list[Line]:
+    """Train several methods under one budget beside their controls, one run after another; see `coview compare`.
+
+    A stopped call goes on where it was. Returns the rows of the table; `comparison.table.to_markdown` writes them.
+
+    Args:
+        samples: training samples of every run.
+        seeds, shuffled_seeds: runs of each method, on true and on shuffled pairs.
+        supervised: also train a classifier for each view.
+        settings: what all runs share, nested: train, optimiser, schedule, augment.
+    """
+    from coview.comparison.plan import Comparison
+    from coview.comparison.run import perform_all
+    from coview.comparison.table import summarise
+
+    asked = Comparison(
+        methods=tuple(methods), data=str(data), out=Path(out), samples=samples, seeds=seeds, supervised=supervised,
+        shuffled_seeds=shuffled_seeds, shared=settings or {}, preset="xid", tiny=tiny, changes=(),
+    )  # fmt: skip
+    return summarise(perform_all(asked))

@@ -1,0 +1,139 @@
+"""Using a model: reading, measuring, embedding, searching."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from coview.api.data import open
+
+if TYPE_CHECKING:
+    from coview.api.data import Place
+    from coview.data.recording import Split
+    from coview.data.source import Source
+    from coview.data.stored import Stored
+    from coview.evaluation.bench import Result
+    from coview.model import Model
+    from coview.search.query import Hit
+
+
+def load(path: Place) -> Model:
+    """Read a model from its folder or from a run's folder; see `coview.model.Model`.
+
+    Raises:
+        UsageError: there is no model, or its files do not fit each other.
+    """
+    from coview.model import Model
+
+    return Model.from_run(path)
+
+
+def evaluate(
+    protocols: str | Sequence[str],
+    model: Model | Place,
+    collection: Place | tuple[Source | None, Source],
+    *,
+    train_split: Split = "train",
+    test_split: Split = "test",
+    controls: bool = False,
+    windows: int = 1,
+    seed: int = 0,
+) -> Result:
+    """Measure a model by "linear-probe", "knn", "retrieval" or several of them; nothing is written.
+
+    `result.results` are the figures: name, value, low and high of the 95 % interval, chance, n, seeds. `result.notes`,
+    `signs` and `problems` say what stands beside them; of a run's folder also whether it has seen the test recordings.
+
+    Args:
+        collection: a name as `open` takes it; or the training part (None for retrieval) and the test part.
+        controls: also measure random weights of the same architecture.
+
+    Raises:
+        UsageError: unknown protocol, or recordings that cannot be cut into the model's views.
+    """
+    from coview.evaluation.controls import NOTE, random_weights
+    from coview.evaluation.protocols import evaluate as measure
+    from coview.evaluation.runs import judge, records_of
+    from coview.evaluation.verdict import row_name
+
+    records = records_of(Path(model)) if isinstance(model, (str, Path)) else None
+    model = _model(model)
+    if isinstance(collection, tuple):
+        train, test = collection
+    else:
+        train, test = open(collection, model, split=train_split), open(collection, model, split=test_split)
+    name = row_name(model.method.about.slug, records is not None and records.shuffled)
+    result = measure(protocols, model, train, test, name=name, windows=windows, seed=seed)
+    if records:
+        judge(result, records, test, model.needed)
+    if controls:
+        rival = random_weights(model, train or test, seed=seed)
+        other = measure(protocols, rival, train, test, name="random", windows=windows, seed=seed)
+        result.results += other.results
+        result.report(other.problems)
+        result.notes += [NOTE]
+    return result
+
+
+def embed(
+    model: Model | Place,
+    collection: Place | Source,
+    out: Place,
+    *,
+    space: Literal["projected", "backbone"] = "projected",
+    windows: int = 4,
+    batch_size: int = 64,
+) -> Stored:
+    """Write the embeddings of a collection into a folder and return them; see `coview embed`.
+
+    `clips[view]` is (recordings, windows, numbers), of length 1; `present`, `start`, `ids` and `paths` go with it. For
+    a few files or tensors, `Model.embed`, `Model.encode_video` and `Model.encode_audio` return tensors.
+
+    Raises:
+        UsageError: the folder holds something else.
+    """
+    from coview.embedding.stored import store
+    from coview.search.places import open_with_paths
+
+    model = _model(model)
+    if isinstance(collection, (str, Path)):
+        source, paths = open_with_paths(str(collection), model)
+    else:
+        source, paths = collection, []
+    return store(model, source, Path(out), paths=paths, space=space, windows=windows, batch_size=batch_size)
+
+
+def find(
+    model: Model | Place,
+    embeddings: Stored | Place,
+    query: Place,
+    *,
+    source: str,
+    target: str,
+    k: int = 5,
+    windows: int = 4,
+) -> list[Hit]:
+    """Return the recordings nearest to a file, best first, exactly; `coview search` on the command line.
+
+    Args:
+        embeddings: what `embed` returned, or its folder.
+        query: any audio or video file.
+        source, target: views of the model, such as "audio" and "video": what of the query, and what of the recordings.
+
+    Raises:
+        UsageError: the embeddings are another model's, or have no such view.
+        MediaError: the file cannot be read.
+    """
+    from coview.data.stored import open_stored
+    from coview.embedding.stored import check_model
+    from coview.search.query import search
+
+    model = _model(model)
+    stored = open_stored(Path(embeddings)) if isinstance(embeddings, (str, Path)) else embeddings
+    check_model(stored, model)
+    return search(stored, target, model.embed([query], view=source, windows=windows)[source][0], k)
+
+
+def _model(model: Model | Place) -> Model:
+    return load(model) if isinstance(model, (str, Path)) else model
