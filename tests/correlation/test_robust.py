@@ -54,6 +54,7 @@ def test_joint_golden():
     np.testing.assert_allclose(correlations, GOLDEN["joint_cca_corr"], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_limits_of_the_projection_form():
     draw = torch.Generator().manual_seed(0)
     x, y = (torch.randn(60, 3, dtype=torch.float64, generator=draw) for _ in "xy")

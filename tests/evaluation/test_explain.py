@@ -79,6 +79,7 @@ def test_an_untrained_network_points_anywhere(objects):
     assert figure.n == len(unlike_pairs(objects, 1000))
 
 
+@pytest.mark.slow
 def test_the_page_has_clusters_maps_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_model().save(tmp_path / "model")
     words = ["explain", "--model", str(tmp_path / "model"), "--collection", "digits-av:A", "--count", "40", "--json"]

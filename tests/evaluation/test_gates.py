@@ -54,7 +54,7 @@ def test_audio_statistics_mean_what_they_say():
     assert centre == pytest.approx(0.5, abs=0.01) and numbers[1, 5] == pytest.approx(0.75, abs=0.01)
 
 
-@pytest.fixture(scope="module", params=["digits-av", "objects-av"])
+@pytest.fixture(scope="module", params=["digits-av", pytest.param("objects-av", marks=pytest.mark.slow)])
 def rows(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

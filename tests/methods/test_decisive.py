@@ -91,6 +91,7 @@ def recall(method, seed):
     return (scores.argmax(1) == own).float().mean().item(), (scores.argmax(0) == own).float().mean().item()
 
 
+@pytest.mark.slow
 def test_xid_retrieves_the_sound_of_a_picture():
     v2a, a2v, _ = train("xid")
     assert v2a > 0.8
@@ -112,6 +113,7 @@ def test_vicreg_retrieves_and_keeps_its_spread():
     assert all(value.std(0).mean() > 0.5 for value in embeddings.values())
 
 
+@pytest.mark.slow
 def test_vicreg_without_its_variance_part_collapses():
     _, _, embeddings = train("av-vicreg", steps=100, variance=0.0)
     assert all(value.std(0).mean() < 0.1 for value in embeddings.values())

@@ -62,6 +62,7 @@ def test_without_noise_points_stay_where_they_are():
     assert all(abs(radius - 1) > 0.25 for radius in radii(0.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corruption", ["gaussian", "mask"])
 def test_the_linear_case_is_the_closed_form(corruption):
     generator = torch.Generator().manual_seed(0)

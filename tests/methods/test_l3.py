@@ -121,7 +121,8 @@ def measure(method, label):
     return accuracy, probe
 
 
-@pytest.mark.parametrize("head", ["concat", pytest.param("distance", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["concat", "distance"])
 def test_l3_learns_which_sound_belongs(head):
     accuracy, probe = train(head=head)
     assert 0.8 < accuracy < 0.97

@@ -186,6 +186,7 @@ def recall(method, views, label):
     return torch.stack(found).mean().item(), torch.stack(alike).mean().item()
 
 
+@pytest.mark.slow
 def test_bands_of_one_digit_find_each_other():
     found, alike = train()
     assert found > 0.2

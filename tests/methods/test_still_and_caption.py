@@ -12,6 +12,7 @@ from coview.cli.main import main
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 50, 220), "yellow": (230, 220, 40)}
 
 
+@pytest.mark.slow
 def test_captions_find_their_pictures(tmp_path, capsys):
     draw, lines = np.random.default_rng(0), []
     for number in range(96):

@@ -221,6 +221,7 @@ def working(found):
     )
 
 
+@pytest.mark.slow
 def test_digits_are_clustered():
     assert working(toy(seed=0, freeze=11))
 

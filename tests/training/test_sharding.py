@@ -47,7 +47,8 @@ def alone(tmp_path_factory) -> tuple[Path, list[float]]:
     return out, run(str(out), settings())
 
 
-@pytest.mark.parametrize("recompute", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("recompute", [False, True])
 def test_divided_equals_data_parallel_and_one_process(alone, tmp_path, recompute):
     curves = {}
     for sharding in ("none", "full"):

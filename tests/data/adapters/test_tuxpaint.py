@@ -24,7 +24,7 @@ from coview.media.probe import probe
 needs_package = pytest.mark.skipif(
     not USUAL_FOLDER.is_dir(), reason=f"needs the stamps of the Debian package {PACKAGE}: apt install {PACKAGE}"
 )
-package = [pytest.mark.tuxpaint, needs_package]
+package = [pytest.mark.tuxpaint, pytest.mark.slow, needs_package]  # the whole package is read: half a minute
 
 
 @pytest.fixture(scope="module")
