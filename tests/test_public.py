@@ -135,7 +135,8 @@ def test_settings_are_changed_by_their_names():
     group = {"batch_size": 8}
     settings = {"train": group, "train.steps": 3, "method.temperature": 0.2, "collection": "c"}
     run = changed(recommended("xid", tiny=True), settings)
-    assert run == changed(recommended("xid", tiny=True), dict(reversed(settings.items()))) and group == {"batch_size": 8}
+    assert run == changed(recommended("xid", tiny=True), dict(reversed(settings.items())))
+    assert group == {"batch_size": 8}
     assert (run.train.steps, run.train.batch_size, run.method_settings.temperature) == (3, 8, 0.2)
     assert run.method_settings.video_encoder == "video-tiny"
     with pytest.raises(UsageError, match="did you mean 'temperature'"):
