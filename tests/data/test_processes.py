@@ -1,43 +1,32 @@
-"""Memory of reading processes."""
+"""A script that reading processes would run again is told so before anything is started."""
 
-from __future__ import annotations
-
-import platform
 import subprocess
 import sys
 
 import pytest
 
-# Blocks of 12 MB, each before a smaller one that stays, are freed after a still larger one was.
-_SCRIPT = """
-import sys
-import numpy as np
-from coview.data.processes import give_memory_back
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 / 1e6
-
-if sys.argv[1] == "give back":
-    give_memory_back()
-np.ones(30_000_000, np.uint8)
-before, small = resident(), []
-large = []
-for _ in range(10):
-    large.append(np.ones(12_000_000, np.uint8))
-    small.append(np.ones(600_000, np.uint8))
-large.clear()
-print(resident() - before)
-"""
+START = "from coview.data.processes import fresh_processes\n"
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps large blocks")
-def test_large_blocks_are_returned_to_the_system():
-    kept = {
-        what: float(
-            subprocess.run([sys.executable, "-c", _SCRIPT, what], capture_output=True, text=True, check=True).stdout
-        )
-        for what in ("give back", "as it is")
-    }
-    assert kept["give back"] < 10  # megabytes
-    assert kept["as it is"] > 60  # or the call would not be needed
+@pytest.mark.parametrize(
+    ("script", "works"),
+    [
+        ("fresh_processes()\n", False),
+        ("def begin():\n    fresh_processes()\n\n\nbegin()\n", False),
+        ("import sys\nif len(sys.argv) == 1:\n    fresh_processes()\n", False),
+        ("if __name__ == '__main__':\n    fresh_processes()\n", True),
+        ("def begin():\n    fresh_processes()\n\n\nif '__main__' == __name__:\n    begin()\n", True),
+    ],
+)
+def test_a_script_that_would_run_again_is_named(tmp_path, script, works):
+    file = tmp_path / "script.py"
+    file.write_text(START + script)
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True)
+    assert (done.returncode == 0) == works
+    if not works:
+        line = START.count("\n") + script.rstrip().count("\n") + 1
+        assert f"{file}:{line}: reading processes import this file again" in done.stderr
+
+
+def test_what_is_typed_has_no_file_to_be_run_again():
+    subprocess.run([sys.executable, "-c", START + "fresh_processes()"], check=True)

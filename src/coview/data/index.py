@@ -23,6 +23,7 @@ from coview.data.leaks import Known, compare, named_by_captions
 from coview.data.manifest import EXTENSIONS, make_manifest
 from coview.data.probed import probe_all, track_files
 from coview.data.probing import Outcome
+from coview.data.processes import fresh_processes
 from coview.data.recording import SPLITS, Recording, split_of
 from coview.data.words import alike
 from coview.errors import UsageError, shown
@@ -59,6 +60,7 @@ def index_source(
         UsageError: there is no such source, `out` exists, two recordings have one id, or another process works there.
     """
     _check_out(out, overwrite)
+    fresh_processes()  # a script that may start none is told before anything is written
     options = options or Options()
     # What needs no folder of its own is found out before one is made: a call that fails leaves nothing.
     made = _found(source, labels_from_folders, options)
