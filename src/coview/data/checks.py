@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from coview.data.columns import in_one_piece
 from coview.data.recording import SPLITS
 from coview.errors import UsageError, shown
 from coview.files import read_json, sha256_of
@@ -75,11 +76,11 @@ def check_rows(path: Path, table: pa.Table, classes: list[str], remedy: str) -> 
         if pc.all(holds).as_py() is False:
             raise UsageError(f"{path}: {what}; {remedy}")
 
-    ids = table.column("id")
+    ids = in_one_piece(table.column("id"))
     if len(ids) > 1:
         # Python orders words by their code points; in UTF-8 the bytes are in the same order.
         first, second = ids.slice(0, len(ids) - 1), ids.slice(1)
-        require(pc.less(first.combine_chunks(), second.combine_chunks()), "its ids are not different and in order")
+        require(pc.less(first, second), "its ids are not different and in order")
     for begin, end in (("start", "end"), ("video_start", "video_end"), ("audio_start", "audio_end")):
         one, two = table.column(begin), table.column(end)
         require(pc.and_(pc.is_finite(one), pc.is_finite(two)), f"a {begin} or {end} is no number")

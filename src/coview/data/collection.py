@@ -31,8 +31,8 @@ _CARD, _ROWS, _QUARANTINE = "collection.json", "recordings.parquet", "quarantine
 _REMEDY = "index the source again"
 # What sources are made of; the rest stays on the disk until it is asked for.
 _OFTEN = frozenset({
-    "id", "path", "start", "end", "duration", "has_video", "has_audio", "video_start", "video_end", "audio_start",
-    "audio_end", "silent", "bytes", "modified", "flags", "label", "split", "caption", "group", "folds", "identity",
+    "id", "path", "start", "end", "has_video", "has_audio", "video_start", "video_end", "audio_start", "audio_end",
+    "silent", "bytes", "modified", "flags", "label", "split", "caption",
 })  # fmt: skip
 # What collection.json must hold -> of which type.
 _ABOUT: dict[str, type] = {

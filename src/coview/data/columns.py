@@ -17,17 +17,12 @@ class Words:
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         self._filled = torch.from_numpy(np.array(column.is_valid().to_numpy(), dtype=bool))
-        offsets, pieces, before = [np.zeros(1, np.int64)], [np.zeros(0, np.uint8)], 0
-        for part in pc.fill_null(pc.cast(column, pa.large_string()), "").chunks:
-            if not len(part):
-                continue
-            _, ends, data = part.buffers()
-            place = np.frombuffer(ends, np.int64)[part.offset : part.offset + len(part) + 1]
-            pieces.append(np.frombuffer(data or b"", np.uint8)[place[0] : place[-1]])
-            offsets.append(place[1:] - place[0] + before)
-            before += int(place[-1] - place[0])
-        self._offsets = torch.from_numpy(np.concatenate(offsets))
-        self._bytes = torch.from_numpy(np.concatenate(pieces))
+        whole = in_one_piece(pc.fill_null(pc.cast(column, pa.large_string()), ""))
+        _, ends, data = whole.buffers()
+        offsets = pa.Array.from_buffers(pa.int64(), len(whole) + 1, [None, ends], offset=whole.offset)
+        # The memory of the table itself: copies of a million names and places would double what a source takes.
+        self._offsets = torch.from_dlpack(offsets)
+        self._bytes = torch.from_dlpack(pa.Array.from_buffers(pa.uint8(), data.size if data else 0, [None, data]))
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -47,6 +42,17 @@ class Words:
     def filled(self) -> NDArray[np.bool_]:
         """Which texts are there and not empty."""
         return self._filled.numpy() & (np.diff(self._offsets.numpy()) > 0)
+
+
+def numbers(column: pa.ChunkedArray, missing: float = 0) -> torch.Tensor:
+    """Return a column of numbers as a tensor, in the memory of the table where nothing is missing."""
+    whole = in_one_piece(column)
+    return torch.from_dlpack(pc.fill_null(whole, missing) if whole.null_count else whole)
+
+
+def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array; `combine_chunks` copies even a single piece."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def facts(table: pa.Table, name: str) -> NDArray[np.bool_]:

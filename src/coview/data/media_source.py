@@ -68,8 +68,9 @@ class MediaSource:
             raise UsageError(f"{collection.folder}: none of its {len(collection)} recordings has {kinds}{why}")
         if self.left_out:
             table, has = table.filter(pa.array(kept)), {name: there[kept] for name, there in has.items()}
-        self._rows = Rows(collection.folder, collection.root, table, collection.classes)
-        self._recordings = known = self._rows.timelines
+            known = Timelines(table)
+        self._rows = Rows(collection.folder, collection.root, table, known, collection.classes)
+        self._recordings = known
         self._has = {name: torch.from_numpy(there) for name, there in has.items()}
         self.lacking = {name: int((~there).sum()) for name, there in has.items()}
         self.short = {name: torch.from_numpy(view.short(known)) for name, view in self.views.items()}

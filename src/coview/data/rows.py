@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from coview.data.columns import Words
+from coview.data.columns import Words, in_one_piece
 from coview.data.identity import check, real_path
 from coview.data.recording import LATER, SCHEMA
 from coview.data.tables import read_table
@@ -34,17 +34,17 @@ class Rows:
     Args:
         folder, root: where the collection lies, and where its relative paths start.
         table: its columns `COLUMNS`.
+        timelines: of the table: what placing a cut needs.
         classes: names of the labels.
 
     Attributes:
-        timelines: what placing a cut needs.
         labels: int64 (rows,), -1 where unlabelled.
         mirrorable: bool (rows,).
     """
 
-    def __init__(self, folder: Path, root: Path, table: pa.Table, classes: Sequence[str]) -> None:
+    def __init__(self, folder: Path, root: Path, table: pa.Table, timelines: Timelines, classes: Sequence[str]) -> None:
         self._folder, self._root = folder, root
-        self.timelines, self._ids = Timelines(table), Words(table.column("id"))
+        self.timelines, self._ids = timelines, Words(table.column("id"))
         number = pc.index_in(table.column("label"), pa.array(classes, pa.string()))
         self.labels = torch.from_numpy(pc.fill_null(number, -1).to_numpy().astype(np.int64))
         flags = table.column("flags")
@@ -129,7 +129,7 @@ def _complete(column: Words | None) -> list[str] | None:
 def _flagged(column: pa.ChunkedArray, flag: str) -> Any:
     """Return bool (rows,): which lists of flags hold one."""
     found = np.zeros(len(column), dtype=bool)
-    lists = column.combine_chunks()
+    lists = in_one_piece(column)
     rows, flags = pc.list_parent_indices(lists), pc.list_flatten(lists)
     found[rows.to_numpy()[np.asarray(pc.equal(flags, flag), dtype=bool)]] = True
     return found

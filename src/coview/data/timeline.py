@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from coview.data.columns import Words, facts
+from coview.data.columns import Words, facts, in_one_piece, numbers
 
 _SECONDS = ("start", "end", "video_start", "video_end", "audio_start", "audio_end")
 _FACTS = ("has_video", "has_audio", "silent")
@@ -57,15 +57,15 @@ class Timelines:
     """The timelines of a collection's table, column by column; reading processes share their memory."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._numbers = torch.from_numpy(np.stack([table.column(name).to_numpy() for name in _SECONDS], 1))
+        self._seconds = {name: numbers(table.column(name)) for name in _SECONDS}
         self._captions, self._files, self._tracks = Words(table.column("caption")), _Files.of(table), _tracks(table)
         self._facts = torch.from_numpy(np.stack([facts(table, name) for name in _FACTS], 1))
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._facts)
 
     def __getitem__(self, row: int) -> Timeline:
-        seconds = dict(zip(_SECONDS, self._numbers[row].tolist(), strict=True))
+        seconds = {name: float(values[row]) for name, values in self._seconds.items()}
         tracks = {name: files[row] for name, files in self._tracks.items() if files.paths[row] is not None}
         return Timeline(**seconds, file=self._files[row], caption=self._captions[row], tracks=tracks)
 
@@ -92,7 +92,7 @@ class Timelines:
     @property
     def still(self) -> Flags:
         """Which are one picture, which lasts 0 s."""
-        begin, end = (self._numbers[:, _SECONDS.index(name)].numpy() for name in ("video_start", "video_end"))
+        begin, end = (self._seconds[name].numpy() for name in ("video_start", "video_end"))
         return self.has_video & (end <= begin)
 
     def has_track(self, name: str) -> Flags:
@@ -101,7 +101,7 @@ class Timelines:
 
     def span(self, medium: Medium | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return what `Timeline.span` does, of all recordings."""
-        start, end, *streams = self._numbers.numpy().T
+        start, end, *streams = (values.numpy() for values in self._seconds.values())
         if medium is None:
             return start, end
         first, last = streams[:2] if medium == "picture" else streams[2:]
@@ -114,10 +114,8 @@ class _Files:
 
     def __init__(self, paths: pa.ChunkedArray, known: pa.Table) -> None:
         self.paths = Words(paths)
-        there = {name: known.column(name) for name in ("bytes", "modified") if name in known.column_names}
-        numbers = [np.array(pc.fill_null(column, 0).to_numpy(), dtype=np.int64) for column in there.values()]
-        self._numbers = torch.from_numpy(np.stack(numbers, 1) if numbers else np.zeros((len(paths), 0), np.int64))
-        self._names = list(there)
+        there = [name for name in ("bytes", "modified") if name in known.column_names]
+        self._numbers = {name: numbers(known.column(name)) for name in there}
         # Of a recording's own file the digest is read where there is doubt: it would take most of the memory.
         self._digests = Words(known.column("digest")) if "digest" in known.column_names else None
 
@@ -127,17 +125,17 @@ class _Files:
         return cls(table.column("path"), table.select([n for n in ("bytes", "modified") if n in table.column_names]))
 
     def __getitem__(self, row: int) -> File:
-        numbers = dict(zip(self._names, self._numbers[row].tolist(), strict=True))
+        known = {name: int(values[row]) for name, values in self._numbers.items()}
         digest = self._digests[row] if self._digests is not None else ""
-        return File(self.paths[row] or "", **numbers, digest=digest or "")
+        return File(self.paths[row] or "", **known, digest=digest or "")
 
 
 def _tracks(table: pa.Table) -> dict[str, _Files]:
     """Return the further files, a column for each name; an index of before has none."""
     if "tracks" not in table.column_names:
         return {}
-    paths = table.column("tracks").combine_chunks()
-    known = table.column("track_files").combine_chunks() if "track_files" in table.column_names else None
+    paths = in_one_piece(table.column("tracks"))
+    known = in_one_piece(table.column("track_files")) if "track_files" in table.column_names else None
     found = {}
     for name in sorted(set(paths.keys.to_pylist())):
         about = {} if known is None else {"file": pc.map_lookup(known, name, "first")}
