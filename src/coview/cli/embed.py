@@ -88,9 +88,10 @@ def main(argv: list[str]) -> int:
         "refused": [f"{name}: {reason}" for name, reason in problems],
     }
     code = out.finish(result if arguments.json else {**result, "refused": len(problems)}, problems)
-    if arguments.collection:
+    asked = next((name for number, name in enumerate(stored.ids) if all(each[number] for each in there)), None)
+    if arguments.collection and asked is not None:
         where = ("--collection", arguments.collection, "--embeddings", arguments.out)
-        out.next("coview", "search", "--model", arguments.model, *where, "--recording", stored.ids[0])
+        out.next("coview", "search", "--model", arguments.model, *where, "--recording", asked)
     return code
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from coview.cli.following import measuring
 from coview.cli.output import Output
 from coview.cli.places import check_models, check_sources
 from coview.errors import UsageError
@@ -75,4 +76,6 @@ def main(argv: list[str]) -> int:
         out.say(sentence)
     rows = [measurement.row() for measurement in results]
     more = {"verdict": said} if arguments.json else {}
-    return out.finish({"page": str(page), **more, "results": rows}, problems)
+    code = out.finish({"page": str(page), **more, "results": rows}, problems)
+    out.next(*measuring(arguments.model, model, arguments.collection, len(source.classes)))
+    return code

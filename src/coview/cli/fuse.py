@@ -81,6 +81,7 @@ def main(argv: list[str]) -> int:
     figures = {f"correlations_{part}": correlations(model, source) for part, source in parts}
     views = {name: str(view) for name, view in model.views.items()}
     out.result({"model": str(asked.arguments.out), "views": views, **figures})
+    out.next("coview", "evaluate", "retrieval", "--model", asked.arguments.out, "--collection", settings.collection)
     return 0
 
 

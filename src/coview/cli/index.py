@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from coview.cli.methods import first_for
-from coview.cli.output import Output
+from coview.cli.following import training
+from coview.cli.output import Output, in_words
 from coview.data.adapters import Options, check_adapter
 
 DESCRIPTION = """Scan a folder, a manifest or a named data set into a collection.
@@ -32,6 +32,13 @@ Examples:
   coview index ucf101 -o ucf --folder UCF101/
   coview index vggsound:50k -o vggsound --folder vggsound/
 """
+
+# Who chose the training, validation and test part (`data.parts`) -> how that is said.
+CHOSEN = {
+    "data": "as the data say",
+    "name": "by the recordings' names",
+    "class": "chosen once and evenly, as there are few recordings",
+}
 
 
 @dataclass(kw_only=True)
@@ -90,12 +97,13 @@ def main(argv: list[str]) -> int:
             raise
     quarantine = collection.quarantine()
     about = collection.about
-    names = ("counts", "flags", "reasons", "ignored", "classes", "report", "fingerprint")
+    names = ("counts", "parts", "flags", "reasons", "ignored", "classes", "report", "fingerprint")
     result: dict[str, Any] = {"collection": str(arguments.out), **{name: about[name] for name in names}}
     if arguments.json:
-        result["notes"] = about["notes"]
-    if arguments.json:
-        result["quarantine"] = [vars(row) for row in quarantine]
+        result |= {"notes": about["notes"], "quarantine": [vars(row) for row in quarantine]}
+    else:
+        sizes = {part: count for part, count in about["parts"].items() if part != "by"}
+        result["parts"] = f"{in_words(sizes)}; {CHOSEN[about['parts']['by']]}"
     code = out.finish(result, [(row.path, f"{row.reason}: {row.message}") for row in quarantine])
     if quarantine:
         reasons = ", ".join(f"{count} {reason}" for reason, count in about["reasons"].items())
@@ -104,5 +112,5 @@ def main(argv: list[str]) -> int:
     for note in about["notes"]:
         out.say(f"note: {note}")
     if about["counts"]["recordings"]:
-        out.next("coview", "pretrain", *first_for(about["counts"]), "--collection", arguments.out, "-o", "my-run")
+        out.next(*training(about["counts"], arguments.out))
     return code

@@ -46,7 +46,7 @@ usage: coview VERB [options]      (coview VERB --help tells more)
 Start here:
   coview demo
   coview index my-videos/ -o my-collection
-  coview pretrain xid --collection my-collection -o my-run
+  coview pretrain xid --tiny --collection my-collection -o my-run
   coview search --model my-run --collection my-collection --query bark.wav --from audio --to video
 
 Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but data problems were found, 130 and 143 stopped.

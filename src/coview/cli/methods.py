@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import textwrap
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,17 +110,6 @@ def details(slug: str, card: Card) -> str:
     head = [f"{slug}: {card.title}", ""] + [f"{name + ':':<10}{text}" for name, text in facts.items()]
     ends = [f"Settings: coview pretrain {slug} --help", f"Next: {next_command(slug, card)}"]
     return "\n".join([*head, "", card.about, "", *ends])
-
-
-def first_for(counts: Mapping[str, int]) -> list[str]:
-    """Return a method, with the options it needs, that learns from what a collection has most of.
-
-    Args:
-        counts: of recordings `with_both` picture and sound, and `with_video`.
-    """
-    if counts["with_both"]:
-        return ["xid"]
-    return ["swav"] if counts["with_video"] else ["denoising-autoencoder", "--method.view", "audio"]
 
 
 def next_command(slug: str, card: Card) -> str:

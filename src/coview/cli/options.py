@@ -75,11 +75,13 @@ class Asked:
         arguments: the verb's own, `RunArguments`.
         settings: of the run, not yet resolved.
         origins: of each setting, by its name in settings.yaml.
+        stated: names of the settings that a person has given, by an option or in a file.
     """
 
     arguments: Any
     settings: RunSettings
     origins: Origins = field(default_factory=dict)
+    stated: frozenset[str] = frozenset()
 
 
 def read_run(
@@ -124,14 +126,17 @@ def read_run(
         raise SettingsError(["collection: missing; --collection names a collection, a memory-mapped set or a world"])
     origins: Origins = {}
     before: Any = {}
-    for layer in [*layers, _Layer("option", settings)]:
+    layers.append(_Layer("option", settings, given=True))
+    for layer in layers:
         plain = flat(run_to_dict(layer.run))
         said = {leaf for leaf in plain if leaf.startswith(layer.states)} if layer.states else set()
         origins |= {
             leaf: layer.name for leaf in plain if leaf in said or leaf not in before or plain[leaf] != before[leaf]
         }
         before = plain
-    return Asked(arguments, settings, {leaf: origins[leaf] for leaf in before})
+    given = {layer.name for layer in layers if layer.given}
+    stated = frozenset(leaf for leaf in before if origins[leaf] in given)
+    return Asked(arguments, settings, {leaf: origins[leaf] for leaf in before}, stated)
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ class _Layer:
     name: str
     run: RunSettings
     states: tuple[str, ...] = ()
+    given: bool = False  # by a person, not by a recipe
 
 
 def read_first(argv: Sequence[str]) -> First:
@@ -176,7 +182,7 @@ def _layers(method: str, start: First, base: RunSettings | None, base_is: str) -
         # A whole file is a run's own: what a former version had no setting for is as it was then, not as in a recipe.
         whole = all(item.name in data for item in dataclasses.fields(RunSettings) if item.name != "method_settings")
         run = load_run(file, None if whole else layers[-1].run)
-        layers.append(_Layer(str(file), _of(method, run, file), tuple(flat(data))))
+        layers.append(_Layer(str(file), _of(method, run, file), tuple(flat(data)), given=True))
     if start.preset:
         changed = dataclasses.replace(layers[-1].run, augment=preset(start.preset))
         layers.append(_Layer(f"preset {start.preset}", changed, ("augment.",)))

@@ -70,7 +70,7 @@ class Output:
         console = Console(highlight=False, soft_wrap=True, emoji=False)
         for name, value in result.items():
             if name != "results" and (text := in_words(value)):
-                console.print(shown(f"{name}: {text}", lines=True), markup=False)
+                console.print(shown(f"{plain(name)}: {text}", lines=True), markup=False)
         if result.get("results"):
             console.print(measurement_table(result["results"]))
 
@@ -95,12 +95,17 @@ class Output:
 def in_words(value: Any) -> str:
     """Return a result as people read it: "3 films, 2 stills" for {"films": 3, "stills": 2}; "" for nothing."""
     if isinstance(value, dict):
-        return ", ".join(_named(shown(name), item) for name, item in value.items() if in_words(item))
+        return ", ".join(_named(plain(name), item) for name, item in value.items() if in_words(item))
     if isinstance(value, (list, tuple)):
         return ", ".join(filter(None, map(in_words, value)))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def plain(name: object) -> str:
+    """Return the name of an entry as people read it."""
+    return shown(str(name).replace("_", " "))
 
 
 def _named(name: str, value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from coview.cli.methods import first_for
+from coview.cli.following import training
 from coview.cli.output import Output
 from coview.errors import SettingsError, UsageError
 
@@ -120,9 +120,7 @@ def _shards(arguments: Arguments, collection: Collection, out: Output) -> int:
         out.say("this process's shards are done; the process that ends last completes the copy")
     code = out.finish(result, [(name, "; ".join(reasons)) for name, reasons in problems.items()])
     if card["complete"]:
-        out.next(
-            "coview", "pretrain", *first_for(collection.about["counts"]), "--collection", arguments.out, "-o", "my-run"
-        )
+        out.next(*training(collection.about["counts"], arguments.out))
     return code
 
 

@@ -75,7 +75,19 @@ def main(argv: list[str]) -> int:
 
 def start(asked: Asked) -> int:
     """Train, or only say what would be trained; returns the exit code."""
-    return _dry_run(asked) if asked.arguments.dry_run else _train(asked)
+    from coview import parallel
+    from coview.data.open import open_source
+    from coview.training.fitting import fit, sentence
+
+    settings, output = asked.settings, Output(json=asked.arguments.json, quiet=not parallel.is_main())
+    views = views_of(settings.method, settings.method_settings)
+    source = open_source(
+        settings.collection, views, split=settings.split, seed=settings.seed, shuffled=settings.shuffled
+    )
+    settings, changed = fit(settings, len(source), asked.stated, parallel.world_size())
+    if changed:
+        output.say(sentence(len(source), changed))
+    return _dry_run(asked, settings, source) if asked.arguments.dry_run else _train(asked, settings, source, output)
 
 
 def shown(settings: RunSettings, views: Mapping[str, ViewSpec], trained: Source) -> tuple[Source, str]:
@@ -118,10 +130,10 @@ def leaks(settings: RunSettings, views: Mapping[str, ViewSpec], trained: Source)
     return [f"LEAK into the {split} part: {overlap.sentence()}" for split, overlap in found if overlap]
 
 
-def _dry_run(asked: Asked) -> int:
+def _dry_run(asked: Asked, settings: RunSettings, source: Source) -> int:
     from coview.training.dry_run import describe
 
-    plan = describe(asked.settings)
+    plan = describe(settings, source)
     stated = flat(run_to_dict(asked.settings))
     origins = {
         name: asked.origins.get(name, "default") if value == stated.get(name) else "computed"
@@ -137,21 +149,16 @@ def _dry_run(asked: Asked) -> int:
     return 0
 
 
-def _train(asked: Asked) -> int:
+def _train(asked: Asked, settings: RunSettings, trained: Source, output: Output) -> int:
     import json
 
     import coview
     from coview import parallel
-    from coview.data.open import open_source
     from coview.evaluation.report import write_report
     from coview.training.loop import train
 
-    settings, arguments = asked.settings, asked.arguments
-    output = Output(json=arguments.json, quiet=not parallel.is_main())
+    arguments = asked.arguments
     views = views_of(settings.method, settings.method_settings)
-    trained = open_source(
-        settings.collection, views, split=settings.split, seed=settings.seed, shuffled=settings.shuffled
-    )
     found = leaks(settings, views, trained) if parallel.is_main() else []
     for sentence in found:
         output.say(sentence)
@@ -174,6 +181,8 @@ def _train(asked: Asked) -> int:
         output.say(f"{run / 'model'} is whole, but the report could not be made: {error}")
         output.finish({"run": str(run), "report": None, **summary, "leaks": found}, problems)
         return 1
+    if not arguments.json:  # said already
+        summary = {name: value for name, value in summary.items() if not isinstance(value, str)}
     code = output.finish({"run": str(run), "report": page, **summary, "leaks": found}, problems)
     media = any(view.medium for view in views.values())
     verb = ["explain"] if media else ["evaluate", "retrieval"]

@@ -171,6 +171,13 @@ class Collection:
         """How many official folds the data set has; 0 where it has none."""
         return max(map(len, self._folds()), default=0)
 
+    @property
+    def chosen_folds(self) -> tuple[int, ...]:
+        """The folds of a small collection whose parts its data do not give (`data.parts`); none of all others."""
+        parts = self.about.get("parts")
+        by_class = isinstance(parts, dict) and parts.get("by") == "class"
+        return tuple(range(1, self.folds + 1)) if by_class else ()
+
     def _folds(self) -> list[list[str]]:
         return self.column("folds") if "folds" in self.columns(["folds"]).column_names else []
 

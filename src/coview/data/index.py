@@ -21,6 +21,7 @@ from coview.data.collection import Collection, write_tables
 from coview.data.identity import kept_name
 from coview.data.leaks import Known, compare, named_by_captions
 from coview.data.manifest import EXTENSIONS, make_manifest
+from coview.data.parts import share_out
 from coview.data.probed import probe_all, track_files
 from coview.data.probing import Outcome
 from coview.data.processes import fresh_processes
@@ -76,11 +77,13 @@ def index_source(
         paths = list(dict.fromkeys(_absolute(made.root, item) for item in made.items))
         found = dict(probe_all(paths, partial / "probed.jsonl", workers, progress))
         recordings, refused = _join(made, found)
+        recordings, parts = share_out(recordings)
         about = {
             "source": shown(source),
             "root": kept_name(_root(made, partial)),
             "ignored": dict(made.ignored),
             "report": dict(made.report),
+            "parts": parts,
             "notes": [*made.notes, *_notes(recordings)],
         }
         write_tables(partial, recordings, refused, about)

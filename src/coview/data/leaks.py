@@ -42,6 +42,8 @@ class Overlap:
     def sentence(self) -> str:
         """Return what was found, for people."""
         first, second = self.names
+        if first == second:
+            first, second = "the other", f"this part of {second}"
         if not self:
             if self.checked:
                 return f"{second} shares no file and no content with {first}"

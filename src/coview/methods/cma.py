@@ -83,6 +83,11 @@ class CMA(AVID):
     published = replace(AVID.published, epochs=20)
     positives: Tensor
 
+    @classmethod
+    def fitted(cls, settings: CMASettings, rows: int) -> CMASettings:
+        """See `Method.fitted`; every recording keeps one that is no positive of it."""
+        return replace(settings, positives=min(settings.positives, max(rows - 2, 0)))
+
     def __init__(self, settings: CMASettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         least = settings.positives + 2  # so that each has a negative

@@ -136,6 +136,11 @@ class Method(nn.Module, ABC):
         """Return how the method is trained: as published, or with its smallest settings on a small computer."""
         return cls.small if tiny else cls.published
 
+    @classmethod
+    def fitted(cls, settings: Any, rows: int) -> Any:
+        """Return the method's settings with no more clusters or positives than `rows` recordings allow."""
+        return settings
+
     def forward(self, batch: Batch) -> Step:
         """Return the step of a batch of model views: `learn` from the usable samples, idle where there are too few."""
         usable = self.usable(batch)

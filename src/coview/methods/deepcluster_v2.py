@@ -17,7 +17,7 @@ Published recipe: that of `swav` (its code base is the same), 800 epochs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
 import torch
@@ -28,7 +28,7 @@ from coview.data.augment import PRESETS
 from coview.data.views import Batch, ImageView, VideoView, ViewSpec
 from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.parts.crops import TINY_IMAGE, SmallCrops, crop_networks, crop_views, embed_crops
-from coview.methods.parts.memories import need_rows
+from coview.methods.parts.memories import fewer_clusters, need_rows
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.kmeans import kmeans
 from coview.objectives.memory_bank import MemoryBank
@@ -97,6 +97,11 @@ class DeepClusterV2(Method):
     )
     coupling: Coupling = "assignment"
     least_batch = 2
+
+    @classmethod
+    def fitted(cls, settings: DeepClusterV2Settings, rows: int) -> DeepClusterV2Settings:
+        """See `Method.fitted`."""
+        return replace(settings, clusters=tuple(fewer_clusters(count, rows) for count in settings.clusters))
 
     def __init__(self, settings: DeepClusterV2Settings, facts: Facts) -> None:
         super().__init__(settings, facts)

@@ -16,7 +16,7 @@ for a batch of 1024, 10 of 200 epochs of warm-up, decay 1e-5). State under anoth
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from coview.data.views import AudioView, Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.parts.batch import detached
-from coview.methods.parts.memories import need_rows
+from coview.methods.parts.memories import fewer_clusters, need_rows
 from coview.methods.parts.towers import TINY, PairSettings, dim_of, encoders_of
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.precision import in_float32
@@ -78,6 +78,11 @@ class SeLaVi(Method):
     )
     coupling: Coupling = "assignment"
     least_batch = 2
+
+    @classmethod
+    def fitted(cls, settings: SeLaViSettings, rows: int) -> SeLaViSettings:
+        """See `Method.fitted`."""
+        return replace(settings, clusters=fewer_clusters(settings.clusters, rows))
 
     def __init__(self, settings: SeLaViSettings, facts: Facts) -> None:
         super().__init__(settings, facts)

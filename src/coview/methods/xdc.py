@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -34,7 +34,7 @@ from torch.nn.functional import cross_entropy
 from coview.data.views import AudioView, Batch
 from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.parts.batch import detached
-from coview.methods.parts.memories import need_rows
+from coview.methods.parts.memories import fewer_clusters, need_rows
 from coview.methods.parts.towers import TINY, PairSettings, dim_of, encoders_of
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.contingency import nmi
@@ -84,6 +84,11 @@ class XDC(Method):
     least_batch = 2
     # View -> whose clusters its heads learn.
     targets: ClassVar[Mapping[str, tuple[str, ...]]] = {"video": ("audio",), "audio": ("video",)}
+
+    @classmethod
+    def fitted(cls, settings: XDCSettings, rows: int) -> XDCSettings:
+        """See `Method.fitted`."""
+        return replace(settings, clusters=fewer_clusters(settings.clusters, rows))
 
     def __init__(self, settings: XDCSettings, facts: Facts) -> None:
         super().__init__(settings, facts)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import tyro
 
+from coview.cli.following import embedding
 from coview.cli.output import Output
 from coview.cli.places import check_models, check_sources
 from coview.errors import SettingsError, UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from coview.evaluation.few_shot import Budget
     from coview.model import Model
 
+BOTH = "There are few recordings: test and validation part are measured both, each by itself, and averaged."
 T = TypeVar("T")
 SplitName = Literal["train", "validation", "test"]
 
@@ -39,7 +41,8 @@ class Places:
     test_split: SplitName = "test"
     """Where everything is measured."""
     folds: tuple[int, ...] = ()
-    """Official folds of the collection, such as 1 2 3; figures are their mean."""
+    """Official folds of the collection, such as 1 2 3; figures are their mean. Of a small collection whose parts were
+    chosen at indexing its two folds are taken by default: what is for tests, and what is for validation."""
     batch_size: int = 64
     """Recordings at a time."""
     seed: int = 0
@@ -115,6 +118,16 @@ def parts(places: Places, views: Mapping[str, ViewSpec], fold: int | None) -> tu
     return train, open_source(places.test_collection or places.collection, views, split=places.test_split, fold=fold)
 
 
+def chosen_folds(places: Places) -> tuple[int, ...]:
+    """Return the folds of a small collection whose parts were chosen at indexing, unless other parts are asked for."""
+    from coview.data.collection import Collection
+
+    usual = (places.train_split, places.test_split, places.test_collection) == ("train", "test", None)
+    if not usual or not (Path(places.collection) / "collection.json").is_file():
+        return ()
+    return Collection.open(places.collection).chosen_folds
+
+
 def few_labels(ratio: float | None, shots: int | None) -> Budget | None:
     """Return how few labels a command is asked to use; None for all of them.
 
@@ -129,8 +142,12 @@ def few_labels(ratio: float | None, shots: int | None) -> Budget | None:
         raise SettingsError([str(error)]) from error
 
 
-def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Result]) -> int:
-    """Measure all models and controls by `measure`, keep the result with the first model, print it."""
+def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Result], *, trains: bool = False) -> int:
+    """Measure all models and controls by `measure`, keep the result with the first model, print it.
+
+    Args:
+        trains: networks are trained to measure: not once more for the validation part of a small collection.
+    """
     if not arguments.model:
         raise UsageError(f"{protocol} measures a model: pass --model")
     check_models(*arguments.model, *arguments.shuffled, *arguments.supervised)
@@ -141,14 +158,18 @@ def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Resul
 
     device = parallel.initialise(choose_device(arguments.device))
     out = Output(json=arguments.json, quiet=not parallel.is_main())
+    chosen = () if arguments.folds or trains else chosen_folds(arguments)
     try:
-        result = measure_all(arguments, protocol, measure, device, out)
+        result = measure_all(replace(arguments, folds=arguments.folds or chosen), protocol, measure, device, out)
     finally:
         parallel.shutdown()
+    if chosen:
+        result.notes.insert(0, BOTH)
+        result.results = [figure for figure in result.results if "@fold" not in figure.name]
     code = show(result, out, arguments.json)
     where = ("--model", arguments.model[0], "--collection", arguments.collection)
     if arguments.controls:
-        out.next("coview", "explain", *where)
+        out.next(*embedding(arguments.model[0], arguments.collection))
     else:
         out.next("coview", "evaluate", protocol, *where, "--controls")
     if parallel.is_main():  # printed first: a full disk must not take the figures away

@@ -81,7 +81,7 @@ class Arguments(Models):
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = read(Arguments, "fine-tune", DESCRIPTION, argv)
-    return run_models(arguments, "linear-by-gradient" if arguments.frozen else "fine-tune", _measure)
+    return run_models(arguments, "linear-by-gradient" if arguments.frozen else "fine-tune", _measure, trains=True)
 
 
 def _measure(case: Case) -> Result:

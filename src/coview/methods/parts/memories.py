@@ -21,6 +21,11 @@ def need_rows(facts: Facts, needed: int, sentence: str) -> None:
         raise UsageError(f"{sentence}, found {facts.rows}")
 
 
+def fewer_clusters(wanted: int, rows: int) -> int:
+    """Return how many clusters `rows` recordings are put into: those that are wanted, else one for four recordings."""
+    return wanted if wanted <= rows else max(2, rows // 4)
+
+
 def banks_of(views: Iterable[str], facts: Facts, dim: int, momentum: float) -> nn.ModuleDict:
     """Return view -> memory of all recordings; none where the method is built to embed."""
     banks = nn.ModuleDict()

@@ -1,0 +1,119 @@
+"""The commands that README and docs print: what a small folder can run is run as printed, all others are parsed."""
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import tyro
+
+from coview.cli.main import main
+from coview.data.synthetic import NOISY_DIGITS, is_world
+from coview.data.views import FeaturesView
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NO_SHELL = {"python", "mermaid", "yaml"}
+
+
+def code(page: Path) -> list[str]:
+    """Return the lines of a page's blocks of code, continued ones joined, and README's inline code with options."""
+    text = page.read_text(encoding="utf-8")
+    blocks = [block for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S) if kind not in NO_SHELL]
+    blocks += [re.sub(r"^    ", "", block, flags=re.M) for block in re.findall(r"(?:^    coview .*\n)+", text, re.M)]
+    lines = re.sub(r"\s*\\?\n[ ]{2,}(?=\S)", " ", "\n".join(blocks)).splitlines()
+    return lines + re.findall(r"`(coview [a-z][^`]* -[^`]*)`", text) * (page.name == "README.md")
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Return (page, words after `coview`) of every command."""
+    found = []
+    for page in PAGES:
+        for line in code(page):
+            words = shlex.split(re.sub(r"^(python3 start\.py|torchrun .* -m) (?=coview)", "", line), comments=True)
+            if words[:1] == ["coview"]:
+                found.append((page.name, ["xid" if word == "barlow-av" else word for word in words[1:]]))
+    return found
+
+
+COMMANDS = commands()
+
+
+def test_there_are_commands_to_try() -> None:
+    assert len(COMMANDS) > 20 and {page for page, _ in COMMANDS} >= {"README.md", "av-ssrl.md", "correlation.md"}
+
+
+@pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[f"{page}: {' '.join(words)}" for page, words in COMMANDS])
+def test_every_command_is_parsed_to_its_end(page: str, words: list[str], tmp_path, monkeypatch, capsys) -> None:
+    whole = tyro.cli
+
+    def parse(*args, **options):
+        read = whole(*args, **options)
+        if not options.get("return_unknown_args"):  # else a first look at a few options
+            raise SystemExit("parsed")
+        return read
+
+    numbers = {name: FeaturesView(dim=64) for name in ("picture", "sound")}
+    monkeypatch.setattr("coview.training.fusing.open_features", lambda name: SimpleNamespace(views=numbers))
+    monkeypatch.setattr(tyro, "cli", parse)
+    monkeypatch.chdir(tmp_path)
+    for name in re.split(r"[=,@\s]", " ".join(words)):  # what is named is there
+        if re.fullmatch(r"\w[\w./-]*", name) and not is_world(name) and name != NOISY_DIGITS:
+            Path(name).mkdir(parents=True, exist_ok=True)
+    shutil.rmtree("settings.yaml", ignore_errors=True)
+    Path("settings.yaml").write_text("train: {epochs: 2}\n")
+    with pytest.raises(SystemExit) as ended:
+        assert main(words) == 0, capsys.readouterr().err
+        raise SystemExit(0)
+    assert ended.value.code in (0, "parsed"), capsys.readouterr().err
+
+
+@pytest.fixture
+def small_folder(tmp_path, monkeypatch) -> Path:
+    """A folder as README supposes it: five films in my-videos, and the files it asks with."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from first_hour import film
+
+    for number in range(5):
+        film(tmp_path / "my-videos" / f"{number}.mp4", number, number)
+    for number, name in enumerate(("dog.mp4", "rain.mp4")):
+        film(tmp_path / name, number, 10 + number)
+    film(tmp_path / "bark.wav", 0, 12, picture=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_readme_runs_as_printed(small_folder: Path, capsys) -> None:
+    own = [words for page, words in COMMANDS if page == "README.md" and words[0] not in ("demo", "compare", "fuse")]
+    assert [words[0] for words in own] == ["index", "pretrain", "evaluate", "search", "prepare", "explain"]
+    for words in own:
+        assert main(words) == 0, (words, capsys.readouterr().err)
+        if words[0] not in ("search",):
+            assert "Next: coview " in capsys.readouterr().err, words
+
+
+@pytest.mark.slow
+def test_readmes_python_runs_as_printed(small_folder: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert block is not None
+    names: dict[str, object] = {"waveform": torch.randn(48000)}
+    exec(block[1], names)
+    assert names["hits"] and names["features"].shape == (1, 128)
+
+
+@pytest.mark.slow
+def test_the_correlation_page_runs_as_printed(small_folder: Path, capsys) -> None:
+    for run in ("run-a", "run-b"):
+        steps = [["index", "my-videos", "-o", "my-collection"]] * (run == "run-a")
+        steps += [["pretrain", "xid", "--tiny", "--collection", "my-collection", "-o", run, "--train.epochs", "2"]]
+        assert [main(words) for words in steps] == [0] * len(steps)
+    for page, words in COMMANDS:
+        if page == "correlation.md" and "speech-fr-fr-0.parquet" not in words:
+            words = ["0.mp4" if word == "ID" else word for word in words]
+            assert main(words) == 0, (words, capsys.readouterr().err)
