@@ -78,7 +78,7 @@ def mixed(folder: Path) -> None:
     labelled(folder)
     for number in range(4):
         film(folder / f"silent film {number}.mp4", number, 100 + number, sound=False)
-        film(folder / f"sound-{number}.wav", number, 200 + number, picture=False)
+        film(folder / f"sound-{number}.m4a", number, 200 + number, picture=False)
         photo(folder / "photos" / f"bild-ä-{number}.jpg", number, number)
     (folder / "cut off.mp4").write_bytes((folder / "a" / "0.mp4").read_bytes()[:700])
     (folder / "empty.mp4").touch()
@@ -94,7 +94,7 @@ def photos(folder: Path, count: int = 40) -> None:
 def sounds(folder: Path) -> None:
     """Thirty sounds."""
     for number in range(30):
-        film(folder / f"{number}.wav", number % 6, number, picture=False)
+        film(folder / f"{number}.m4a", number % 6, number, picture=False)
 
 
 FOLDERS: dict[str, tuple[Callable[[Path], None], list[str]]] = {

@@ -63,3 +63,22 @@ def test_gates_are_judged(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     assert set(judged) == {f"{view}_probe/{what}" for view in ("video", "audio") for what in ("statistics", "random")}
     assert said.err.count("passes") + said.err.count("FAILS") == 4
     assert main(["evaluate", "gates", "--collection", str(tmp_path)]) == 2
+
+
+def test_of_few_recordings_both_unseen_parts_are_measured(
+    models: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    media = sorted((collection() / "media").glob("**/*.mp4"))[:12]
+    (tmp_path / "clips.csv").write_text("path\n" + "\n".join(map(str, media)))
+    assert main(["index", str(tmp_path / "clips.csv"), "-o", str(tmp_path / "few")]) == 0
+    assert "parts: 8 train, 2 validation, 2 test; chosen once and evenly" in capsys.readouterr().out
+    asked = ["evaluate", "retrieval", "--model", models[0], "--collection", str(tmp_path / "few")]
+    assert main([*asked, "--json"]) == 0
+    both = json.loads(capsys.readouterr().out)
+    assert {row["n"] for row in both["results"]} == {4} and "both" in both["notes"][0]
+    assert not any("@fold" in row["name"] for row in both["results"])
+    assert main([*asked, "--json", "--folds", "2"]) == 0
+    assert {row["n"] for row in json.loads(capsys.readouterr().out)["results"]} == {2}
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    assert "cannot be told from chance (4 items)" in said.err and "Next: coview evaluate retrieval" in said.err

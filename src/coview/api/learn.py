@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -46,20 +47,31 @@ def pretrain(
         UsageError, SettingsError: unknown method, wrong settings, or something is in `out`.
         CoviewError: see `training.loop.train`.
     """
-    from coview.methods import register_method
+    from coview import parallel
+    from coview.data.open import open_source
+    from coview.methods import register_method, views_of
     from coview.model import Model
+    from coview.settings import diff
+    from coview.training.fitting import fit, sentence
     from coview.training.loop import train
-    from coview.training.settings import changed, recommended
+    from coview.training.settings import changed, recommended, run_to_dict
 
     slug = method if isinstance(method, str) else register_method(method)
-    named = isinstance(collection, (str, Path))
-    start = dataclasses.replace(
-        recommended(slug, tiny=tiny), collection=str(collection) if named else getattr(collection, "name", "")
-    )
+    name = str(collection) if isinstance(collection, (str, Path)) else getattr(collection, "name", "")
+    start = dataclasses.replace(recommended(slug, tiny=tiny), collection=name)
+    asked = changed(start, settings or {})
+    if isinstance(collection, (str, Path)):
+        views = views_of(slug, asked.method_settings)
+        source = open_source(name, views, split=asked.split, seed=asked.seed, shuffled=asked.shuffled)
+    else:
+        source = collection
+    stated = {line.partition(":")[0] for line in diff(run_to_dict(start), run_to_dict(asked))}
+    fitted, lines = fit(asked, len(source), stated, parallel.world_size())
+    if lines and parallel.is_main() and not quiet:
+        print(sentence(len(source), lines), file=sys.stderr)
     run = train(
-        changed(start, settings or {}), Path(out), resume=resume, overwrite=overwrite,
-        init_from=None if init_from is None else Path(init_from), source=None if named else collection,  # type: ignore[arg-type]
-        after_epoch=after_epoch, quiet=quiet,
+        fitted, Path(out), resume=resume, overwrite=overwrite, init_from=None if init_from is None else Path(init_from),
+        source=source, after_epoch=after_epoch, quiet=quiet,
     )  # fmt: skip
     return Model.from_run(run)
 

@@ -21,6 +21,7 @@ from coview.data.views import raw_views
 from coview.errors import SettingsError, UsageError
 from coview.methods import load_method, views_of
 from coview.settings import from_dict, to_dict
+from coview.training.fitting import fit, sentence
 from coview.training.settings import RunSettings, run_from_dict, run_to_dict
 
 RECIPE = ("optimiser", "schedule")  # shared settings that a method can have changed for itself
@@ -104,6 +105,7 @@ def plan(comparison: Comparison, say: Callable[[str], None], first: bool = True)
     for method in dict.fromkeys(methods):
         base = base_settings(comparison, method)
         train, test = data_of(comparison, base, part, say, first)
+        base = fitted(comparison, method, base, train, say)
         kinds = [("pairs", comparison.seeds)]
         if method != "supervised-av":
             kinds += [("shuffled", comparison.shuffled_seeds)]
@@ -141,6 +143,23 @@ def base_settings(comparison: Comparison, method: str) -> RunSettings:
     train = dataclasses.replace(run.train, steps=steps, knn_every=max(run.train.knn_every, 1))
     augment = run.augment if "augment" in comparison.shared else PRESETS[comparison.preset]
     return dataclasses.replace(run, train=train, augment=augment)
+
+
+def fitted(
+    comparison: Comparison, method: str, settings: RunSettings, train: str, say: Callable[[str], None]
+) -> RunSettings:
+    """Return the settings as few recordings allow (`training.fitting`), for as many samples as were asked for."""
+    try:
+        source = open_source(train, views_of(settings.method, settings.method_settings), split=settings.split)
+    except UsageError:  # said by the run itself, in its row of the table
+        return settings
+    stated = {f"{group}.{name}" for group, values in comparison.shared.items() for name in values}
+    stated |= {"method." + change.partition("=")[0].partition(".")[2] for change in comparison.changes}
+    found, changed = fit(settings, len(source), stated)
+    if changed:
+        say(f"{method}: {sentence(len(source), changed)}")
+    steps = max(1, comparison.samples // found.train.batch_size)
+    return dataclasses.replace(found, train=dataclasses.replace(found.train, steps=steps))
 
 
 def apply(change: str, method: str, own: dict[str, Any], recipe: dict[str, dict[str, Any]]) -> None:
