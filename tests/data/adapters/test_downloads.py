@@ -46,6 +46,10 @@ def rows(collection, *names):
     return {r.id: tuple(getattr(r, name) for name in names) for r in collection}
 
 
+def refused(collection, reason):
+    return [lost.path for lost in collection.quarantine() if lost.reason == reason]
+
+
 def test_vggsound_in_both_namings(film, tmp_path):
     root = tmp_path / "vggsound"
     text(root / "vggsound.csv", "-a_b,30,people marching,train", 'xyz,1,"mice, squeaking",test', "gone,7,typing,train",
@@ -112,9 +116,10 @@ def test_hmdb51_leaves_out_what_a_fold_does_not_use(film, tmp_path):
         ),
         f"shoot_bow/{clips[1]}": ("shoot_bow", ("test", "", "train"), "B;2", f"hmdb51_org/shoot_bow/{clips[1]}"),
     }
-    text(lists / "hug_test_split1.txt", f"{clips[0]} 3")
-    with pytest.raises(UsageError, match="flag 0, 1 or 2"):
-        index("hmdb51", root, tmp_path / "d")
+    with (lists / "hug_test_split1.txt").open("a") as more:
+        more.write(f"\n{clips[1]} 3\nalone\n")
+    again = index("hmdb51", root, tmp_path / "d")
+    assert again.ids == collection.ids and refused(again, "damaged-list") == [f"{clips[1]} 3", "alone"]
 
 
 def test_kinetics_sounds_takes_its_classes_alone(film, tmp_path):
@@ -204,8 +209,8 @@ def test_dcase_goes_by_names_and_folders(sound, tmp_path):
     }
     assert "train/park01.wav" not in collection.ids and len(collection.quarantine()) == 97 + 99
     put(root / "scenes_stereo", ["kitchen01.wav"], sound)
-    with pytest.raises(UsageError, match="found kitchen01"):
-        index("dcase", root, tmp_path / "d")
+    again = index("dcase", root, tmp_path / "d")
+    assert again.ids == collection.ids and refused(again, "damaged-list") == ["scenes_stereo/kitchen01.wav"]
 
 
 @pytest.mark.parametrize(
@@ -217,3 +222,35 @@ def test_a_folder_that_is_missing_or_empty_says_where_to_get_what(name, tmp_path
         with pytest.raises(UsageError) as caught:
             make(tmp_path, options)
         assert "http" in str(caught.value) or "repository" in str(caught.value) or "no media files" in str(caught.value)
+
+
+SPANS = "label,youtube_id,time_start,time_end\nbowling,a,1,11"
+LISTS = {
+    "vggsound": {"vggsound.csv": "a,1,typing,train"},
+    "ucf101": {"classInd.txt": "1 A"} | {f"{p}list0{k}.txt": "A/v_a.avi" for p in ("train", "test") for k in (1, 2, 3)},
+    "hmdb51": {f"A_test_split{k}.txt": "v_a.avi 1" for k in (1, 2, 3)},
+    "kinetics-sounds": {f"{part}.csv": SPANS for part in ("train", "val", "test")},
+    "flickr-soundnet:test": {"flickr_test.txt": "a"},
+    "audioset:eval": {
+        "class_labels_indices.csv": "mid,display_name\n/m/0,Speech",
+        "eval_segments.csv": "# num_segs=1\na, 1, 11, /m/0",
+    },
+    "esc50": {"esc50.csv": "filename,fold,category,src_file\na.wav,1,dog,1"},
+}
+FILES = ("a_000001.mp4", "A/v_a.mp4", "a.mp4", "a_000001_000011.mp4")
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_damaged_lines_of_a_list_cost_themselves_alone(name, film, tmp_path):
+    """One without its fields, one that is no text, one that is there twice, one with a NUL, in every list in turn."""
+    root = tmp_path / "root"
+    put(root, FILES, film)
+    for path, content in LISTS[name].items():
+        text(root / path, content)
+    sound_ids = index(name, root, tmp_path / "sound").ids
+    for number, (path, content) in enumerate(LISTS[name].items()):
+        again = content.splitlines()[-1].encode()
+        (root / path).write_bytes(content.encode() + b"\n,,\n\xff\xfe,1\n" + again + b"\n\0,\0,9\n")
+        found = index(name, root, tmp_path / str(number))
+        assert found.ids == sound_ids and "\ufffd\ufffd,1" in refused(found, "damaged-list")
+        text(root / path, content)

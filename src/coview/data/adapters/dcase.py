@@ -37,9 +37,9 @@ def make(out: Path, options: Options) -> Made:
         if folder is None:
             raise UsageError(f"dcase: {download.root} lacks the folder {name}. {WHERE}")
         there = {path.stem: path for path in sorted(folder.rglob("*.wav"))}
-        strange = [stem for stem in there if not re.fullmatch(rf"({'|'.join(SCENES)})\d+", stem)]
-        if strange:
-            raise UsageError(f"{folder}: expected names such as bus01.wav, found {strange[0]}.wav. {WHERE}")
+        for stem in there:
+            if not re.fullmatch(rf"({'|'.join(SCENES)})\d+", stem):
+                download.bad_line(part, f"{name}/{stem}.wav", "names such as bus01.wav")
         for scene in SCENES:
             own = {int(stem.removeprefix(scene)): stem for stem in there if re.fullmatch(rf"{scene}\d+", stem)}
             for number in sorted({*own, *range(1, _EACH + 1)}):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from coview.data.adapters import Made, Options
-from coview.data.adapters.official import Download, words
+from coview.data.adapters.official import Download
 from coview.errors import UsageError
 
 WHERE = (
@@ -21,7 +21,7 @@ def make(out: Path, options: Options) -> Made:
     """Return the items; `split` is that of fold 1, and `folds` holds all three.
 
     Raises:
-        UsageError: missing lists, a flag that is none of 0, 1, 2, or no file at all.
+        UsageError: missing lists, or no file at all.
     """
     download = Download("hmdb51", options, WHERE)
     lists = sorted(path for path in download.root.rglob("*_test_split?.txt"))
@@ -32,12 +32,11 @@ def make(out: Path, options: Options) -> Made:
         match = re.fullmatch(r"(.+)_test_split([123])\.txt", path.name)
         if match is None:
             raise UsageError(f"{path}: expected CLASS_test_split1.txt to CLASS_test_split3.txt. {WHERE}")
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if not line.strip():
+        for line in download.lines_of(path):
+            name, _, flag = line.strip().rpartition(" ")
+            if not name or flag not in _PARTS:
+                download.bad_line(path.name, line, "a name, then a flag 0, 1 or 2")
                 continue
-            name, flag = words(line, 2, path.name)
-            if flag not in _PARTS:
-                raise UsageError(f"{path}: expected a flag 0, 1 or 2 after the name, found {line!r}")
             folds.setdefault((match[1], name), ["", "", ""])[int(match[2]) - 1] = _PARTS[flag]
     for (label, name), parts in sorted(folds.items()):
         item = {"id": f"{label}/{name}", "label": label, "split": parts[0] or None, "folds": tuple(parts)}

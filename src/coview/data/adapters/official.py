@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections import Counter
@@ -40,22 +41,37 @@ class Download:
         self.listed: Counter[str] = Counter()
         self.present: Counter[str] = Counter()
         self._files: dict[str, list[Path]] | None = None
+        self._ids: set[str] = set()
 
     def lines(self, *names: str) -> list[str]:
         """Return the lines, without their ends and without empty ones, of the first of these lists that is there.
 
+        Lines that are no text in UTF-8 go into quarantine.
+
         Raises:
-            UsageError: none of them is, or it is no text.
+            UsageError: none of the lists is there, it cannot be read, or no line of it is text.
         """
         for name in names:
             found = sorted(self.root.glob(name)) + sorted(self.root.glob(f"*/{name}"))
             if found:
-                try:
-                    text = found[0].read_text(encoding="utf-8-sig")
-                except (UnicodeDecodeError, OSError) as error:
-                    raise UsageError(f"{found[0]}: not a text in UTF-8 ({error}). {self.where}") from error
-                return [line.rstrip() for line in text.splitlines() if line.strip()]
+                return self.lines_of(found[0])
         raise UsageError(f"{self.name}: {self.root} lacks the list {' or '.join(names)}. {self.where}")
+
+    def lines_of(self, path: Path) -> list[str]:
+        """Return the lines of one list, as `lines` does."""
+        try:
+            found = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}. {self.where}") from error
+        texts = []
+        for line in filter(bytes.strip, found):
+            try:
+                texts.append(line.decode().rstrip())
+            except UnicodeDecodeError:
+                self.bad_line(path.name, line.decode(errors="replace"), "text in UTF-8")
+        if found and not texts:
+            raise UsageError(f"{path}: not a text in UTF-8. {self.where}")
+        return texts
 
     def find(self, *stems: str, parent: str | None = None) -> Path | None:
         """Return the media file with the first of these names that exists, at any depth, whatever its extension.
@@ -79,13 +95,17 @@ class Download:
         Args:
             part: what the line counts as, such as "train".
             wanted: what the file should have been called.
-            item: the other fields of the `Item`.
+            item: the other fields of the `Item`, its id among them.
         """
         self.listed[part] += 1
         if path is None:
             message = f"it is in the official list ({part}), but not in {self.root}. {self.where}"
             self.refused.append(Refused(path=wanted, reason="not-downloaded", message=message))
             return
+        if item["id"] in self._ids:
+            self.refused.append(Refused(path=wanted, reason="listed-twice", message=f"the list ({part}) has it before"))
+            return
+        self._ids.add(item["id"])
         self.present[part] += 1
         self.items.append(Item(path=path, **item))
 
@@ -116,18 +136,6 @@ class Download:
         ]
         report |= {"notes": notes} if notes else {}
         return Made(items=items, root=self.root, refused=self.refused, report=report, notes=self.below.notes())
-
-
-def words(line: str, count: int, where: str) -> Sequence[str]:
-    """Return the `count` words of a line.
-
-    Raises:
-        UsageError: it has another number.
-    """
-    found = line.split()
-    if len(found) != count:
-        raise UsageError(f"{where}: expected {count} words on each line, found {line!r}")
-    return found
 
 
 def need(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], name: str, where: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from coview.data.adapters import Made, Options
-from coview.data.adapters.official import Download, words
+from coview.data.adapters.official import Download
 
 WHERE = (
     "Films (UCF101.rar) and lists (UCF101TrainTestSplits-RecognitionTask.zip) are at "
@@ -23,19 +24,27 @@ def make(out: Path, options: Options) -> Made:
         UsageError: missing lists, or no file at all.
     """
     download = Download("ucf101", options, WHERE)
-    classes = {words(line, 2, "classInd.txt")[1] for line in download.lines("classInd.txt")}
+    classes = set()
+    for line in download.lines("classInd.txt"):
+        if re.fullmatch(r"[0-9]+ \S+", line):
+            classes.add(line.split()[1])
+        else:
+            download.bad_line("classInd.txt", line, "a number and a class")
     folds: dict[str, list[str]] = {}
-    official, listed = {}, {}
+    official = {}
     for fold, counts in enumerate(FOLDS):
         for part, count in zip(("train", "test"), counts, strict=True):
-            lines = download.lines(f"{part}list{fold + 1:02d}.txt")
-            official[f"fold {fold + 1} {part}"], listed[f"fold {fold + 1} {part}"] = count, len(lines)
-            for line in lines:
+            name = f"fold {fold + 1} {part}"
+            official[name] = count
+            for line in download.lines(f"{part}list{fold + 1:02d}.txt"):
+                if not re.fullmatch(r"[^/\s]+/\S+( [0-9]+)?", line):
+                    download.bad_line(name, line, "CLASS/FILM.avi, in lists of training a number")
+                    continue
+                download.listed[name] += 1
                 folds.setdefault(line.split()[0], ["", "", ""])[fold] = part
     for name, parts in sorted(folds.items()):
         label, stem = name.partition("/")[0], Path(name).stem
         item = {"id": name, "label": label, "split": parts[0] or None, "folds": tuple(parts)}
         download.add("films", download.find(stem, parent=label), name, {**item, "group": stem.rsplit("_", 1)[0]})
-    download.listed.update(listed)
     download.listed["classes"] = len(classes)
     return download.made({"films": 13320, "classes": 101, **official}, options)
