@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -278,3 +280,19 @@ def test_a_fingerprint_of_features_covers_all_that_is_read(tmp_path, change):
         }[change]
         changed[{"values": "v", "lengths": "v", "classes": "label"}.get(change, change)] = value
     assert fingerprint(changed) != before
+
+
+def test_tracks_of_a_manifest_that_cannot_be_read_are_named_and_the_films_stay(films, tmp_path):
+    (tmp_path / "depth.png").write_bytes(b"a file")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    names = ("depth.png", "gone.png", "folder.png", "pipe.png")
+    lines = [f"{films / f'{k}.mp4'},r{k},{tmp_path / name}" for k, name in enumerate(names)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,id,track:depth", *lines]), encoding="utf-8")
+    found = index_source(str(tmp_path / "list.csv"), tmp_path / "c", workers=0)
+    assert [(each.id, set(each.tracks), "no-depth" in each.flags) for each in found] == [
+        ("r0", {"depth"}, False), ("r1", set(), True), ("r2", set(), True), ("r3", set(), True),
+    ]  # fmt: skip
+    lost = {Path(each.path).name: (each.reason, each.message) for each in found.quarantine()}
+    assert set(lost) == set(names[1:]) and all("track 'depth' of r" in message for _, message in lost.values())
+    assert lost["gone.png"][0] == "missing"
