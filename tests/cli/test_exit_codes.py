@@ -25,6 +25,7 @@ TABLE = {
     "embed --model /none --collection digits-av -o OUT": (2, "/none: expected a run with a model"),
     "search --model /none --collection digits-av --text dog": (2, "/none: expected a run with a model"),
     "explain --model /none --collection digits-av": (2, "/none: expected a run with a model"),
+    "paint --model /none --input FILES -o OUT": (2, "/none: expected a run with a model"),
     "fuse cca a=/none b=/none -o OUT": (2, "/none"),
     "compare nothing --data digits-av -o OUT": (2, "unknown method 'nothing'"),
     "import av-ssrl /none -o OUT": (2, "/none"),

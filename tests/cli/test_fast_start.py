@@ -41,6 +41,8 @@ search --help
 explain --model /none --collection digits-av
 compare xdi --data digits-av -o OUT
 compare xid --data /none -o OUT
+paint --model /none --input /none -o OUT
+paint --help
 fuse --help
 fuse dcca --help
 fuse cca /none.npy /none.npy -o OUT

@@ -77,7 +77,7 @@ def experiment(seed):
         with torch.enable_grad():
             method = learnt(seed, **changes)
         said = method.said(view)[1].mean(0)
-        ab = method.predict(view).mean(0) * 110
+        ab = method.sketch(view).mean(0) * 110
         inside, outside = ab[:, *INSIDE].mean((1, 2)), ab[:, *OUTSIDE].mean((1, 2))
         found[name] = {"inside": inside, "chroma": inside.norm().item(), "background": outside.norm().item()}
         if name != "regression":

@@ -97,7 +97,7 @@ def fill(draw, seed=0, steps=200, **changes):
     new = batch(128, 1_000_000)
     x, holes = new.views["image"], method.eval().holes(new)
     del encoders.IMAGE["patches"]
-    return method.tones(x), method.tones(method.filled(x, holes)), holes
+    return method.tones(x), method.tones(method.sketch(x, holes)), holes
 
 
 def left_over(seed=0, **changes):
@@ -181,7 +181,7 @@ def test_the_critic_has_its_own_rate_and_stays_at_home(tmp_path):
     assert kept.critic is None
     batch = method.example_batch(2, 0)
     x, holes = batch.views["image"], method.holes(batch)
-    assert torch.equal(kept.filled(x, holes), method.filled(x, holes))
+    assert torch.equal(kept.sketch(x, holes), method.sketch(x, holes))
 
 
 @pytest.mark.parametrize("hole", ["centre", "blocks", "free"])
@@ -191,7 +191,7 @@ def test_nothing_of_the_hole_reaches_what_is_made(hole):
     x, holes = batch.views["image"], method.holes(batch)
     other = torch.where(holes, 7.0, x)
     assert not torch.equal(x, other)
-    first, second = (method.filled(y, holes) for y in (x, other))
+    first, second = (method.sketch(y, holes) for y in (x, other))
     assert torch.equal(first, second)
     assert torch.equal(torch.where(holes, 0.0, first), torch.where(holes, 0.0, x))
     assert torch.equal(method.dug(x, holes)[holes.expand_as(x)], torch.zeros(int(holes.sum()) * 3)), "the mean colour"
@@ -200,11 +200,11 @@ def test_nothing_of_the_hole_reaches_what_is_made(hole):
 def test_no_hole_changes_nothing_and_nothing_but_hole_is_refused():
     method = made().eval()
     x = method.example_batch(2, 0).views["image"]
-    assert torch.equal(method.filled(x, torch.zeros(2, 1, 32, 32, dtype=torch.bool)), x)
+    assert torch.equal(method.sketch(x, torch.zeros(2, 1, 32, 32, dtype=torch.bool)), x)
     holes = torch.zeros(2, 1, 32, 32, dtype=torch.bool)
     holes[1] = True
     with pytest.raises(UsageError, match="a hole covers its whole picture"):
-        method.filled(x, holes)
+        method.sketch(x, holes)
 
 
 def test_as_released():
@@ -222,7 +222,7 @@ def test_as_released():
     _, weight = made(as_released=True, overlap=4)._judged(one)
     assert torch.equal(weight, torch.where(one, 1.0, 10.0))
     assert released(batch).loss.isfinite()
-    assert x.shape == released.filled(x, one).shape
+    assert x.shape == released.sketch(x, one).shape
 
 
 def test_border_of_the_middle_counts_tenfold():

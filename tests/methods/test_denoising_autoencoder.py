@@ -49,7 +49,7 @@ def radii(noise, seed=0):
         return radius * torch.stack([angle.cos(), angle.sin()], 1)
 
     learn(method, lambda step: points(1.0, 256), 1500, 2e-3)
-    return [method.denoise(points(radius, 1000)).norm(dim=1).mean().item() for radius in (0.5, 1.5)]
+    return [method.sketch(points(radius, 1000)).norm(dim=1).mean().item() for radius in (0.5, 1.5)]
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_the_linear_case_is_the_closed_form(corruption):
     method = made(**changes, corruption=corruption, strength=strength)
     for lr in (1e-2, 1e-3, 1e-4):
         learn(method.train(), lambda step: x, 300, lr)
-    found = method.denoise(torch.eye(6)) - method.denoise(torch.zeros(1, 6))
+    found = method.sketch(torch.eye(6)) - method.sketch(torch.zeros(1, 6))
     exact = gaussian_denoiser(covariance, 0.5) if corruption == "gaussian" else masking_denoiser(covariance, 0.25)[0]
     assert (found.T.double() - exact).norm() / exact.norm() < 0.05
 
@@ -104,7 +104,7 @@ def test_one_channel_of_lightness_is_a_view_too():
     method = made(image=grey)
     batch = method.example_batch(4, 0)
     assert batch.views["image"].shape == (4, 1, 32, 32)
-    assert method.denoise(batch.views["image"]).shape == batch.views["image"].shape
+    assert method.sketch(batch.views["image"]).shape == batch.views["image"].shape
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_sampled_and_dense_say_the_same():
     grey = torch.randn(2, 1, 32, 32)
     places = torch.tensor([[[0, 0], [4, 12], [28, 28]]]).expand(2, -1, -1)
     maps = [grey, *method.maps(grey).values()]
-    said = method.said(maps, places, 32).unflatten(2, (2, 32)).softmax(-1).flatten(2)
+    said = method.said(maps, places + 1.5, 32).unflatten(2, (2, 32)).softmax(-1).flatten(2)
     dense = method.shares(grey)
     assert dense.shape == (2, 64, 8, 8)
     assert_close(said, dense[:, :, places[0, :, 0] // 4, places[0, :, 1] // 4].transpose(1, 2))

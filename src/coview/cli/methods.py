@@ -105,6 +105,8 @@ def details(slug: str, card: Card) -> str:
         "state": card.state,
         "recipe": f"{recipe.epochs} epochs, batches of {recipe.batch_size}, {optimiser.kind} at {optimiser.lr:g}",
     }
+    if card.paints:
+        facts["paints"] = f"{card.paints} (coview paint)"
     if card.closed_form:
         facts["recipe"] = "solved at once"
     head = [f"{slug}: {card.title}", ""] + [f"{name + ':':<10}{text}" for name, text in facts.items()]

@@ -63,7 +63,7 @@ class Preprocess(nn.Module):
         if some:
             raw, mirrorable = raw[present], mirrorable[present]
             key = None if key is None else key[present]
-        statistics = self._statistics(name) if spec.statistics is not None else None
+        statistics = self.statistics_of(name)
         partner = self.views.get(spec.with_ or name, spec)
         augment = spec.changed(self.augment if partner is spec else partner.changed(self.augment))
         made = spec.prepare(raw, key, mirrorable, augment, statistics) if len(raw) else spec.nothing.to(raw.device)
@@ -73,7 +73,10 @@ class Preprocess(nn.Module):
             made = torch.where(batch.mask(cut).to(made.device)[..., None], made, 0.0)
         return made
 
-    def _statistics(self, name: str) -> tuple[Tensor, Tensor]:
+    def statistics_of(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """Return the mean and deviation (C,) that a view is normalised by; None where by no statistics."""
+        if self.views[name].statistics is None:
+            return None
         return self.get_buffer(f"{name}_mean"), self.get_buffer(f"{name}_std")
 
     @torch.no_grad()

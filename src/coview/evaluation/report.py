@@ -19,6 +19,7 @@ from coview.errors import CoviewError, UsageError
 from coview.evaluation.exhibits import Exhibits, make_exhibits
 from coview.evaluation.figures import Curve, bars, curves, scatter
 from coview.evaluation.runs import Records, records_of, seen_in_training
+from coview.evaluation.sheets import paint_held_out
 from coview.evaluation.statistics import Measurement
 from coview.evaluation.stored import Stored, read_stored
 from coview.evaluation.verdict import CONTROLS, is_control, verdict
@@ -124,11 +125,12 @@ def _exhibits(
         _, found, rest = text.partition(begin)
         return Markup(f"{begin}{rest.partition(end)[0]}{end}") if found and end in rest else Markup("")
     made = make_exhibits(model, source, seed=seed)
+    paints, painted = paint_held_out(model, source, seed)
     overlap = seen_in_training(known, source, source.views)
     said = [overlap.sentence()] if overlap is not None and (overlap or overlap.checked) else []
     text = render(
         "exhibits.html.jinja", maps=_maps(made), examples=made.examples, gallery=made.gallery, source=source.name,
-        notes=[*notes, *said],
+        notes=[*notes, *said], paints=paints, painted=painted,
     )  # fmt: skip
     return Markup(f"{begin}{text}{end}")
 

@@ -107,6 +107,14 @@ def read_whole_still(path: Path | str, size: int) -> NDArray[np.uint8]:
     return np.asarray(picture)
 
 
+def read_full_still(path: Path | str) -> NDArray[np.uint8]:
+    """Read a picture as large as it is: uint8 (H, W, 3), RGB, upright; errors as of `look_at_still`."""
+    picture, about = _load(Path(path), None)
+    if about.orientation in _TURNS:
+        picture = picture.transpose(_TURNS[about.orientation][0])
+    return np.array(picture)
+
+
 def read_still(path: Path | str, cut: VideoCut) -> Tensor:
     """Read the frames of a cut, all the same picture: uint8 (3, count, size, size); errors as of `look_at_still`."""
     picture = np.array(square(read_whole_still(path, cut.size), cut.size, cut.window))  # Pillow's own cannot be written

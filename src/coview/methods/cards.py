@@ -27,6 +27,7 @@ class Card:
         views, coupling: with the default settings.
         closed_form, labelled: as in `contract.Method`.
         features: the views may be whatever vectors there are (`coview fuse`).
+        paints: what it makes of pictures, as in `contract.Method`; "" for nothing.
         about: the first paragraphs of its file.
         recipe: what the published recipe has that is not the default of `Recipe`, as plain data.
         settings: the tree of the default settings: name -> [kind, default, help] of an option, or of a group
@@ -42,6 +43,7 @@ class Card:
     closed_form: bool = False
     labelled: bool = False
     features: bool = False
+    paints: str = ""
     about: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)

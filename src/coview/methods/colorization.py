@@ -40,7 +40,6 @@ from coview.methods.parts.colour import (
     as_colours,
     at_places,
     lightness_and_colour,
-    painted,
 )
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE
@@ -193,12 +192,11 @@ class Colorization(ColourMethod):
         """See `ColourMethod.colours`."""
         return batch.views["colour"] * COLOUR_RANGE
 
-    @torch.no_grad()
-    def paint(self, pictures: Tensor) -> Tensor:
-        """See `ColourMethod.paint`."""
-        return painted(pictures, self.settings.image.size, self.predict)
+    def canvas(self) -> str:
+        """See `Method.canvas`."""
+        return "lightness"
 
-    def predict(self, lightness: Tensor) -> Tensor:
-        """Return colours (B, 2, h, w) of lightness (B, 1, H, W): the annealed mean of classes, or what is regressed."""
-        _, said = self.said(lightness)
+    def sketch(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
+        """See `Method.sketch`: colours (B, 2, h, w), the annealed mean of classes, or what is regressed."""
+        _, said = self.said(x)
         return as_colours(said, self.settings.temperature) if self.in_classes else said

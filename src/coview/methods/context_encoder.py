@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self, cast
+from typing import ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ from coview.encoders.channelwise import ChannelwiseLinear
 from coview.encoders.decoders import WIDEST, MapDecoder, PlaneDecoder, start_of
 from coview.encoders.strided import Critic
 from coview.errors import UsageError
-from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.contract import About, Coupling, Facts, Method, Paints, Step
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.inpainting import (
     block_masks,
@@ -110,6 +110,7 @@ class ContextEncoder(Method):
     Settings = ContextEncoderSettings
     settings: ContextEncoderSettings
     coupling: Coupling = "none"
+    paints: ClassVar[Paints | None] = "holes"
     published = Recipe(
         optimiser=OptimiserSettings(kind="adam", lr=2e-3, weight_decay=0.0, betas=(0.5, 0.999)),
         schedule=ScheduleSettings(kind="constant"),
@@ -195,13 +196,23 @@ class ContextEncoder(Method):
             return x
         return 2 * (x * self.get_buffer("std").to(x) + self.get_buffer("mean").to(x)) - 1
 
+    def canvas(self) -> str:
+        """See `Method.canvas`."""
+        if (space := self.settings.image.space) != "rgb":
+            raise UsageError(
+                f"holes are filled in photographs by a model of image.space rgb, and this is one of {space}"
+            )
+        return "image"
+
     @torch.no_grad()
-    def filled(self, x: Tensor, holes: Tensor) -> Tensor:
+    def sketch(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
         """Return pictures of the view (B, C, S, S) with what the networks make in the holes, bool (B, 1, S, S).
 
         Raises:
-            UsageError: a picture is nothing but hole.
+            UsageError: there are no holes, or a picture is nothing but hole.
         """
+        if holes is None:
+            raise UsageError("say where the holes are")
         if bool(holes.flatten(1).all(1).any()):
             raise UsageError("a hole covers its whole picture, and nothing is left to fill it from; make it smaller")
         made: Tensor = self.makers["image"](_last_map(self.encoders["image"], self.dug(x, holes)))

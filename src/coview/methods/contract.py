@@ -21,6 +21,7 @@ from coview.methods.recipe import Decay, Recipe
 
 Coupling = Literal["none", "negatives", "statistics", "bank", "assignment"]
 Space = Literal["backbone", "projected"]
+Paints = Literal["colour", "holes", "noise"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,8 @@ class Method(nn.Module, ABC):
         projectors: view name -> head with `.dim`, into the space where views are compared; may be empty.
         makers: networks that make a view, or a part of one, from features; kept with a model. May be empty.
         coupling: how the loss ties samples across processes.
+        paints: what it makes of pictures (`sketch`): colour for grey ones, what is in holes, or pictures without noise;
+            None: nothing.
         closed_form: `fit_targets` and `finish` are all there is to it, and no step is needed.
         labelled: only samples with a label are learnt from.
         least_classes: labels that the collection must have.
@@ -92,6 +95,7 @@ class Method(nn.Module, ABC):
     small: ClassVar[Recipe] = Recipe()
     decays: ClassVar[Decay] = "matrices"
     renamed_views: ClassVar[Mapping[str, str]] = {}
+    paints: ClassVar[Paints | None] = None
     closed_form: ClassVar[bool] = False
     labelled: ClassVar[bool] = False
     least_classes: ClassVar[int] = 0
@@ -189,6 +193,37 @@ class Method(nn.Module, ABC):
                 features = whole
             embedded[name] = features
         return embedded
+
+    def canvas(self) -> str:
+        """Return the view as which `sketch` is shown pictures: one of pictures.
+
+        Raises:
+            UsageError: with these settings it makes no pictures.
+        """
+        raise UsageError(f"{self.about.slug} makes no pictures")
+
+    def sketch(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
+        """Return what the networks make of pictures, at their own resolution; `coview.painting` brings it to full size.
+
+        Args:
+            x: (B, C, H, W), model views of `canvas`; where `paints` is "colour", of any size.
+            holes: bool (B, 1, H, W), what is missing; where `paints` is "holes".
+
+        Returns:
+            For "colour", maps (B, K, h, w) that `render` reads, whose places divide the picture evenly; else views
+            as x is one.
+
+        Raises:
+            UsageError: of such pictures nothing can be made.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares that it paints {self.paints}, and has no `sketch`")
+
+    def render(self, grey: Tensor, sketch: Tensor) -> Tensor:
+        """Return pictures, sRGB, of grey ones, both (B, 3, H, W), and a sketch brought to their size; for "colour".
+
+        The lightness of what is returned does not count: whoever paints keeps that of the grey picture.
+        """
+        raise NotImplementedError(f"{type(self).__name__} declares that it paints {self.paints}, and has no `render`")
 
     def under_todays_names(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a kept model's weights, which may have been written before, as they are called now."""

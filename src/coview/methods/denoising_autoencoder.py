@@ -16,7 +16,7 @@ The papers' networks are shallow and trained layer by layer [M]; here encoder an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,8 @@ from coview.data.views import AudioView, Batch, FeaturesView, ImageView, VideoVi
 from coview.encoders import build_audio, build_image, build_video
 from coview.encoders.decoders import PlaneDecoder
 from coview.encoders.features import FeatureDecoder, FeatureEncoder
-from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.errors import UsageError
+from coview.methods.contract import About, Coupling, Facts, Method, Paints, Step
 from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO
 from coview.methods.parts.crops import TINY_IMAGE
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
@@ -110,6 +111,7 @@ class DenoisingAutoencoder(Method):
     Settings = DenoisingSettings
     settings: DenoisingSettings
     coupling: Coupling = "none"
+    paints: ClassVar[Paints | None] = "noise"
     published = Recipe(
         optimiser=OptimiserSettings(kind="adamw", lr=1e-3, weight_decay=0.01),
         schedule=ScheduleSettings(kind="cosine"),
@@ -165,8 +167,16 @@ class DenoisingAutoencoder(Method):
             unit[-2] = 1
         return mask_out(x, key, _STREAM, settings.strength, tuple(unit))
 
+    def canvas(self) -> str:
+        """See `Method.canvas`."""
+        settings = self.settings
+        if settings.view != "image" or settings.image.space != "rgb":
+            seen = settings.image.space if settings.view == "image" else settings.view
+            raise UsageError(f"noise is removed from photographs by a model of image in rgb, and this is one of {seen}")
+        return "image"
+
     @torch.no_grad()
-    def denoise(self, x: Tensor) -> Tensor:
-        """Return what the networks make of views (B, ...)."""
+    def sketch(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
+        """Return what the networks make of views (B, ...), pictures or not."""
         made: Tensor = self.makers[self.name](self.encoders[self.name](x))
         return made if self.settings.loss == "squared" else made.sigmoid()

@@ -40,6 +40,7 @@ def describe(slug: str) -> Card:
         closed_form=kind.closed_form,
         labelled=kind.labelled,
         features=bool(getattr(kind.Settings, "any_features", False)),
+        paints=kind.paints or "",
         about=inspect.cleandoc(sys.modules[kind.__module__].__doc__ or ""),
         recipe=_differences(plain, to_dict(kind.recipe())),
         settings=_group(kind.Settings()),

@@ -26,14 +26,13 @@ from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from coview.data.augment import AugmentSettings
 from coview.data.views import Batch, ImageView, ViewSpec
 from coview.encoders import Encoder, Head, build_image
 from coview.encoders.hypercolumns import channels_of, hypercolumns
 from coview.methods.contract import About, Coupling, Facts, Step
-from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod, painted, shrunk
+from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE, split
 from coview.objectives.denoising import squared
@@ -60,9 +59,8 @@ from coview.randomness import integers
 
 _SAID = {"hue-chroma": (2, BINS), "lab": (2, BINS), "lab-joint": (1, 256), "lab-l2": (2, 1)}  # distributions, bins
 _PLACES = 7310  # stream of a sample's key: where the picture is looked at
-_STEP = 4  # pixels from one painted place to the next
+_STEP = 4  # pixels of a painted place
 _AT_ONCE = 2048  # places whose hypercolumns are held together when a picture is painted
-_ROWS = 64  # of a picture that are decoded together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,49 +199,55 @@ class LarssonColorization(ColourMethod):
         """See `ColourMethod.colours`."""
         return split(batch.views["picture"], "colour") * COLOUR_RANGE
 
-    @torch.no_grad()
-    def paint(self, pictures: Tensor) -> Tensor:
-        """See `ColourMethod.paint`; the mean of red, green and blue stays where no colour is cut off."""
+    def canvas(self) -> str:
+        """See `Method.canvas`."""
+        return "grey"
+
+    def sketch(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
+        """See `Method.sketch`: histograms (B, 64, h, w) of hue and chroma, or the expected a and b divided by 110."""
+        shares = self.shares(x)
+        return shares if self.settings.form == "hue-chroma" else self.expected(shares)
+
+    def render(self, grey: Tensor, sketch: Tensor) -> Tensor:
+        """See `Method.render`; of hue and chroma, the mean of red, green and blue stays where no colour is cut off."""
         settings = self.settings
         if settings.form != "hue-chroma":
-            return painted(pictures, settings.image.size, self.expected)
+            return super().render(grey, sketch)
         chroma_rule = settings.chroma_rule or ("median" if settings.as_released else "interpolated-median")
-        small, size = shrunk(pictures, settings.image.size), pictures.shape[-2:]
-        seen = interpolate(pictures, size=small, mode="bilinear", antialias=True)
-        shares, parts = self.shares(split(seen, "intensity")), []
-        # Where the middles of the pixels lie in the smaller picture.
-        rows, columns = (
-            (torch.arange(of, device=pictures.device) + 0.5) * to / of - 0.5 for of, to in zip(size, small, strict=True)
-        )
-        for part, lightness in zip(torch.split(rows, _ROWS), torch.split(pictures.mean(1), _ROWS, dim=1), strict=True):
-            found = hypercolumns([shares], _grid(part, columns, len(pictures)), small[0])
-            hue, chroma = found.view(*lightness.shape, 2 * BINS).chunk(2, dim=-1)
-            direction, factor = decode_hue(hue, settings.hue_rule)
-            colours = colour_of(lightness, direction, factor * decode_chroma(chroma, chroma_rule))
-            parts.append(with_lightness(colours, lightness).movedim(-1, 1))
-        return torch.cat(parts, dim=2)
+        hue, chroma = sketch.movedim(1, -1).chunk(2, dim=-1)
+        direction, factor = decode_hue(hue, settings.hue_rule)
+        lightness = grey.mean(1)
+        colours = colour_of(lightness, direction, factor * decode_chroma(chroma, chroma_rule))
+        return with_lightness(colours, lightness).movedim(-1, 1)
 
-    def expected(self, lightness: Tensor) -> Tensor:
-        """Return colours (B, 2, h, w), a and b divided by 110, of lightness (B, 1, H, W): of bins, the expectation."""
-        said = self.shares(lightness)
+    def expected(self, shares: Tensor) -> Tensor:
+        """Return colours (B, 2, h, w), a and b divided by 110, of what `shares` says: of bins, the expectation."""
         number, bins = _SAID[self.settings.form]
         if bins == 1:
-            return said
+            return shares
         side = bins if number == 2 else math.isqrt(bins)
-        middles = gaussian_middles(side).to(said) / COLOUR_RANGE
-        apart = torch.unflatten(said, 1, (2 if number == 2 else side, side))
+        middles = gaussian_middles(side).to(shares) / COLOUR_RANGE
+        apart = torch.unflatten(shares, 1, (2 if number == 2 else side, side))
         both = apart if number == 2 else _marginals(apart)
         return torch.einsum("bkshw,s->bkhw", both, middles)
 
     def shares(self, grey: Tensor) -> Tensor:
-        """Return histograms, or what is regressed, (B, K, H / 4, W / 4), at every fourth pixel of grey (B, 1, H, W)."""
+        """Return histograms, or what is regressed, (B, K, H / 4, W / 4), at the middles of equal places of grey
+        (B, 1, H, W).
+        """
         maps, (height, width) = [grey, *self.maps(grey).values()], grey.shape[-2:]
-        rows, columns = (torch.arange(0, side, _STEP, device=grey.device) for side in (height, width))
+        rows, columns = (_middles(side, grey.device) for side in (height, width))
         parts = torch.split(_grid(rows, columns, len(grey)), _AT_ONCE, dim=1)
         said = torch.cat([self.said(maps, part, height) for part in parts], dim=1)
         number, bins = _SAID[self.settings.form]
         shares = said if bins == 1 else torch.unflatten(said, 2, (number, bins)).softmax(-1).flatten(2)
         return shares.transpose(1, 2).reshape(len(grey), number * bins, len(rows), len(columns))
+
+
+def _middles(side: int, device: torch.device) -> Tensor:
+    """Return where the middles of places lie, about `_STEP` pixels each, that divide a side of pixels evenly."""
+    count = -(-side // _STEP)
+    return (torch.arange(count, device=device) + 0.5) * side / count - 0.5
 
 
 def _marginals(shares: Tensor) -> Tensor:

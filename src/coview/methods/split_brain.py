@@ -41,7 +41,6 @@ from coview.methods.parts.colour import (
     as_colours,
     at_places,
     lightness_and_colour,
-    painted,
 )
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE, LIGHTNESS_RANGE, split
@@ -220,19 +219,14 @@ class SplitBrain(ColourMethod):
         views = batch.views
         return (views["colour"] if "colour" in views else split(views["image"], "colour")) * COLOUR_RANGE
 
-    @torch.no_grad()
-    def paint(self, pictures: Tensor) -> Tensor:
-        """See `ColourMethod.paint`: by the half that sees lightness.
-
-        Raises:
-            UsageError: there is none.
-        """
+    def canvas(self) -> str:
+        """See `Method.canvas`: the half that sees lightness paints."""
         if "lightness" not in self.encoders:
             raise UsageError("only a split-brain of lightness and colour paints, by its half that sees lightness")
-        return painted(pictures, self.settings.image.size, self.predict)
+        return "lightness"
 
-    def predict(self, lightness: Tensor) -> Tensor:
-        """Return colours (B, 2, h, w) of lightness (B, 1, H, W): the annealed mean of classes, or what is regressed."""
+    def sketch(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
+        """See `Method.sketch`: colours (B, 2, h, w), the annealed mean of classes, or what is regressed."""
         encoder = cast(Encoder, self.encoders["lightness"])
-        said: Tensor = self.maker("lightness", "colour")(encoder.feature_maps(lightness)[encoder.stages[-1]])
+        said: Tensor = self.maker("lightness", "colour")(encoder.feature_maps(x)[encoder.stages[-1]])
         return as_colours(said, self.settings.temperature) if said.shape[1] == COUNT else said

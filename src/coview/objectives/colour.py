@@ -18,6 +18,8 @@ _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.01
 _EDGE, _SLOPE, _OFFSET = 0.008856, 7.787, 16 / 116  # CIELAB: below this share of the white the cube root is a line
 LIGHTNESS_RANGE = (50.0, 50.0)  # L of 0 to 100 becomes -1 to 1
 INTENSITY = 0.4488  # mean of (R + G + B) / 3 over ImageNet, as Larsson, Maire & Shakhnarovich (ECCV 2016) take it
+_HALVINGS = 10  # of the share of chroma that is kept: a thousandth is not seen
+_ROUNDING = 1e-4  # by which a colour may be outside: a fortieth of an 8-bit step
 COLOUR_RANGE = 110.0  # a and b of the colours that sRGB holds lie within about this
 
 
@@ -68,6 +70,34 @@ def join(lightness: Tensor, colour: Tensor, clip: bool = True) -> Tensor:
     """Return pictures (B, 3, ...) of their lightness (B, 1, ...) and colour (B, 2, ...), as `split` gives them."""
     middle, half = LIGHTNESS_RANGE
     return lab_to_srgb(torch.cat([lightness * half + middle, colour * COLOUR_RANGE], dim=1), clip)
+
+
+def greyed(rgb: Tensor) -> Tensor:
+    """Return the grey pictures (B, 3, ...) that have the lightness of pictures (B, 3, ...), all in [0, 1]."""
+    lightness = srgb_to_lab(rgb)[:, :1]
+    return lab_to_srgb(torch.cat([lightness, torch.zeros_like(lightness).expand(-1, 2, *rgb.shape[2:])], dim=1))
+
+
+def join_within(lightness: Tensor, colour: Tensor) -> Tensor:
+    """Return pictures as `join` does, in [0, 1], of exactly this lightness.
+
+    A colour that sRGB lacks keeps its direction in the ab plane, and as much of its chroma as sRGB has there.
+    """
+    rgb = join(lightness, colour, clip=False)
+    outside = ~_in_gamut(rgb)
+    if bool(outside.any()):
+        light, direction = (part.movedim(1, 0)[:, outside].T for part in (lightness, colour))
+        low = torch.zeros_like(light)  # grey has every lightness
+        for step in range(1, _HALVINGS + 1):
+            share = low + 0.5**step
+            fits = _in_gamut(join(light, share * direction, clip=False))
+            low = torch.where(fits[:, None], share, low)
+        rgb.movedim(1, 0)[:, outside] = join(light, low * direction, clip=False).T
+    return rgb.clamp(0, 1)
+
+
+def _in_gamut(rgb: Tensor) -> Tensor:
+    return ((rgb >= -_ROUNDING) & (rgb <= 1 + _ROUNDING)).all(1)
 
 
 def _matrix(like: Tensor) -> Tensor:

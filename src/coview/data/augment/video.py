@@ -143,12 +143,18 @@ def _blurred(frames: Tensor, sigma: Tensor, reach: int) -> Tensor:
 
 def normalise(frames: Tensor, how: str) -> Tensor:
     """Normalise clips (B, 3, T, H, W) in [0, 1] by ImageNet's statistics or by each clip's own mean and deviation."""
+    mean, std = scale(frames, how)
+    return (frames - mean) / std
+
+
+def scale(frames: Tensor, how: str) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of frames (B, 3, ...), as `normalise` takes them, to be broadcast with them."""
+    ones = [1] * (frames.ndim - 2)
     if how == "imagenet":
-        mean, std = (frames.new_tensor(v)[:, None, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-        return (frames - mean) / std
+        mean, std = (frames.new_tensor(v).reshape(3, *ones) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        return mean, std
     flat = frames.flatten(1)
-    mean, std = flat.mean(1), flat.std(1) + 1e-4
-    return (frames - mean[:, None, None, None, None]) / std[:, None, None, None, None]
+    return flat.mean(1).reshape(-1, 1, *ones), (flat.std(1) + 1e-4).reshape(-1, 1, *ones)
 
 
 def disturb(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:

@@ -183,6 +183,23 @@ class PictureView(ViewSpec):
             return clips
         return video.normalise(clips, self.normalise)
 
+    def seen(self, pictures: Tensor, statistics: Statistics | None) -> Tensor:
+        """Return pictures (B, 3, H, W), sRGB in [0, 1], of any size as model views of one picture are: (B, C, H, W)."""
+        return self._normalised(split(pictures[:, :, None], self.space), statistics)[:, :, 0]
+
+    def unseen(self, values: Tensor, pictures: Tensor, statistics: Statistics | None) -> Tensor:
+        """Return the pictures that `seen` makes `values` of, both (B, 3, H, W), of a view in rgb.
+
+        What is normalised clip by clip gets the mean and the deviation of `pictures`.
+        """
+        if statistics is not None:
+            mean, std = (each[:, None, None] for each in statistics)
+        elif self.normalise == "none":
+            return values
+        else:
+            mean, std = video.scale(pictures, self.normalise)
+        return values * std + mean
+
     @property
     def statistics(self) -> Statistics | None:
         """See `ViewSpec.statistics`: ImageNet's, until the data's own are known."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import grid_sample, interpolate
 
-from coview.data.views import Batch, ImageView, ViewSpec
-from coview.methods.contract import Method, Step
+from coview.data.views import Batch, ImageView, PictureView, ViewSpec
+from coview.methods.contract import Method, Paints, Step
 from coview.methods.parts.batch import complete, enough
 from coview.objectives.colour import COLOUR_RANGE, join, split
 from coview.objectives.colour_bins import annealed_mean, colour_bins, colourful
@@ -20,6 +20,7 @@ from coview.parallel import mean_over_world
 
 # A picture's colours are what is learnt: nothing may change them on the way.
 TRUE_COLOURS = {"jitter": 0.0, "grey": 0.0, "noise": 0.0}
+_AT_ONCE = 1 << 17  # pixels of a picture that are painted together
 TINY_PICTURE = ImageView(size=32, margin=1.0, normalise="none", area=(0.5, 1.0), augment=TRUE_COLOURS)
 
 
@@ -35,15 +36,31 @@ class ColourMethod(Method, base=True):
     Zhang, Isola & Efros, ECCV 2016. How many were left out is logged as the part `grey`.
     """
 
+    paints: ClassVar[Paints | None] = "colour"
     beside: ClassVar[str] = "colour (grey pictures are left out)"
 
     @abstractmethod
     def colours(self, batch: Batch) -> Tensor:
         """Return a and b (B, 2, H, W) of the batch's pictures."""
 
-    @abstractmethod
+    @torch.no_grad()
     def paint(self, pictures: Tensor) -> Tensor:
-        """Return pictures (B, 3, H, W), sRGB in [0, 1], in the colours that the networks give to their lightness."""
+        """Return pictures (B, 3, H, W), sRGB in [0, 1], in the colours that the networks give to what they see of them.
+
+        As published: `coview.painting` also keeps the lightness of colours that sRGB lacks.
+
+        Raises:
+            UsageError: see `canvas`.
+        """
+        view = cast(PictureView, self.views[self.canvas()])
+        small = interpolate(pictures, size=shrunk(pictures.shape[-2:], view.size), mode="bilinear", antialias=True)
+        sketch = self.sketch(view.seen(small, None))
+        bands = in_bands(sketch, pictures.shape[-2:])
+        return torch.cat([self.render(pictures[:, :, rows], band) for rows, band in bands], dim=2).clamp(0, 1)
+
+    def render(self, grey: Tensor, sketch: Tensor) -> Tensor:
+        """See `Method.render`: a sketch is a and b divided by 110."""
+        return join(split(grey, "lightness"), sketch, clip=False)
 
     def forward(self, batch: Batch) -> Step:
         """See `Method.forward`; pictures without colour are no samples, and the part `grey` is their share."""
@@ -57,21 +74,27 @@ class ColourMethod(Method, base=True):
         return step
 
 
-def painted(pictures: Tensor, size: int, predict: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return pictures (B, 3, H, W), sRGB in [0, 1], with their own lightness and predicted colours.
+def shrunk(size: Sequence[int], short: int) -> list[int]:
+    """Return height and width of a picture of a height and width brought to a shorter side of `short` pixels."""
+    return [max(short, round(side * short / min(size))) for side in size]
+
+
+def in_bands(maps: Tensor, size: Sequence[int], rows: tuple[int, int] | None = None) -> Iterator[tuple[slice, Tensor]]:
+    """Yield maps (B, K, h, w) brought to a height and width bilinearly, some rows at a time: which, and (B, K, n, W).
 
     Args:
-        size: of the shorter side, in pixels, at which colours are predicted before they are brought to full size.
-        predict: from lightness (B, 1, h, w) to colours (B, 2, h', w'), both as views have them.
+        rows: the first wanted, and the first that is not; None: all.
     """
-    lightness = split(pictures, "lightness")
-    seen = interpolate(lightness, size=shrunk(pictures, size), mode="bilinear", antialias=True)
-    return join(lightness, interpolate(predict(seen), size=lightness.shape[-2:], mode="bilinear"))
-
-
-def shrunk(pictures: Tensor, size: int) -> list[int]:
-    """Return height and width of pictures (..., H, W) brought to a shorter side of `size` pixels."""
-    return [max(size, round(side * size / min(pictures.shape[-2:]))) for side in pictures.shape[-2:]]
+    height, width = size
+    first, last = rows or (0, height)
+    # Where the middles of the pixels lie, from the maps' edge at -1 to that at 1.
+    down, across = (2 * (torch.arange(side, device=maps.device) + 0.5) / side - 1 for side in size)
+    step = max(1, _AT_ONCE // width)
+    for top in range(first, last, step):
+        part = slice(top, min(top + step, last))
+        y, x = torch.meshgrid(down[part], across, indexing="ij")
+        grid = torch.stack([x, y], dim=-1).to(maps.dtype).expand(len(maps), -1, -1, -1)
+        yield part, grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def at_places(x: Tensor) -> Tensor:
