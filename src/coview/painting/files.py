@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from coview.data.adapters.folder import STILLS, walk
 from coview.data.identity import as_text
@@ -152,17 +153,20 @@ def sheet(paints: str, picture: Picture, made: Picture, hole: Hole | None) -> li
         true = [("true colour", small)] if bool(colourful(split(rgb, "colour") * COLOUR_RANGE)) else []
         return [("lightness, the input", as_picture(greyed(rgb))), ("coloured", done), *true]
     if hole is not None:
-        dug = picture.copy()
-        dug[hole] = _GREY
-        return [("with the hole, the input", thumbnail(dug)), ("filled", done), ("as it was", small)]
+        missing = np.asarray(Image.fromarray(hole).resize(small.shape[1::-1]))
+        dug = np.where(missing[:, :, None], np.uint8(_GREY), small)
+        return [("with the hole, the input", dug), ("filled", done), ("as it was", small)]
     return [("the input", small), ("without noise", done)]
 
 
 def thumbnail(picture: Picture) -> Picture:
     """Return a picture brought to `SHOWN` pixels where it is larger."""
-    image = Image.fromarray(picture)
-    image.thumbnail((SHOWN, SHOWN))
-    return np.array(image)
+    share = SHOWN / max(picture.shape)
+    if share >= 1:
+        return picture
+    size = [max(1, round(side * share)) for side in picture.shape[:2]]
+    shrunk = interpolate(as_tensor(picture), size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+    return np.ascontiguousarray(shrunk.numpy())
 
 
 def _literal(name: str) -> str:

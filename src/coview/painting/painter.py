@@ -98,11 +98,13 @@ class Painter:
             if holes.all():
                 raise UsageError("a hole is too large: nothing is left around it to fill it from; make it smaller")
             # What was in the hole must not shine through where pixels are brought together.
-            around[holes] = around[~holes].mean(0).round().astype(np.uint8)
-            dug = torch.from_numpy(holes)[None, None]
+            around_it = np.mean(around, axis=(0, 1), where=~holes[:, :, None])
+            np.copyto(around, around_it.round().astype(np.uint8), where=holes[:, :, None])
             small = interpolate(as_tensor(around), (size, size), mode="bilinear", antialias=True)
-            small_holes = interpolate(dug.float(), (size, size), mode="bilinear", antialias=True) > 0
-            filled = self._pictures(self._on_device(small), small_holes.to(self.model.device))
+            dug = interpolate(
+                torch.from_numpy(holes).float()[None, None], (size, size), mode="bilinear", antialias=True
+            )
+            filled = self._pictures(self._on_device(small), (dug > 0).to(self.model.device))
             self._paste(made, missing, piece, window, filled)
         return made
 
