@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +183,21 @@ def larsson_colorization(seed: int) -> Figures:
         yield f"larsson-colorization, {what}", value, least.get(what, value < 1 / 32)
 
 
+def context_discovery(seed: int) -> Figures:
+    """Discs whose bar lies at one place in half of the canvases: pairs of members told apart, and mean scores."""
+    from test_context_discovery import member_scores, separation
+
+    for name, fixed in (("half at one place", 10), ("all anywhere", 0)):
+        with tempfile.TemporaryDirectory() as folder:
+            scores = member_scores(Path(folder), seed, fixed)
+        first, second = float(scores[:10].mean()), float(scores[10:].mean())
+        told = separation(scores)
+        yield f"context-discovery, bars {name}, told apart", told, told > 0.9 if fixed else 0.2 < told < 0.8
+        yield f"context-discovery, bars {name}, mean of the first ten", first, first > 100 if fixed else first < 100
+        yield f"context-discovery, bars {name}, mean of the others", second, second < 100
+        yield f"context-discovery, bars {name}, least of the first ten", float(scores[:10].min()), True
+
+
 def context_encoder(seed: int) -> Figures:
     """Stripes: error left in the middle of the hole, of the mean colour's. Black or white holes: distance from grey."""
     from test_context_encoder import boldness, left_over
@@ -209,6 +225,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "split-brain": Experiment(split_brain),
     "colorization": Experiment(colorization),
     "larsson-colorization": Experiment(larsson_colorization),
+    "context-discovery": Experiment(context_discovery),
 }
 
 

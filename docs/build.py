@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 import coview
-from coview.methods import METHODS, load_method
+from coview.methods import METHODS, PIPELINES, load_method, load_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES, SITE = ROOT / "out" / "pages", ROOT / "out" / "site"
@@ -53,7 +53,7 @@ def gather() -> None:
     shutil.copy(ROOT / "CHANGELOG.md", PAGES / "changes.md")
     (PAGES / "methods").mkdir()
     rows = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8").splitlines()
-    for slug in METHODS:
+    for slug in [*METHODS, *PIPELINES]:
         (PAGES / "methods" / f"{slug}.md").write_text(method_page(slug, rows), encoding="utf-8")
     (PAGES / "methods" / "index.md").write_text(method_list(), encoding="utf-8")
     (PAGES / "reference").mkdir()
@@ -64,15 +64,15 @@ def gather() -> None:
 
 
 def method_page(slug: str, rows: list[str]) -> str:
-    """Return a method's page: what it computes, how it is set, how far it is verified, what was measured."""
-    kind = load_method(slug)
+    """Return the page of a method or pipeline: what it computes, its settings, what is verified, what was measured."""
+    verb, kind = ("discover", load_pipeline(slug)) if slug in PIPELINES else ("pretrain", load_method(slug))
     about, module = kind.about, sys.modules[kind.__module__]
     said = [row for row in rows if row.startswith("|") and re.search(rf"`{re.escape(slug)}`|^\| {slug}[ ,|]", row)]
     evidence = "\n".join(f"- {' · '.join(cell.strip() for cell in row.strip('|').split('|'))}" for row in said)
     return (
         f"# {slug}: {about.title}\n\n{about.paper}. Family: {about.family}. State: {about.state}.\n\n"
-        f"```sh\ncoview pretrain {slug} --collection my-collection -o my-run\n"
-        f"coview pretrain {slug} --help\n```\n\n## What it computes\n\n{described(module)}\n\n"
+        f"```sh\ncoview {verb} {slug} --collection my-collection -o my-run\n"
+        f"coview {verb} {slug} --help\n```\n\n## What it computes\n\n{described(module)}\n\n"
         f"## Settings\n\n```python\n{inspect.getsource(kind.Settings)}```\n\n"
         f"## Evidence\n\n{evidence or 'None yet.'}\n\nAll systems: [systems](../systems.md).\n"
     )
@@ -87,8 +87,8 @@ def described(module: ModuleType) -> str:
 def method_list() -> str:
     """Return the page that lists the methods by family."""
     families: dict[str, list[str]] = {}
-    for slug in METHODS:
-        about = load_method(slug).about
+    for slug in [*METHODS, *PIPELINES]:
+        about = (load_pipeline(slug) if slug in PIPELINES else load_method(slug)).about
         families.setdefault(about.family, []).append(f"- [`{slug}`]({slug}.md): {about.title}")
     parts = [f"## {family}\n\n" + "\n".join(lines) for family, lines in families.items()]
     return "# Methods\n\nStart with `xid`. One file each in `coview/methods/`.\n\n" + "\n\n".join(parts) + "\n"

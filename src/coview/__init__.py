@@ -9,9 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coview.api import compare, embed, evaluate, find, fuse, index, list_methods, load, open, pretrain
+    from coview.api import compare, discover, embed, evaluate, find, fuse, index, list_methods, load, open, pretrain
 
-__all__ = ["compare", "embed", "evaluate", "find", "fuse", "index", "list_methods", "load", "open", "pretrain"]
+__all__ = [
+    "compare",
+    "discover",
+    "embed",
+    "evaluate",
+    "find",
+    "fuse",
+    "index",
+    "list_methods",
+    "load",
+    "open",
+    "pretrain",
+]
 
 
 def __getattr__(name: str) -> Any:

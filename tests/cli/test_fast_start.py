@@ -9,7 +9,7 @@ import pytest
 from coview.cli import methods, options, static
 from coview.cli.main import main
 from coview.errors import UsageError
-from coview.methods import METHODS
+from coview.methods import METHODS, PIPELINES
 from coview.methods.cards import FOLDER, card_of
 from coview.methods.describe import as_text, describe
 
@@ -39,6 +39,11 @@ embed --model /none --collection digits-av -o OUT
 search --model /none --collection digits-av --text dog
 search --help
 explain --model /none --collection digits-av
+discover --help
+discover context-discovery --help
+discover context-discovery --collection /none -o OUT
+discover context-discovery --collection /none -o OUT --method.pach 8
+methods context-discovery
 compare xdi --data digits-av -o OUT
 compare xid --data /none -o OUT
 paint --model /none --input /none -o OUT
@@ -71,12 +76,12 @@ def test_nothing_that_does_not_compute_imports_torch(tmp_path) -> None:
     done = subprocess.run([sys.executable, "-c", PLAY], input=LIGHT, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-500:]
     codes = {line.split("[] ")[1]: int(line.split()[0]) for line in done.stdout.splitlines()}
-    right = {"methods", "methods xid", "methods --json", "--version"}
+    right = {"methods", "methods xid", "methods context-discovery", "methods --json", "--version"}
     assert codes == {line: 0 if line in right or "--help" in line else 2 for line in LIGHT.strip().splitlines()}
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, *PIPELINES])
 def test_a_card_is_true(method: str) -> None:
     wanted = as_text(describe(method))
     assert (FOLDER / f"{method}.json").read_text(encoding="utf-8") == wanted, "run python -m coview.methods.describe"

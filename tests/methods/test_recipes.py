@@ -9,8 +9,9 @@ import torch
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
 from coview.data.views import ViewSpec
+from coview.errors import UsageError
 from coview.files import read_tensors, write_tensors
-from coview.methods import METHODS, build, load_method, views_of
+from coview.methods import METHODS, PIPELINES, build, load_method, load_pipeline, views_of
 from coview.methods.contract import Facts
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.model import Model
@@ -21,19 +22,29 @@ STANDING = [
     "avid", "cma", "xid", "stica", "cmac", "l3", "swav", "seer", "xdc", "sdc", "mdc", "cdc", "mcn", "cca", "robust-cca",
     "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg", "vicreg-video",
     "supervised-av", "denoising-autoencoder", "relative-position", "context-encoder",
-    "split-brain", "colorization", "larsson-colorization",
+    "split-brain", "colorization", "larsson-colorization", "context-discovery",
 ]  # fmt: skip
 TO_COME = [
-    "ccl", "uavm", "cloven", "elo", "vilbert", "mov", "context-discovery",
+    "ccl", "uavm", "cloven", "elo", "vilbert", "mov",
     "video-triplet", "steady-features",
     "physical-prediction", "weak-captions", "ambient-sound",
 ]  # fmt: skip
 
 
 def test_every_standing_system_has_its_name_and_is_what_it_says():
-    assert set(STANDING) <= set(METHODS)
-    assert not set(TO_COME) & set(METHODS), "a system has come: list it among those that stand"
+    assert set(STANDING) <= {*METHODS, *PIPELINES} and not set(METHODS) & set(PIPELINES)
+    assert not set(TO_COME) & {*METHODS, *PIPELINES}, "a system has come: list it among those that stand"
     assert {slug: load_method(slug).about.slug for slug in METHODS} == {slug: slug for slug in METHODS}
+    assert {slug: load_pipeline(slug).about.slug for slug in PIPELINES} == {slug: slug for slug in PIPELINES}
+
+
+@pytest.mark.parametrize("slug", PIPELINES)
+def test_a_pipeline_is_plain_data_and_no_method(slug):
+    kind = load_pipeline(slug).Settings
+    for settings in (kind(), kind.tiny()):
+        assert from_dict(kind, json.loads(json.dumps(to_dict(settings)))) == settings
+    with pytest.raises(UsageError, match=f"coview discover {slug}"):
+        load_method(slug)
 
 
 @pytest.mark.parametrize("slug", METHODS)

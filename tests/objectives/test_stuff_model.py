@@ -40,9 +40,13 @@ def _striped(count, seed=0):
     return sign + 0.1 * _normal(count, 5, 5, 3, seed=seed)
 
 
+def _fitted(patches, half, parts, seed):
+    return fit_dictionary(patches[:, half], patches[:, 2, 2], half, parts, seed=seed)
+
+
 def test_a_mixture_of_two_textures_is_found():
     half = half_diamonds(5)[..., 0]
-    found = fit_dictionary(_striped(400), half, 2, seed=0)
+    found = _fitted(_striped(400), half, 2, seed=0)
     assert found.means.shape == (2, int(half.sum()), 3)
     torch.testing.assert_close(found.shares, torch.tensor([0.5, 0.5]).double(), rtol=0, atol=1e-4)
     torch.testing.assert_close(found.middle.mean(1).abs(), torch.ones(2).double(), rtol=0, atol=0.05)
@@ -51,7 +55,7 @@ def test_a_mixture_of_two_textures_is_found():
 
 def test_parts_that_take_nothing_start_again_beside_a_large_one():
     patches = torch.cat([_striped(400), _striped(400, 1)[:1].expand(3, -1, -1, -1) + 50])
-    found = fit_dictionary(patches, half_diamonds(5)[..., 0], 6, seed=3)
+    found = _fitted(patches, half_diamonds(5)[..., 0], 6, seed=3)
     assert bool(torch.isfinite(found.means).all()) and bool((found.variances >= 1e-3).all())
     torch.testing.assert_close(found.shares.sum(), torch.tensor(1.0).double())
 

@@ -9,9 +9,9 @@ Nothing heavy is imported before a function is called. Errors are `coview.errors
 from __future__ import annotations
 
 from coview.api.data import index, list_methods, open
-from coview.api.learn import compare, fuse, pretrain
+from coview.api.learn import compare, discover, fuse, pretrain
 from coview.api.use import embed, evaluate, find, load
 
 __all__ = [
-    "compare", "embed", "evaluate", "find", "fuse", "index", "list_methods", "load", "open", "pretrain",
+    "compare", "discover", "embed", "evaluate", "find", "fuse", "index", "list_methods", "load", "open", "pretrain",
 ]  # fmt: skip

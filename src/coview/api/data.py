@@ -18,11 +18,11 @@ Place: TypeAlias = "Path | str"
 
 
 def list_methods() -> dict[str, Card]:
-    """Return name -> card of every method: title, paper, family, views, what is verified, settings with their help."""
-    from coview.methods import available
+    """Return name -> card of every method and pipeline: title, paper, family, views, what is verified, settings."""
+    from coview.methods import listed
     from coview.methods.cards import card_of
 
-    return {slug: card_of(slug) for slug in sorted(available())}
+    return {slug: card_of(slug) for slug in sorted(listed())}
 
 
 def index(

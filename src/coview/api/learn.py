@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from coview.data.recording import Split
     from coview.data.source import Source
     from coview.methods.contract import Method
+    from coview.methods.pipeline import Found
     from coview.model import Model
 
 Settings: TypeAlias = "Mapping[str, Any]"
@@ -139,3 +140,36 @@ def compare(
         shuffled_seeds=shuffled_seeds, shared=settings or {}, preset="xid", tiny=tiny, changes=(),
     )  # fmt: skip
     return summarise(perform_all(asked))
+
+
+def discover(
+    pipeline: str,
+    collection: Place,
+    out: Place,
+    *,
+    split: Split | None = None,
+    tiny: bool = False,
+    settings: Settings | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+) -> Found:
+    """Find clusters of patches that show one thing, keep the stages in `out`, and return them; see `coview discover`.
+
+    A stopped call goes on where it was. `evaluation.discovered.write_page` shows what was found.
+
+    Args:
+        pipeline: its name, such as "context-discovery".
+        tiny: start from the smallest settings, for some dozens of small pictures.
+        settings: what differs from the defaults: {"patch": 6}.
+        workers: processes; None means one per core, 0 works in this one.
+    """
+    from coview.data.collection import Collection
+    from coview.data.executors import choose_executor
+    from coview.methods import load_pipeline
+    from coview.methods.pipeline import discover as run
+    from coview.settings import from_dict
+
+    kind = load_pipeline(pipeline).Settings
+    asked = from_dict(kind, settings or {}, kind.tiny() if tiny else None)
+    part = Collection.open(str(collection)).select(split=split)
+    return run(pipeline, part, Path(out), asked, choose_executor("processes", workers), seed=seed)

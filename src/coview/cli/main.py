@@ -31,6 +31,7 @@ VERBS = {
     "search": "find the recordings nearest to a file the collection has never seen",
     "explain": "show what a model has put together, and where in a picture it hears the sound",
     "paint": "colour grey photographs, fill holes in pictures, remove noise: pictures out of a model",
+    "discover": "find in pictures, without a model, patches that show the same thing",
     "fuse": "bring the features of two or more frozen encoders into one space",
     "import": "turn a published checkpoint of AV-SSRL or AVID-CMA into a model",
     "export": "write a model as ONNX, or to a hub",

@@ -12,7 +12,7 @@ import tyro
 
 from coview.cli.output import Output
 from coview.errors import shown
-from coview.methods import available, place_of
+from coview.methods import PIPELINES, listed, place_of
 from coview.methods.cards import Card, card_of
 
 DESCRIPTION = """List the methods, a line each, or tell all about one of them.
@@ -29,6 +29,7 @@ FAMILIES = {
     "correspondence": "do these two belong together? (correspondence)",
     "correlation": "views that vary together (correlation)",
     "reconstruction": "what is missing is filled in (reconstruction)",
+    "discovery": "things that are found in pictures, by stages and without a model (discovery)",
     "protocol": "learnt from labels, to compare with",
 }
 START = """Start here:
@@ -68,13 +69,13 @@ def main(argv: list[str]) -> int:
 def describe() -> list[dict[str, Any]]:
     """Return a row per method, for machines; views and coupling are those of its smallest settings."""
     names = ("title", "paper", "family", "views", "coupling", "state")
-    cards = {slug: card_of(slug) for slug in sorted(available())}
+    cards = {slug: card_of(slug) for slug in sorted(listed())}
     return [{"name": slug, **{name: getattr(card, name) for name in names}} for slug, card in cards.items()]
 
 
 def listing(columns: int) -> str:
     """Return the methods in groups, no line longer than `columns`."""
-    cards = {slug: card_of(slug) for slug in sorted(available())}
+    cards = {slug: card_of(slug) for slug in sorted(listed())}
     width = max(map(len, cards)) + 2
     lines = START.splitlines()
     for family in [*FAMILIES, *sorted({card.family for card in cards.values()} - FAMILIES.keys())]:
@@ -109,13 +110,18 @@ def details(slug: str, card: Card) -> str:
         facts["paints"] = f"{card.paints} (coview paint)"
     if card.closed_form:
         facts["recipe"] = "solved at once"
+    if slug in PIPELINES:
+        facts["recipe"] = "none: stages, each done once"
     head = [f"{slug}: {card.title}", ""] + [f"{name + ':':<10}{text}" for name, text in facts.items()]
-    ends = [f"Settings: coview pretrain {slug} --help", f"Next: {next_command(slug, card)}"]
+    verb = "discover" if slug in PIPELINES else "pretrain"
+    ends = [f"Settings: coview {verb} {slug} --help", f"Next: {next_command(slug, card)}"]
     return "\n".join([*head, "", card.about, "", *ends])
 
 
 def next_command(slug: str, card: Card) -> str:
     """Return the command that trains a method, or brings features together by it."""
+    if slug in PIPELINES:
+        return f"coview discover {slug} --collection my-collection -o found"
     if card.features:
         return f"coview fuse {slug} picture=EMBEDDINGS sound=EMBEDDINGS -o fused"
     return f"coview pretrain {slug} --collection my-collection -o my-run"

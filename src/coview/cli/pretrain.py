@@ -11,7 +11,7 @@ from coview.cli.options import Asked, by_origin, flat, read_first, read_run
 from coview.cli.output import Output
 from coview.cli.places import check_sources
 from coview.errors import CoviewError, UsageError
-from coview.methods import available, views_of
+from coview.methods import PIPELINES, available, views_of
 from coview.recipes import RUNS, run_recipe
 from coview.training.settings import run_to_dict
 
@@ -62,6 +62,8 @@ def main(argv: list[str]) -> int:
     if argv[0].startswith("-") and recipe:
         argv = [run_recipe(recipe).method, *argv]
     method, rest = argv[0], argv[1:]
+    if method in PIPELINES:
+        raise UsageError(f"{method} is a pipeline and is not trained: coview discover {method} --help")
     if method not in names:
         near = difflib.get_close_matches(method, names, n=1)
         raise UsageError(

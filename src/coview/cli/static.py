@@ -20,15 +20,15 @@ def published(method: str) -> RunSettings:
     The method's own settings are a stand-in that has their names, kinds, defaults and help, and nothing else.
     """
     card = card_of(method)
-    return by_recipe(method, _stand_in(card.settings)(), card.published())
+    return by_recipe(method, stand_in(card.settings)(), card.published())
 
 
-def _stand_in(group: Mapping[str, Any]) -> type[Any]:
+def stand_in(group: Mapping[str, Any]) -> type[Any]:
     """Return a dataclass with the options of a card's group."""
     fields: list[Any] = []
     for name, entry in group["options"].items():
         if isinstance(entry, dict):
-            inner = _stand_in(entry)
+            inner = stand_in(entry)
             fields.append((name, inner, dataclasses.field(default_factory=inner)))
             continue
         kind, default, said = entry

@@ -1,4 +1,4 @@
-"""Methods by their short names; an outside package adds its own through the entry-point group "coview.methods"."""
+"""Methods and pipelines by their short names; an outside package adds methods by the entry points "coview.methods"."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from coview.settings import from_dict
 if TYPE_CHECKING:  # the names of methods are known without torch, so that help comes at once
     from coview.data.views import ViewSpec
     from coview.methods.contract import Facts, Method
+    from coview.methods.pipeline import Pipeline
 
 METHODS: dict[str, str] = {
     "xid": "coview.methods.xid:XID",
@@ -59,6 +60,9 @@ METHODS: dict[str, str] = {
     "split-brain": "coview.methods.split_brain:SplitBrain",
     "vae-cca": "coview.methods.vae_cca:VAECCA",
 }
+PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
+    "context-discovery": "coview.methods.context_discovery:ContextDiscovery",
+}
 
 
 def available() -> dict[str, str]:
@@ -66,9 +70,14 @@ def available() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group="coview.methods")} | METHODS
 
 
+def listed() -> dict[str, str]:
+    """Return slug -> "module:Class" of everything that has a name: methods and pipelines."""
+    return available() | PIPELINES
+
+
 def place_of(slug: str) -> str:
-    """Return a method's "module:Class", which is not imported; raises UsageError with the nearest name."""
-    known = available()
+    """Return "module:Class" of what has this name, which is not imported; raises UsageError with the nearest name."""
+    known = listed()
     if slug not in known:
         near = difflib.get_close_matches(slug, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -78,8 +87,22 @@ def place_of(slug: str) -> str:
 
 def load_method(slug: str) -> type[Method]:
     """Import the class of a method; raises UsageError with the nearest name where there is none."""
-    module, _, name = place_of(slug).partition(":")
-    return cast("type[Method]", getattr(importlib.import_module(module), name))
+    place = place_of(slug)
+    if slug not in available():
+        raise UsageError(f"{slug} is a pipeline and has no model: coview discover {slug} --collection C -o FOUND")
+    return cast("type[Method]", _imported(place))
+
+
+def load_pipeline(slug: str) -> type[Pipeline]:
+    """Import the class of a pipeline; raises UsageError where there is none of this name."""
+    if slug not in PIPELINES:
+        raise UsageError(f"{slug!r} is no pipeline. Known: {', '.join(sorted(PIPELINES))}")
+    return cast("type[Pipeline]", _imported(PIPELINES[slug]))
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def register_method(kind: type[Method]) -> str:

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).with_name("cards")
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A method in words and numbers.
+    """A method or a pipeline in words and numbers.
 
     Attributes:
         title, paper, family, state: as in `contract.About`.

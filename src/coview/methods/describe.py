@@ -1,4 +1,4 @@
-"""Writes the cards of methods from their classes: `python -m coview.methods.describe [METHOD ...]`, all by default."""
+"""Writes the cards of methods and pipelines from their classes: `python -m coview.methods.describe [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coview.files import write_aside
-from coview.methods import METHODS, build, load_method
+from coview.methods import METHODS, PIPELINES, build, load_method, load_pipeline
 from coview.methods.cards import FOLDER, Card
 from coview.methods.contract import Facts
 from coview.methods.recipe import Recipe
@@ -26,7 +26,9 @@ _NAMES = {int: "INT", float: "FLOAT", str: "STR", bool: "BOOL", Path: "PATH", An
 
 
 def describe(slug: str) -> Card:
-    """Return the card of a method, from its class; raises UsageError where there is no such method."""
+    """Return the card of a method or pipeline, from its class; raises UsageError where there is none of this name."""
+    if slug in PIPELINES:
+        return _of_pipeline(slug)
     kind = load_method(slug)
     method = build(slug, kind.Settings.tiny(), Facts(rows=16, classes=2))
     about, plain = kind.about, to_dict(Recipe())
@@ -43,6 +45,21 @@ def describe(slug: str) -> Card:
         paints=kind.paints or "",
         about=inspect.cleandoc(sys.modules[kind.__module__].__doc__ or ""),
         recipe=_differences(plain, to_dict(kind.recipe())),
+        settings=_group(kind.Settings()),
+    )
+
+
+def _of_pipeline(slug: str) -> Card:
+    kind = load_pipeline(slug)
+    about = kind.about
+    return Card(
+        title=about.title,
+        paper=about.paper,
+        family=about.family,
+        state=about.state,
+        views=list(kind.views),
+        coupling="none",
+        about=inspect.cleandoc(sys.modules[kind.__module__].__doc__ or ""),
         settings=_group(kind.Settings()),
     )
 
@@ -169,7 +186,7 @@ def _comments(source: str) -> dict[int, str]:
 def main(slugs: Sequence[str]) -> int:
     """Write the cards of the named methods, of all without a name; returns the exit code."""
     FOLDER.mkdir(exist_ok=True)
-    for slug in slugs or METHODS:
+    for slug in slugs or [*METHODS, *PIPELINES]:
         write_aside(FOLDER / f"{slug}.json", as_text(describe(slug)))
         print(FOLDER / f"{slug}.json")
     return 0

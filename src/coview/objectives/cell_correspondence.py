@@ -14,7 +14,7 @@ from torch import Tensor
 
 WIDE = 2.0  # variance at the start, cells squared
 APPEARANCE = 0.05  # variance of a cell's look about its counterpart's, per number
-_WINDOW = 4  # cells to either side of a mean that are looked at
+_WINDOW = 3  # cells to either side of a mean that are looked at
 _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
@@ -44,20 +44,17 @@ def shares_of(mean: Tensor, covariance: Tensor, rows: int, columns: int) -> tupl
         whether the cell is one of the grid.
     """
     steps = torch.arange(-_WINDOW, _WINDOW + 1, device=mean.device)
-    offsets = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
-    places = mean.round().to(torch.int64)[..., None, :] + offsets
-    apart = places - mean[..., None, :]
-    (a, b), (_, d) = ((covariance[..., i, 0], covariance[..., i, 1]) for i in (0, 1))
-    y, x = apart[..., 0], apart[..., 1]
-    determinant = (a * d - b * b)[..., None]
-    squares = (d[..., None] * y * y - 2 * b[..., None] * y * x + a[..., None] * x * x) / determinant
-    limit = torch.tensor([rows - 1, columns - 1], device=mean.device)
-    clamped = places.clamp(min=torch.zeros_like(limit), max=limit)
-    return (
-        clamped[..., 0] * columns + clamped[..., 1],
-        (-squares / 2).softmax(-1),
-        (places == clamped).all(-1),
-    )
+    nearest = mean.round()
+    row, column = (nearest[..., axis, None].to(torch.int64) + steps for axis in (0, 1))
+    y, x = ((nearest - mean)[..., axis, None] + steps for axis in (0, 1))
+    (a, b), (_, d) = ((covariance[..., i, 0, None], covariance[..., i, 1, None]) for i in (0, 1))
+    determinant = a * d - b * b
+    squares = (d / determinant * y * y)[..., :, None] + (a / determinant * x * x)[..., None, :]
+    squares = squares - (2 * b / determinant * y)[..., :, None] * x[..., None, :]
+    above, left = row.clamp(0, rows - 1), column.clamp(0, columns - 1)
+    places = (above * columns)[..., :, None] + left[..., None, :]
+    inside = (row == above)[..., :, None] & (column == left)[..., None, :]
+    return places.flatten(-2), (-squares / 2).flatten(-2).softmax(-1), inside.flatten(-2)
 
 
 def extended(found: Correspondence, known: Tensor, new: Tensor) -> Correspondence:
@@ -83,9 +80,9 @@ def extended(found: Correspondence, known: Tensor, new: Tensor) -> Correspondenc
 
 def settled(
     found: Correspondence, known: Tensor, confidence: Tensor, match: Tensor, inside: Tensor,
-    *, stiffness: float, smoothness: float, sweeps: int = 2,
+    *, stiffness: float, smoothness: float, sweeps: int = 1,
 ) -> Correspondence:  # fmt: skip
-    """Return the correspondences of known cells after some sweeps.
+    """Return the correspondences of known cells after some sweeps; a growing region needs one a step.
 
     Args:
         known: bool (rows, columns).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, softplus
+from torch.nn.functional import softplus
 
 from coview.objectives.precision import in_float32
 
@@ -62,12 +62,16 @@ def blurred(values: Tensor, valid: Tensor, sigma: float = SIGMA, reach: int = RE
         values: (..., rows, columns), finite.
         valid: bool or number (rows, columns): what of `values` counts.
     """
-    steps = torch.arange(-reach, reach + 1, dtype=values.dtype, device=values.device)
-    bell = torch.exp(-steps.square() / (2 * sigma**2))
-    kernel = (bell[:, None] * bell)[None, None]
+    down, across = (_bell(side, sigma, reach, values) for side in values.shape[-2:])
     weight = valid.to(values.dtype)
-    over = conv2d((values * weight).reshape(-1, 1, *values.shape[-2:]), kernel, padding=reach).reshape(values.shape)
-    return over / conv2d(weight[None, None], kernel, padding=reach)[0, 0].clamp(min=torch.finfo(values.dtype).tiny)
+    return (down @ (values * weight) @ across) / (down @ weight @ across).clamp(min=torch.finfo(values.dtype).tiny)
+
+
+def _bell(side: int, sigma: float, reach: int, like: Tensor) -> Tensor:
+    """Return (side, side): the weight of each cell of a line for each other."""
+    at = torch.arange(side, dtype=like.dtype, device=like.device)
+    apart = (at[:, None] - at).abs()
+    return torch.where(apart <= reach, torch.exp(-apart.square() / (2 * sigma**2)), 0.0)
 
 
 def belief(log_yes: Tensor, log_no: Tensor, valid: Tensor) -> Tensor:

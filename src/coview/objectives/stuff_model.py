@@ -7,8 +7,9 @@ Gaussian of the cell in the middle for each part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ _RARE = 0.25  # of the mean occupancy: a part below it starts again beside a lar
 _STILL = 30.0  # sum of squared movements of all centres at which training ends
 _DRAWN = 0x737475  # stream of the first centres
 _BLOCK = 1 << 14  # patches at a time
+Mixture: TypeAlias = "tuple[Tensor, Tensor, Tensor]"  # shares, means, variances
 
 
 def diamond(side: int = SIDE) -> Tensor:
@@ -90,32 +92,35 @@ def parts_of(
 
 
 @torch.no_grad()
-def fit_dictionary(patches: Tensor, half: Tensor, parts: int, *, seed: int, iterations: int = 100) -> Dictionary:
+def fit_dictionary(
+    around: Tensor, middle: Tensor, half: Tensor, parts: int, *, seed: int, iterations: int = 100
+) -> Dictionary:  # fmt: skip
     """Return the dictionary of a half, by expectation and maximisation from keyed rows as first centres.
 
     A part's full Gaussian is drawn towards that of all patches by D / (D + n), n its patches: with the published 500
     a part, by a seventeenth.
 
     Args:
-        patches: (N, side, side, D), N at least `parts`; the middle of each is what is to be said.
+        around: (N, C, D), the half's cells of N patches, N at least `parts`.
+        middle: (N, D), what the cells in the middle hold.
+        half: bool (side, side), C cells.
         seed: of the first centres.
         iterations: at most.
     """
-    around, all_seen = patches[:, half], torch.ones(1, int(half.sum()), dtype=torch.bool, device=patches.device)
-    first = uniform(make_key(seed, torch.arange(len(patches))), _DRAWN).argsort(stable=True)[:parts]
-    means, shares = around[first.to(patches.device)], patches.new_full((parts,), 1 / parts)
-    spread = around.var(0, correction=0) + RIDGE
-    variances = spread.expand_as(means).clone()
+    first = uniform(make_key(seed, torch.arange(len(around))), _DRAWN).argsort(stable=True)[:parts]
+    means, shares = around[first.to(around.device)], around.new_full((parts,), 1 / parts)
+    variances = (around.var(0, correction=0) + RIDGE).expand_as(means).clone()
     for _ in range(iterations):
-        counts, sums, squares = _sums(around, around, all_seen, shares, means, variances)
+        counts, sums, squares = _sums(around, (shares, means, variances))
         there = counts.clamp(min=1e-6)[:, None, None]
         moved = sums / there
         fitted = (squares / there - moved.square()).clamp(min=0) + RIDGE
-        movement = float((moved - means)[counts > _RARE].square().sum())
+        movement = float((moved - means).square().sum())
         means, variances, shares = moved, fitted, counts / counts.sum()
-        again = counts < _RARE * counts.mean()
-        if bool(again.any()):  # each beside another of the largest, half a deviation to either side
-            largest = counts.argsort(descending=True, stable=True)[: int(again.sum())]
+        order = counts.argsort(stable=True)
+        rare = min(int((counts < _RARE * counts.mean()).sum()), parts // 2)
+        if rare:  # each begins again beside another of the largest, half a deviation to either side
+            again, largest = order[:rare], order.flip(0)[:rare]
             step = variances[largest].sqrt() / 2
             means[again], variances[again] = means[largest] + step, variances[largest]
             means[largest] = means[largest] - step
@@ -124,39 +129,46 @@ def fit_dictionary(patches: Tensor, half: Tensor, parts: int, *, seed: int, iter
             shares = shares / shares.sum()
         elif movement < _STILL:
             break
-    return Dictionary(half, shares, means, variances, *_middles(patches, around, all_seen, shares, means, variances))
+    return Dictionary(half, shares, means, variances, *_middles(middle, around, (shares, means, variances)))
 
 
-def _sums(values: Tensor, around: Tensor, seen: Tensor, *mixture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each part's count (K,), sum and sum of squares (K, C, D) of values (N, C, D)."""
+def _responsibilities(around: Tensor, mixture: Mixture) -> Iterator[tuple[slice, Tensor]]:
+    """Yield rows and their responsibilities (n, K), a block of patches (N, C, D) at a time."""
+    for start in range(0, len(around), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        block = around[rows]
+        seen = torch.ones(block.shape[:2], dtype=torch.bool, device=block.device)
+        yield rows, parts_of(block, seen, *mixture, ridge=0.0)
+
+
+def _sums(around: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each part's count (K,), sum and sum of squares (K, C, D) of patches (N, C, D)."""
     parts = len(mixture[0])
-    count, total, squares = values.new_zeros(parts), *(values.new_zeros(parts, *values.shape[1:]) for _ in "ab")
-    for block, mine in zip(around.split(_BLOCK), values.split(_BLOCK), strict=True):
-        share = parts_of(block, seen.expand(len(block), -1), *mixture, ridge=0.0)
+    count, total, squares = around.new_zeros(parts), *(around.new_zeros(parts, *around.shape[1:]) for _ in "ab")
+    for rows, share in _responsibilities(around, mixture):
         count += share.sum(0)
-        total += torch.einsum("nk,ncd->kcd", share, mine)
-        squares += torch.einsum("nk,ncd->kcd", share, mine.square())
+        total += torch.einsum("nk,ncd->kcd", share, around[rows])
+        squares += torch.einsum("nk,ncd->kcd", share, around[rows].square())
     return count, total, squares
 
 
-def _middles(patches: Tensor, around: Tensor, seen: Tensor, *mixture: Tensor) -> tuple[Tensor, Tensor]:
+def _middles(middle: Tensor, around: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     """Return the full Gaussian of each part's middle cell: (K, D), (K, D, D)."""
-    place = patches.shape[1] // 2
-    values, parts = patches[:, place, place], len(mixture[0])
-    size = values.shape[1]
-    mean, spread = weighted_gaussian(values, values.new_ones(len(values)), RIDGE)
-    counts, total = values.new_zeros(parts), values.new_zeros(parts, size)
-    outer = values.new_zeros(parts, size, size)
-    for block, mine in zip(around.split(_BLOCK), (values - mean).split(_BLOCK), strict=True):
-        share = parts_of(block, seen.expand(len(block), -1), *mixture, ridge=0.0)
+    parts, size = len(mixture[0]), middle.shape[1]
+    mean, spread = weighted_gaussian(middle, middle.new_ones(len(middle)), RIDGE)
+    counts, total = middle.new_zeros(parts), middle.new_zeros(parts, size)
+    outer = middle.new_zeros(parts, size, size)
+    for rows, share in _responsibilities(around, mixture):
+        apart = middle[rows] - mean
         counts += share.sum(0)
-        total += share.T @ mine
-        outer += torch.einsum("nk,nd,ne->kde", share, mine, mine)
+        total += share.T @ apart
+        outer += (share.T @ (apart[:, :, None] * apart[:, None]).flatten(1)).reshape(outer.shape)
     own = total / counts.clamp(min=1e-6)[:, None]
     scatter = outer / counts.clamp(min=1e-6)[:, None, None] - own[:, :, None] * own[:, None]
-    trust = (counts / (counts + size))[:, None]
-    pooled = trust[..., None] * scatter + (1 - trust[..., None]) * spread
-    return mean + trust * own, pooled + RIDGE * torch.eye(size, dtype=values.dtype, device=values.device)
+    trust = counts / (counts + size)
+    pooled = torch.lerp(spread.expand_as(scatter), scatter, trust[:, None, None].expand_as(scatter))
+    eye = torch.eye(size, dtype=middle.dtype, device=middle.device)
+    return mean + trust[:, None] * own, pooled + RIDGE * eye
 
 
 class Stuff:

@@ -1,0 +1,104 @@
+"""clusters.html: what a pipeline found in pictures, to look at; and how pure it is where labels exist."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageOps
+
+from coview.data.collection import Collection
+from coview.errors import CoviewError, MediaError
+from coview.evaluation.report import render
+from coview.evaluation.statistics import Measurement, mean
+from coview.files import write_aside
+from coview.methods.parts.patch_pictures import read_picture
+from coview.methods.pipeline import Cluster, Found, Member
+
+PAGE = 24  # clusters, the best
+SHOWN = 6  # members of each, the best
+SIDE = 128  # pixels of a shown patch with what surrounds it
+_READ = 400  # pixels of the short side that pictures are read at
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A member: `picture` is a data URI, empty where it cannot be read any more; and its score."""
+
+    recording: str
+    picture: str
+    score: float
+
+
+def write_page(found: Found, collection: Collection, out: Path, name: str) -> tuple[Path, list[Measurement]]:
+    """Write `out`/clusters.html; return its path and the figures on it (`figures_of`).
+
+    Raises:
+        CoviewError: the page cannot be written.
+    """
+    rows = {recording: row for row, recording in enumerate(collection.ids)}
+    known = dict(zip(collection.ids, collection.column("label"), strict=True))
+    results = figures_of(found, {recording: label for recording, label in known.items() if label is not None}, name)
+    clusters = [
+        (cluster, [_shown(member, collection, rows[member.recording]) for member in cluster.members[:SHOWN]])
+        for cluster in found.clusters[:PAGE]
+    ]
+    page = render(
+        "clusters.html.jinja", name=name, pictures=found.pictures, clusters=clusters, results=results,
+        left_out=len(found.clusters) - len(clusters),
+    )  # fmt: skip
+    path = out / "clusters.html"
+    try:
+        write_aside(path, page)
+    except OSError as error:
+        raise CoviewError(f"{path}: cannot be written ({error}); make room, or give another -o") from error
+    return path, results
+
+
+def figures_of(found: Found, labels: Mapping[str, str], name: str) -> list[Measurement]:
+    """Return coverage, the share of the pictures that clusters touch; and where members have labels, purity.
+
+    Purity is the mean over clusters of the share of members with the commonest label; its interval is over clusters,
+    its chance level the share of the commonest label among all pictures.
+    """
+    touched = {member.recording for cluster in found.clusters for member in cluster.members}
+    covered = len(touched) / found.pictures if found.pictures else 0.0
+    results = [Measurement(f"picture_coverage/{name}", covered, None, None, None, found.pictures)]
+    pure = [share for cluster in found.clusters if (share := _purity(cluster, labels)) is not None]
+    if pure:
+        chance = Counter(labels.values()).most_common(1)[0][1] / len(labels)
+        results.append(mean(f"cluster_purity/{name}", torch.tensor(pure, dtype=torch.float64), chance, 0))
+    return results
+
+
+def _purity(cluster: Cluster, labels: Mapping[str, str]) -> float | None:
+    known = Counter(labels[member.recording] for member in cluster.members if member.recording in labels)
+    return known.most_common(1)[0][1] / known.total() if known else None
+
+
+def _shown(member: Member, collection: Collection, row: int) -> Shown:
+    """Return a member's patch, framed, in the middle of what surrounds it; mirrored as it was found."""
+    about = collection[row]
+    try:
+        short = min(_READ, about.width, about.height)
+        whole = Image.fromarray(read_picture(collection.path(about), about, short))
+    except MediaError:
+        return Shown(member.recording, "", member.score)
+    across, down = whole.width / about.width, whole.height / about.height
+    left, top, right, bottom = (edge * by for edge, by in zip(member.box, (across, down) * 2, strict=True))
+    ImageDraw.Draw(whole).rectangle((left, top, right, bottom), outline=(255, 96, 32), width=max(1, short // 150))
+    wide, high = right - left, bottom - top
+    part = whole.crop(
+        (round(left - wide / 2), round(top - high / 2), round(right + wide / 2), round(bottom + high / 2))
+    )
+    part = part.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    stream = io.BytesIO()
+    (ImageOps.mirror(part) if member.mirrored else part).save(stream, "JPEG", quality=85)
+    return Shown(
+        member.recording, "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode(), member.score
+    )
