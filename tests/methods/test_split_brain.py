@@ -10,7 +10,9 @@ the class, the half that sees colour stays near chance.
 import copy
 import dataclasses
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import one_hot
@@ -23,12 +25,27 @@ from coview.data.views import Batch
 from coview.evaluation.stages import known_stages, stage_features, stages_of
 from coview.methods import build
 from coview.methods.contract import Facts
-from coview.methods.split_brain import CLASSES, NUMBERS, SplitBrainSettings, lightness_cost
+from coview.methods.split_brain import (
+    CLASSES,
+    NUMBERS,
+    SplitBrainSettings,
+    half_squared,
+    known_half_squared,
+    lightness_cost,
+)
 from coview.model import Model
 
 FACTS = Facts(rows=64)
 STEPS = 150
 PAIRS = torch.tensor([(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 0)])
+
+
+def test_golden_squared_error():
+    golden = np.load(Path(__file__).parents[1] / "golden" / "split-brain.npz")
+    y = torch.from_numpy(golden["y"])
+    true = torch.ones_like(y)
+    assert_close(half_squared(y, true).sum(), torch.from_numpy(golden["l2_loss"]), rtol=0, atol=1e-9)
+    assert_close(known_half_squared(y, true), half_squared(y, true), rtol=0, atol=0)
 
 
 def made(seed=0, **changes):
