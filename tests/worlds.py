@@ -62,7 +62,7 @@ def _serve(rank, pipe):
         try:
             function, arguments = pickle.loads(call)
             dist.init_process_group(
-                "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+                "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=300)
             )
             answer = (True, function(*arguments))
         except Exception:

@@ -98,6 +98,7 @@ def test_a_world_is_rendered_for_the_number_and_the_part_that_are_asked_for(tmp_
     assert len(said) == 2
 
 
+@pytest.mark.slow
 def test_variants_and_runs_that_start_from_others(tmp_path: Path) -> None:
     asked = comparison(
         tmp_path,

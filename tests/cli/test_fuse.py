@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 import coview
+from coview.cli.fuse import fusing
 from coview.cli.main import main
 from coview.data.features_source import open_features
 from coview.data.open import open_source
 from coview.errors import InputError, UsageError
+from coview.methods import load_method
 
 ROWS = 60
 
@@ -128,3 +130,25 @@ def test_wrong_use(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         "error"
     ]
     assert "40 at a time, and dcca learns from at least 60" in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", fusing())
+def test_every_method_fuses_measures_and_finds(
+    method: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, features = str(tmp_path / "fused"), [f"{files}/left.parquet", f"{files}/right.parquet"]
+    small = {"components": "3", "dimension": "3", "code": "3", "hidden": "8"}
+    settings = load_method(method).Settings()
+    options = [word for name in small if hasattr(settings, name) for word in (f"--method.{name}", small[name])]
+    train = [] if load_method(method).closed_form else ["--train.epochs", "2", "--train.batch-size", "39"]
+    run(capsys, 0, "fuse", method, *features, "-o", model, *options, *train, "--json")
+    one_space = coview.load(model).method.projectors
+    measure = ["evaluate", "retrieval", "--model", model, "--collection", ",".join(features), "--device", "cpu"]
+    if not one_space:
+        assert "has no common space" in run(capsys, 3, *measure, "--json")["error"]
+        return
+    figures = {row["name"]: row["value"] for row in run(capsys, 0, *measure, "--json")["results"]}
+    assert 0 <= figures[f"retrieval_l2r_r1/{method}"] <= 1
+    ask = ["search", "--model", model, "--collection", ",".join(features), "--device", "cpu", "--json"]
+    assert len(run(capsys, 0, *ask, "--recording", "r07", "--from", "left", "--to", "right")["hits"]) == 5

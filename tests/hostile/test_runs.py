@@ -56,6 +56,7 @@ def refused(mutations: Iterable[runs.Mutation], folder: Path) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     *fields, bomb, itself, code, deep = runs.settings(BEFORE / "run")

@@ -234,6 +234,7 @@ def test_without_balance_one_prototype_takes_everything(monkeypatch):
     assert "of the prototypes are used" in found["named"]
 
 
+@pytest.mark.slow
 def test_codes_that_are_too_smooth_are_named():
     found = toy(seed=0, freeze=11, epochs=20, epsilon=2.0)
     assert "lower method.epsilon" in found["named"]
