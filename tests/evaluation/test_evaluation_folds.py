@@ -4,7 +4,7 @@ import pytest
 
 from coview.errors import UsageError
 from coview.evaluation.bench import Result
-from coview.evaluation.folds import over_folds
+from coview.evaluation.folds import BOTH, over_folds, over_parts
 from coview.evaluation.statistics import Measurement, wilson
 
 
@@ -33,3 +33,17 @@ def test_one_fold_and_folds_that_do_not_fit() -> None:
         over_folds({1: result(0.5), 2: result(0.5, name="video_knn/xid")})
     with pytest.raises(UsageError, match="no folds"):
         over_folds({})
+
+
+def test_two_parts_of_few_recordings_are_joined_by_what_both_have() -> None:
+    def part(n: int, *names: str) -> Result:
+        return Result(["retrieval"], [Measurement(name, 0.5, 0.2, 0.8, 0.1, n) for name in names], {}, notes=[f"{n}"])
+
+    whole = over_parts({1: part(8, "r1/xid", "r5/xid"), 2: part(7, "r1/xid")})
+    assert [(m.name, m.n) for m in whole.results] == [("r1/xid", 15)]
+    assert (
+        whole.notes == [BOTH, "8", "7"] and not whole.problems
+    )  # that seven are too few for r5 is no fault of the data
+    alone = over_parts({1: part(2, "r1/xid"), 2: part(1)})
+    assert [(m.name, m.n) for m in alone.results] == [("r1/xid", 2)] and BOTH not in alone.notes
+    assert over_parts({1: part(1), 2: part(1)}).results == []

@@ -46,30 +46,46 @@ def evaluate(
     `signs` and `problems` say what stands beside them; of a run's folder also whether it has seen the test recordings.
 
     Args:
-        collection: a name as `open` takes it; or the training part (None for retrieval) and the test part.
+        collection: a name as `open` takes it; or the training part (None for retrieval) and the test part. Of a small
+            collection whose parts were chosen at indexing, test and validation part are both measured.
         controls: also measure random weights of the same architecture.
 
     Raises:
         UsageError: unknown protocol, or recordings that cannot be cut into the model's views.
     """
     from coview.evaluation.controls import NOTE, random_weights
+    from coview.evaluation.folds import chosen_folds, over_parts
     from coview.evaluation.protocols import evaluate as measure
     from coview.evaluation.runs import judge, records_of
     from coview.evaluation.verdict import row_name
 
     records = records_of(Path(model)) if isinstance(model, (str, Path)) else None
     model = _model(model)
+    pairs: dict[int, tuple[Source | None, Source]] = {}  # fold -> training and test part; 0 is no fold
     if isinstance(collection, tuple):
-        train, test = collection
+        pairs[0] = collection
     else:
-        train, test = open(collection, model, split=train_split), open(collection, model, split=test_split)
-    name = row_name(model.method.about.slug, records is not None and records.shuffled)
-    result = measure(protocols, model, train, test, name=name, windows=windows, seed=seed)
+        usual = (train_split, test_split) == ("train", "test")
+        folds = chosen_folds(str(collection)) if usual else ()
+        for fold in folds or (0,):
+            number = fold or None
+            pairs[fold] = (
+                open(collection, model, split=train_split, fold=number),
+                open(collection, model, split=test_split, fold=number),
+            )
+
+    def figures(of: Model, name: str) -> Result:
+        found = {
+            fold: measure(protocols, of, *pair, name=name, windows=windows, seed=seed) for fold, pair in pairs.items()
+        }
+        return over_parts(found) if len(found) > 1 else next(iter(found.values()))
+
+    train, test = next(iter(pairs.values()))
+    result = figures(model, row_name(model.method.about.slug, records is not None and records.shuffled))
     if records:
         judge(result, records, test, model.needed)
     if controls:
-        rival = random_weights(model, train or test, seed=seed)
-        other = measure(protocols, rival, train, test, name="random", windows=windows, seed=seed)
+        other = figures(random_weights(model, train or test, seed=seed), "random")
         result.results += other.results
         result.report(other.problems)
         result.notes += [NOTE]

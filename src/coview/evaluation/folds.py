@@ -5,13 +5,37 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
+from coview.data.collection import Collection
 from coview.errors import UsageError
 from coview.evaluation.bench import Result
 from coview.evaluation.measurable import common
 from coview.evaluation.statistics import Measurement
+
+BOTH = "There are few recordings: test and validation part are measured both, each by itself, and averaged."
+_UNEVEN = "not every fold has it"
+
+
+def chosen_folds(collection: str) -> tuple[int, ...]:
+    """Return the folds of a small collection whose parts were chosen at indexing (`data.parts`); none of all others."""
+    there = (Path(collection) / "collection.json").is_file()
+    return Collection.open(collection).chosen_folds if there else ()
+
+
+def over_parts(results: Mapping[int, Result]) -> Result:
+    """Join the results of chosen folds: the mean of what both measured, or what one has where the other has nothing.
+
+    Parts of other sizes may have other figures, such as R@5 of eight and not of seven: these are left out.
+    """
+    told = {fold: result for fold, result in results.items() if result.results} or dict(results)
+    whole = over_folds(told)
+    whole.results = [figure for figure in whole.results if "@fold" not in figure.name]
+    whole.problems = [problem for problem in whole.problems if problem[1] != _UNEVEN]
+    whole.notes[:0] = [BOTH] if len(told) > 1 else []
+    return whole
 
 
 def over_folds(results: Mapping[int, Result]) -> Result:
@@ -38,7 +62,7 @@ def over_folds(results: Mapping[int, Result]) -> Result:
         if len(same) > 1:
             whole.results += [_of_fold(m, fold) for fold, m in zip(results, same, strict=True)]
     for figure in some:
-        whole.lacks(figure, ["not every fold has it"])
+        whole.lacks(figure, [_UNEVEN])
     for fold, result in results.items():
         whole.choices[f"fold {fold}"] = result.choices
         whole.notes += [note for note in result.notes if note not in whole.notes]

@@ -133,12 +133,12 @@ def boundary(path: Path) -> Iterator[None]:
 def _unopened(path: Path, error: Exception) -> MediaError:
     if isinstance(error, PermissionError):
         return MediaError(str(path), "unreadable", "no permission to read the file")
-    head = head_of(path)
+    head, said = head_of(path), getattr(error, "strerror", None) or error  # without number and path
     if any(head[at : at + len(mark)] == mark for at, mark in _SIGNATURES):
         return MediaError(
-            str(path), "truncated", f"it begins like a media file, but its header is cut off or damaged ({error})"
+            str(path), "truncated", f"it begins like a media file, but its header is cut off or damaged ({said})"
         )
-    return MediaError(str(path), "not-media", f"not a sound or picture format that is read ({error})")
+    return MediaError(str(path), "not-media", f"not a sound or picture format that is read ({said})")
 
 
 def _choose(path: Path, container: InputContainer, sequential: frozenset[Kind]) -> Media:

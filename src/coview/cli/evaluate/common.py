@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import tyro
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from coview.evaluation.few_shot import Budget
     from coview.model import Model
 
-BOTH = "There are few recordings: test and validation part are measured both, each by itself, and averaged."
 T = TypeVar("T")
+Join: TypeAlias = "Callable[[Mapping[int, Result]], Result]"
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -118,16 +118,6 @@ def parts(places: Places, views: Mapping[str, ViewSpec], fold: int | None) -> tu
     return train, open_source(places.test_collection or places.collection, views, split=places.test_split, fold=fold)
 
 
-def chosen_folds(places: Places) -> tuple[int, ...]:
-    """Return the folds of a small collection whose parts were chosen at indexing, unless other parts are asked for."""
-    from coview.data.collection import Collection
-
-    usual = (places.train_split, places.test_split, places.test_collection) == ("train", "test", None)
-    if not usual or not (Path(places.collection) / "collection.json").is_file():
-        return ()
-    return Collection.open(places.collection).chosen_folds
-
-
 def few_labels(ratio: float | None, shots: int | None) -> Budget | None:
     """Return how few labels a command is asked to use; None for all of them.
 
@@ -153,19 +143,19 @@ def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Resul
     check_models(*arguments.model, *arguments.shuffled, *arguments.supervised)
     check_sources(arguments.collection, arguments.test_collection)
     from coview import parallel
+    from coview.evaluation.folds import chosen_folds, over_folds, over_parts
     from coview.evaluation.keeping import keep_result
     from coview.training.settings import choose_device
 
     device = parallel.initialise(choose_device(arguments.device))
     out = Output(json=arguments.json, quiet=not parallel.is_main())
-    chosen = () if arguments.folds or trains else chosen_folds(arguments)
+    usual = (arguments.train_split, arguments.test_split, arguments.test_collection) == ("train", "test", None)
+    chosen = chosen_folds(arguments.collection) if usual and not arguments.folds and not trains else ()
     try:
-        result = measure_all(replace(arguments, folds=arguments.folds or chosen), protocol, measure, device, out)
+        asked = replace(arguments, folds=arguments.folds or chosen)
+        result = measure_all(asked, protocol, measure, device, out, over_parts if chosen else over_folds)
     finally:
         parallel.shutdown()
-    if chosen:
-        result.notes.insert(0, BOTH)
-        result.results = [figure for figure in result.results if "@fold" not in figure.name]
     code = show(result, out, arguments.json)
     where = ("--model", arguments.model[0], "--collection", arguments.collection)
     if arguments.controls:
@@ -178,9 +168,9 @@ def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Resul
 
 
 def measure_all(
-    arguments: Models, protocol: str, measure: Callable[[Case], Result], device: torch.device, out: Output
+    arguments: Models, protocol: str, measure: Callable[[Case], Result], device: torch.device, out: Output, join: Join
 ) -> Result:
-    """Measure the models, then each control."""
+    """Measure the models, then each control; `join` makes one result of those of folds."""
     from coview.evaluation.bench import Result
     from coview.evaluation.controls import NOTE, random_weights
     from coview.evaluation.runs import captions_that_name_files, judge, records_of
@@ -205,7 +195,7 @@ def measure_all(
         ]
         whole.notes.append(NOTE)
     for name, members in groups.items():
-        measure_group(whole, name, members, arguments, measure, out)
+        measure_group(whole, name, members, arguments, measure, out, join)
     views = models[0].needed
     _, test = parts(arguments, views, arguments.folds[0] if arguments.folds else None)
     if any(view.stream == "text" for view in views.values()):
@@ -216,10 +206,15 @@ def measure_all(
 
 
 def measure_group(
-    whole: Result, name: str, models: list[Model], arguments: Models, measure: Callable[[Case], Result], out: Output
+    whole: Result,
+    name: str,
+    models: list[Model],
+    arguments: Models,
+    measure: Callable[[Case], Result],
+    out: Output,
+    join: Join,
 ) -> None:
     """Add to `whole` the figures of models that differ in their seed alone: means over folds, then over them."""
-    from coview.evaluation.folds import over_folds
     from coview.evaluation.measurable import common
     from coview.evaluation.statistics import over_seeds
 
@@ -229,7 +224,7 @@ def measure_group(
         with out.steps() as progress:
             for fold in arguments.folds or (None,):
                 by_fold[fold] = measure(Case(arguments, model, name, seed, number, fold, progress))
-        results.append(by_fold[None] if None in by_fold else over_folds({k or 0: r for k, r in by_fold.items()}))
+        results.append(by_fold[None] if None in by_fold else join({k or 0: r for k, r in by_fold.items()}))
     shared, some = common([result.results for result in results])
     whole.results += [over_seeds(same) for same in shared]
     for figure in some:

@@ -50,6 +50,7 @@ def main(argv: list[str]) -> int:
     check_models(*arguments.shuffled, *arguments.supervised)
     from coview import parallel
     from coview.evaluation.bench import Result
+    from coview.evaluation.folds import over_folds
     from coview.evaluation.gates import LIMITS, gate_rows, verdicts
     from coview.training.settings import choose_device
 
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> int:
         same = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Arguments)}
         for name, paths in (("shuffled", arguments.shuffled), ("supervised-av", arguments.supervised)):
             if paths:
-                measure_group(whole, name, load(paths, device), Models(**same), _measure, out)
+                measure_group(whole, name, load(paths, device), Models(**same), _measure, out, over_folds)
     finally:
         parallel.shutdown()
     judged = verdicts(arguments.collection, whole.results)
