@@ -36,7 +36,7 @@ def plan(settings: SEERSettings, batch_size=512, **train):
 
 
 @pytest.mark.parametrize(
-    "size", [pytest.param(size, marks=pytest.mark.slow) if size in ("128gf", "256gf") else size for size in TOGETHER]
+    "size", [pytest.param(size, marks=pytest.mark.slow) if size in ("32gf", "64gf", "128gf", "256gf") else size for size in TOGETHER]
 )
 def test_published_sizes_are_planned_without_memory(size):
     small, large = TOGETHER[size]
