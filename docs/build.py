@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import coview
+from coview import api
 from coview.methods import METHODS, PIPELINES, load_method, load_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +59,7 @@ def gather() -> None:
     (PAGES / "reference").mkdir()
     for floor in FLOORS:
         (PAGES / "reference" / f"{floor}.md").write_text(reference_page(floor), encoding="utf-8")
-    names = "\n\n".join(f"::: coview.api.{name}" for name in sorted(coview.__all__))
+    names = "\n\n".join(f"::: coview.api.{name}" for name in sorted(api.__all__))
     (PAGES / "reference" / "index.md").write_text(f"# coview in Python\n\n{names}\n", encoding="utf-8")
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 import coview
-from coview.correlation.cca import CCA
 
 
 def main() -> None:
@@ -19,7 +18,7 @@ def main() -> None:
     pictures = np.hstack([shared, draw.normal(size=(1000, 28))]) @ draw.normal(size=(32, 32))
     sounds = np.hstack([shared, draw.normal(size=(1000, 12))]) @ draw.normal(size=(16, 16))
 
-    cca = CCA(6).fit([pictures[:800], sounds[:800]])
+    cca = coview.CCA(n_components=6).fit([pictures[:800], sounds[:800]])
     x, y = cca.transform([pictures[800:], sounds[800:]])
     correlations = [round(float(np.corrcoef(x[:, k], y[:, k])[0, 1]), 3) for k in range(x.shape[1])]
     print("correlations of 200 pairs not fitted on:", correlations)

@@ -1,6 +1,7 @@
 """coview: one view of a recording teaches another.
 
 The functions are described in `coview.api`. They are imported when they are first asked for, torch when they need it.
+So are the estimators of the correlation family, which speak scikit-learn's names: `CCA(n_components=8).fit(x, y)`.
 """
 
 from __future__ import annotations
@@ -10,23 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coview.api import compare, discover, embed, evaluate, find, fuse, index, list_methods, load, open, pretrain
+    from coview.correlation.cca import CCA
+    from coview.correlation.cluster import ClusterCCA
+    from coview.correlation.kernel import KernelCCA
+    from coview.correlation.kernel_features import KernelFeatureCCA
+    from coview.correlation.multiset import GCCA, MCCA
+    from coview.correlation.robust import RobustCCA
 
 __all__ = [
-    "compare",
-    "discover",
-    "embed",
-    "evaluate",
-    "find",
-    "fuse",
-    "index",
-    "list_methods",
-    "load",
-    "open",
-    "pretrain",
-]
+    "CCA", "GCCA", "MCCA", "ClusterCCA", "KernelCCA", "KernelFeatureCCA", "RobustCCA", "compare", "discover", "embed",
+    "evaluate", "find", "fuse", "index", "list_methods", "load", "open", "pretrain",
+]  # fmt: skip
+_ESTIMATORS = {
+    "CCA": "cca", "ClusterCCA": "cluster", "GCCA": "multiset", "KernelCCA": "kernel", "MCCA": "multiset",
+    "KernelFeatureCCA": "kernel_features", "RobustCCA": "robust",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ESTIMATORS:
+        return getattr(import_module(f"coview.correlation.{_ESTIMATORS[name]}"), name)
     if name in __all__:
         return getattr(import_module("coview.api"), name)
     raise AttributeError(f"module 'coview' has no attribute {name!r}")

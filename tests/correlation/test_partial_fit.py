@@ -78,10 +78,10 @@ def test_early_chunks_wait_and_are_counted_once(kind, sizes):
 def test_retrying_a_chunk_that_raised_counts_it_once():
     """A solver that fails after the rows were taken in: 302 of 300 rows once, and another spectrum."""
     views, grown = made(), CCA(2).partial_fit(chunk(made(), 0, 298))
-    grown.set_params(components=0)
+    grown.set_params(n_components=0)
     with pytest.raises(InputError, match="components"):
         grown.partial_fit(chunk(views, 298, 300))
-    grown.set_params(components=2).partial_fit(chunk(views, 298, 300))
+    grown.set_params(n_components=2).partial_fit(chunk(views, 298, 300))
     assert grown.n_samples_ == 300
     np.testing.assert_allclose(grown.spectrum_, CCA(2).fit(views).spectrum_, rtol=1e-10)
 

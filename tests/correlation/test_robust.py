@@ -94,7 +94,7 @@ def factors(rows, share, seed=0, dim=20):
 
 def recovered(model, views, shared):
     """Mean squared canonical correlation of the true factors with those found."""
-    scores = np.hstack(model.transform(views))[:, : model.components]
+    scores = np.hstack(model.transform(views))[:, : model.n_components]
     return float((CCA(3).fit(shared, scores).correlations_ ** 2).mean())
 
 

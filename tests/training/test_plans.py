@@ -22,6 +22,8 @@ TOGETHER = {
 }
 WIDTHS = {"8gf": 2016, "16gf": 3024, "32gf": 3712, "64gf": 4920, "128gf": 7392, "256gf": 10444}
 
+LARGE = ("32gf", "64gf", "128gf", "256gf")
+
 
 def plan(settings: SEERSettings, batch_size=512, **train):
     source = parse_world("digits-av:A", "train", count=600, views={"image": settings.view})
@@ -36,7 +38,7 @@ def plan(settings: SEERSettings, batch_size=512, **train):
 
 
 @pytest.mark.parametrize(
-    "size", [pytest.param(size, marks=pytest.mark.slow) if size in ("32gf", "64gf", "128gf", "256gf") else size for size in TOGETHER]
+    "size", [pytest.param(size, marks=pytest.mark.slow) if size in LARGE else size for size in TOGETHER]
 )
 def test_published_sizes_are_planned_without_memory(size):
     small, large = TOGETHER[size]

@@ -29,7 +29,7 @@ class CCA(LinearEstimator):
     """Canonical correlation analysis of two views; see the module's equations.
 
     Args:
-        components: k, at most the smaller rank of the two views.
+        n_components: k, at most the smaller rank of the two views.
         ridge: r added to the covariance's diagonal, one number or one per view.
         shrinkage: c of the shrinkage form, one number or one per view; not together with ridge.
         missing: "complete" or "likelihood", what rows without a view are used for (`gaussian.joint_gaussian`).
@@ -48,13 +48,13 @@ class CCA(LinearEstimator):
 
     def __init__(
         self,
-        components: int = 2,
+        n_components: int = 2,
         *,
         ridge: PerView = 0.0,
         shrinkage: PerView = 0.0,
         missing: str = "complete",
     ) -> None:
-        self.components = components
+        self.n_components = n_components
         self.ridge = ridge
         self.shrinkage = shrinkage
         self.missing = missing
@@ -66,9 +66,9 @@ class CCA(LinearEstimator):
             for v, r, c in zip(slices, *per_view(self.ridge, self.shrinkage, 2), strict=True)
         )
         self.ranks_ = (left.shape[1], right.shape[1])
-        weights, spectrum = canonical_pair(left, covariance[x, y], right, self.components)
+        weights, spectrum = canonical_pair(left, covariance[x, y], right, self.n_components)
         self.spectrum_ = spectrum.numpy()
-        self.singular_values_ = self.spectrum_[: self.components]
+        self.singular_values_ = self.spectrum_[: self.n_components]
         return weights
 
     def _check_settings(self, moments: Moments) -> None:
@@ -76,9 +76,9 @@ class CCA(LinearEstimator):
         per_view(self.ridge, self.shrinkage, len(moments.dims))
         if len(moments.dims) != 2:
             raise InputError(f"{len(moments.dims)} views; CCA takes two, use GCCA or MCCA for more")
-        if self.components > min(moments.dims):
+        if self.n_components > min(moments.dims):
             raise InputError(
-                f"components is {self.components}, but the views have {list(moments.dims)} columns; "
+                f"n_components is {self.n_components}, but the views have {list(moments.dims)} columns; "
                 f"expected at most {min(moments.dims)}"
             )
 

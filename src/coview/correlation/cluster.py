@@ -32,7 +32,7 @@ class ClusterCCA(Projection):
     """Supervised CCA of two views, `fit([X, Y], labels)`; see the module's equations.
 
     Args:
-        components: k.
+        n_components: k.
         beta: share of the pairs; 1 is CCA, 0 is cluster-CCA, which does not see who is whose partner in a class.
         ridge, shrinkage: as in `cca.CCA`; the published code's ridge is 1e-4.
         strict: covariances within views over pairs of a class too.
@@ -48,14 +48,14 @@ class ClusterCCA(Projection):
 
     def __init__(
         self,
-        components: int = 2,
+        n_components: int = 2,
         *,
         beta: float = 0.2,
         ridge: PerView = 1e-4,
         shrinkage: PerView = 0.0,
         strict: bool = False,
     ) -> None:
-        self.components = components
+        self.n_components = n_components
         self.beta = beta
         self.ridge = ridge
         self.shrinkage = shrinkage
@@ -94,9 +94,9 @@ class ClusterCCA(Projection):
         left, right = (
             whitener(regularise(within[v, v], r, c), mean.cpu()[v]) for v, r, c in zip((x, y_), *forms, strict=True)
         )
-        weights, spectrum = canonical_pair(left, cross, right, self.components)
+        weights, spectrum = canonical_pair(left, cross, right, self.n_components)
         self.spectrum_ = spectrum.numpy()
-        self.singular_values_ = self.spectrum_[: self.components]
+        self.singular_values_ = self.spectrum_[: self.n_components]
         self._keep(count, mean.cpu(), covariance, weights, (x, y_))
         return self
 

@@ -33,7 +33,7 @@ class KernelCCA(Projection):
     """Exact kernel CCA of two views; memory N^2 per view, time N^3. See the module's equations.
 
     Args:
-        components: k.
+        n_components: k.
         kernel: "rbf", exp(-gamma |x - y|^2), or "linear".
         gamma: one number or one per view; None is 1 / (d x mean variance of the view's columns).
         shrinkage: c of the shrinkage form, one number or one per view.
@@ -49,14 +49,14 @@ class KernelCCA(Projection):
 
     def __init__(
         self,
-        components: int = 2,
+        n_components: int = 2,
         *,
         kernel: str = "rbf",
         gamma: float | Sequence[float] | None = None,
         shrinkage: PerView = 0.1,
         kappa: float | None = None,
     ) -> None:
-        self.components = components
+        self.n_components = n_components
         self.kernel = kernel
         self.gamma = gamma
         self.shrinkage = shrinkage
@@ -89,15 +89,15 @@ class KernelCCA(Projection):
                 gain = (spread / ((1 - c) * spread + c)).sqrt()
             parts.append((vectors * gain, vectors * (gain / values)))
         limit = min(part[0].shape[1] for part in parts)
-        if self.components > limit:
-            raise InputError(f"components is {self.components}; kernels of these rows have rank {limit} at most")
+        if self.n_components > limit:
+            raise InputError(f"n_components is {self.n_components}; kernels of these rows have rank {limit} at most")
         u, s, vt = torch.linalg.svd(parts[0][0].T @ parts[1][0], full_matrices=False)
-        turns = [u[:, : self.components], vt[: self.components].T]
+        turns = [u[:, : self.n_components], vt[: self.n_components].T]
         scores = [part[0] @ turn * (count - 1) ** 0.5 for part, turn in zip(parts, turns, strict=True)]
         duals = [part[1] @ turn * (count - 1) ** 0.5 for part, turn in zip(parts, turns, strict=True)]
         signs = positive_signs(duals[0])
         self.duals_ = [(dual * signs).cpu().numpy() for dual in duals]
-        self.singular_values_ = s[: self.components].cpu().numpy()
+        self.singular_values_ = s[: self.n_components].cpu().numpy()
         self.correlations_ = correlations_of(scores)
         self.n_samples_, self.n_features_in_ = count, views[0].shape[1]
         self.means_ = [view.mean(0).cpu().numpy() for view in views]
@@ -116,7 +116,7 @@ class KernelCCA(Projection):
 
     @property
     def _n_features_out(self) -> int:
-        return self.components
+        return self.n_components
 
 
 def bandwidths(gamma: float | Sequence[float] | None, views: Sequence[Tensor]) -> list[float]:

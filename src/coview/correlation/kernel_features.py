@@ -64,7 +64,7 @@ class KernelFeatureCCA(Projection):
     """Gaussian-kernel CCA of two views through finite features; see the module's equations.
 
     Args:
-        components: k.
+        n_components: k.
         approximation: "nystroem" or "fourier".
         features: M per view.
         gamma: one number or one per view; None is 1 / (d x mean variance) of the rows drawn as landmarks.
@@ -79,7 +79,7 @@ class KernelFeatureCCA(Projection):
 
     def __init__(
         self,
-        components: int = 2,
+        n_components: int = 2,
         *,
         approximation: str = "nystroem",
         features: int = 512,
@@ -87,7 +87,7 @@ class KernelFeatureCCA(Projection):
         shrinkage: PerView = 0.1,
         seed: int = 0,
     ) -> None:
-        self.components = components
+        self.n_components = n_components
         self.approximation = approximation
         self.features = features
         self.gamma = gamma
@@ -149,7 +149,7 @@ class KernelFeatureCCA(Projection):
         moments = Moments(dims, device)
         for block in own():
             moments.update([map_(view) for map_, view in zip(self._maps, block, strict=True)])
-        self.cca_ = CCA(self.components, shrinkage=self.shrinkage).fit_moments(moments.reduced())
+        self.cca_ = CCA(self.n_components, shrinkage=self.shrinkage).fit_moments(moments.reduced())
         self.correlations_, self.n_samples_ = self.cca_.correlations_, self.cca_.n_samples_
         self.n_features_in_ = drawn[0].shape[1]
         self.means_: list[Array] = [view.mean(0).cpu().numpy() for view in drawn]
@@ -181,4 +181,4 @@ class KernelFeatureCCA(Projection):
 
     @property
     def _n_features_out(self) -> int:
-        return self.components
+        return self.n_components

@@ -30,9 +30,9 @@ class _Multiset(LinearEstimator):
     eigenvalues_: Array
 
     def __init__(
-        self, components: int = 2, *, ridge: PerView = 0.0, shrinkage: PerView = 0.0, missing: str = "complete"
+        self, n_components: int = 2, *, ridge: PerView = 0.0, shrinkage: PerView = 0.0, missing: str = "complete"
     ) -> None:
-        self.components = components
+        self.n_components = n_components
         self.ridge = ridge
         self.shrinkage = shrinkage
         self.missing = missing
@@ -42,19 +42,19 @@ class _Multiset(LinearEstimator):
         return [whitener(regularise(covariance[v, v], r, c), mean[v]) for v, r, c in zip(slices, *forms, strict=True)]
 
     def _top(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        if self.components > len(matrix):
+        if self.n_components > len(matrix):
             raise TooFewRowsError(
-                f"components is {self.components}, but the views have {len(matrix)} dimensions; expected fewer"
+                f"n_components is {self.n_components}, but the views have {len(matrix)} dimensions; expected fewer"
             )
         values, vectors = torch.linalg.eigh(matrix)
-        return values.flip(0)[: self.components], vectors.flip(1)[:, : self.components]
+        return values.flip(0)[: self.n_components], vectors.flip(1)[:, : self.n_components]
 
     def _check_settings(self, moments: Moments) -> None:
         super()._check_settings(moments)
         per_view(self.ridge, self.shrinkage, len(moments.dims))
-        if self.components > sum(moments.dims):
+        if self.n_components > sum(moments.dims):
             raise InputError(
-                f"components is {self.components}, but the views have {sum(moments.dims)} columns; expected fewer"
+                f"n_components is {self.n_components}, but the views have {sum(moments.dims)} columns; expected fewer"
             )
 
     def _regularised(self) -> bool:
@@ -65,7 +65,7 @@ class GCCA(_Multiset):
     """Generalised CCA by MAXVAR: a shared T (N, k) that all views can predict; see the module's equations.
 
     Args:
-        components: k.
+        n_components: k.
         ridge, shrinkage, missing: as in `cca.CCA`.
         view_weights: mu_v, one per view; None weighs all 1.
 
@@ -78,14 +78,14 @@ class GCCA(_Multiset):
 
     def __init__(
         self,
-        components: int = 2,
+        n_components: int = 2,
         *,
         ridge: PerView = 0.0,
         shrinkage: PerView = 0.0,
         missing: str = "complete",
         view_weights: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(components, ridge=ridge, shrinkage=shrinkage, missing=missing)
+        super().__init__(n_components, ridge=ridge, shrinkage=shrinkage, missing=missing)
         self.view_weights = view_weights
 
     def shared(self, views: Sequence[Array | Tensor]) -> Array | Tensor:
@@ -116,7 +116,7 @@ class MCCA(_Multiset):
     """Multi-set CCA, the relaxed sum of correlations; see the module's equations.
 
     Args:
-        components, ridge, shrinkage, missing: as in `cca.CCA`.
+        n_components, ridge, shrinkage, missing: as in `cca.CCA`.
 
     Attributes, after fitting, besides those of `LinearEstimator`:
         eigenvalues_: (k,) lambda; with two views and no regularisation, the canonical correlations.

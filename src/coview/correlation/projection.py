@@ -28,7 +28,7 @@ class Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         n_samples_: rows the fit rests on.
     """
 
-    components: int
+    n_components: int
     weights_: list[Array]
     means_: list[Array]
     correlations_: Array
@@ -110,8 +110,8 @@ class Projection(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return array
 
     def _check_components(self) -> None:
-        if not isinstance(self.components, (int, np.integer)) or self.components < 1:
-            raise InputError(f"components is {self.components!r}; expected a whole number from 1 on")
+        if not isinstance(self.n_components, (int, np.integer)) or self.n_components < 1:
+            raise InputError(f"n_components is {self.n_components!r}; expected a whole number from 1 on")
 
     @property
     def _n_features_out(self) -> int:

@@ -38,7 +38,7 @@ class RobustCCA(Projection):
     deviation where that is 0).
 
     Args:
-        components: k.
+        n_components: k.
         form: "joint" or "projection"; the latter needs views of one dimension.
         sparsity: l; None is 1 / sqrt(max(d1 + d2, N)).
         coupling: mu of the projection form.
@@ -65,7 +65,7 @@ class RobustCCA(Projection):
 
     def __init__(
         self,
-        components: int = 2,
+        n_components: int = 2,
         *,
         form: str = "joint",
         sparsity: float | None = None,
@@ -75,7 +75,7 @@ class RobustCCA(Projection):
         tolerance: float = 1e-6,
         max_iter: int = 5000,
     ) -> None:
-        self.components = components
+        self.n_components = n_components
         self.form = form
         self.sparsity = sparsity
         self.coupling = coupling
@@ -108,7 +108,7 @@ class RobustCCA(Projection):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        inner = CCA(self.components, ridge=self.ridge).fit([part.cpu() for part in clean])
+        inner = CCA(self.n_components, ridge=self.ridge).fit([part.cpu() for part in clean])
         self.singular_values_, self.n_samples_ = inner.singular_values_, rows
         self.n_features_in_ = dims[0]
         self.correlations_ = inner.correlations_
