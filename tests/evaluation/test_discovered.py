@@ -21,7 +21,9 @@ def test_coverage_and_purity():
     labels = {"a": "dog", "b": "dog", "c": "cat", "d": "cat", "e": "dog"}
     coverage, purity = figures_of(Found(clusters, 8), labels, "x")
     assert (coverage.value, coverage.n) == (0.5, 8)
-    assert purity.value == pytest.approx((2 / 3 + 1 / 2) / 2) and purity.chance == 0.6 and purity.n == 2
+    assert purity.value == pytest.approx((2 / 3 + 1 / 2) / 2) and purity.n == 2
+    # Two of five are cats: three drawn are alike in one of ten deals, two in four of ten.
+    assert purity.chance == pytest.approx(((0.1 + 0.9 * 2 / 3) + (0.4 + 0.6 / 2)) / 2, abs=0.04)
     assert [figure.name for figure in figures_of(Found(clusters, 8), {}, "x")] == ["picture_coverage/x"]
     assert figures_of(Found([], 8), labels, "x")[0].value == 0.0
 

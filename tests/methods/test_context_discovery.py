@@ -28,7 +28,7 @@ from coview.methods.pipeline import discover
 SIDE, DISC = 176, 20  # pixels: a canvas, and a disc's radius
 BAR = (52, 22, 6)  # pixels from the disc's middle to the bar's, half of its length, of its width
 SMALL = dataclasses.replace(
-    ContextDiscoverySettings.tiny(), size=96, library=400, parts=2, predictors=3, reach=3, rounds=2, least=2, octave=1
+    ContextDiscoverySettings.tiny(), size=96, library=400, parts=2, predictors=2, reach=2, rounds=2, least=2, octave=1
 )
 
 
@@ -93,7 +93,7 @@ def test_a_bar_that_lies_where_it_must_is_told_from_one_that_lies_anywhere(tmp_p
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory) -> Collection:
     folder = tmp_path_factory.mktemp("canvases")
-    canvases(folder / "pictures", 0, fixed=6, count=6, side=128)
+    canvases(folder / "pictures", 0, fixed=5, count=5, side=128)
     return index_source(str(folder / "pictures"), folder / "collection", workers=0)
 
 
@@ -108,7 +108,7 @@ def test_stages_end_in_ranked_clusters_and_go_on_where_they_were_stopped(collect
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "parts").rglob("*.safetensors")}
     again = discover("context-discovery", collection, tmp_path / "parts", SMALL, Serial())
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    assert again == whole and whole.pictures == 6 and whole.clusters
+    assert again == whole and whole.pictures == 5 and whole.clusters
     totals = [cluster.score for cluster in whole.clusters]
     assert totals == sorted(totals, reverse=True) and all(
         0 <= member.box[0] < member.box[2] <= 128 and 0 <= member.box[1] < member.box[3] <= 128 and member.score > 0
@@ -116,10 +116,10 @@ def test_stages_end_in_ranked_clusters_and_go_on_where_they_were_stopped(collect
         for member in cluster.members
     )
     kept = json.loads((tmp_path / "whole" / "clusters.json").read_text())
-    assert kept["pictures"] == 6 and len(kept["clusters"]) == len(whole.clusters)
+    assert kept["pictures"] == 5 and len(kept["clusters"]) == len(whole.clusters)
     with pytest.raises(UsageError, match="begun with another seed and settings"):
         discover(
-            "context-discovery", collection, tmp_path / "whole", dataclasses.replace(SMALL, reach=4), Serial(), seed=1
+            "context-discovery", collection, tmp_path / "whole", dataclasses.replace(SMALL, reach=3), Serial(), seed=1
         )
 
 

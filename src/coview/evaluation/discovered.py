@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageOps
+from torch import Tensor
 
 from coview.data.collection import Collection
 from coview.errors import CoviewError, MediaError
@@ -19,10 +20,12 @@ from coview.evaluation.statistics import Measurement, mean
 from coview.files import write_aside
 from coview.methods.parts.patch_pictures import read_picture
 from coview.methods.pipeline import Cluster, Found, Member
+from coview.randomness import make_key, uniform
 
 PAGE = 24  # clusters, the best
 SHOWN = 6  # members of each, the best
 SIDE = 128  # pixels of a shown patch with what surrounds it
+_DEALS, _DEAL = 100, 0x6465616C  # times that labels are dealt out anew, and the stream of that
 _READ = 400  # pixels of the short side that pictures are read at
 
 
@@ -63,22 +66,32 @@ def write_page(found: Found, collection: Collection, out: Path, name: str) -> tu
 def figures_of(found: Found, labels: Mapping[str, str], name: str) -> list[Measurement]:
     """Return coverage, the share of the pictures that clusters touch; and where members have labels, purity.
 
-    Purity is the mean over clusters of the share of members with the commonest label; its interval is over clusters,
-    its chance level the share of the commonest label among all pictures.
+    Purity is the mean over clusters of the share of members with the commonest label; its interval is over clusters.
+    Its chance level is that of the same clusters after the labels were dealt out anew, `_DEALS` times: of few members
+    most have the commonest label anyhow.
     """
     touched = {member.recording for cluster in found.clusters for member in cluster.members}
     covered = len(touched) / found.pictures if found.pictures else 0.0
     results = [Measurement(f"picture_coverage/{name}", covered, None, None, None, found.pictures)]
-    pure = [share for cluster in found.clusters if (share := _purity(cluster, labels)) is not None]
-    if pure:
-        chance = Counter(labels.values()).most_common(1)[0][1] / len(labels)
-        results.append(mean(f"cluster_purity/{name}", torch.tensor(pure, dtype=torch.float64), chance, 0))
+    pure = _purities(found.clusters, labels)
+    if len(pure):
+        results.append(mean(f"cluster_purity/{name}", pure, _chance(found.clusters, labels), 0))
     return results
 
 
-def _purity(cluster: Cluster, labels: Mapping[str, str]) -> float | None:
-    known = Counter(labels[member.recording] for member in cluster.members if member.recording in labels)
-    return known.most_common(1)[0][1] / known.total() if known else None
+def _purities(clusters: Sequence[Cluster], labels: Mapping[str, str]) -> Tensor:
+    """Return the purity, float64, of every cluster that has a member with a label."""
+    known = [Counter(labels[m.recording] for m in cluster.members if m.recording in labels) for cluster in clusters]
+    pure = [each.most_common(1)[0][1] / each.total() for each in known if each]
+    return torch.tensor(pure, dtype=torch.float64)
+
+
+def _chance(clusters: Sequence[Cluster], labels: Mapping[str, str]) -> float:
+    """Return the mean purity where the labels are dealt out anew among the recordings that have one."""
+    names, values = list(labels), list(labels.values())
+    dealt = uniform(make_key(torch.arange(_DEALS)), _DEAL, len(values)).argsort(dim=1, stable=True)
+    anew = [dict(zip(names, (values[place] for place in order), strict=True)) for order in dealt.tolist()]
+    return float(torch.stack([_purities(clusters, each).mean() for each in anew]).mean())
 
 
 def _shown(member: Member, collection: Collection, row: int) -> Shown:
