@@ -63,6 +63,8 @@ def main(argv: list[str]) -> int:
         raise UsageError("pass either --collection or the names of files")
     check_models(arguments.model)
     check_sources(arguments.collection)
+    import numpy as np
+
     from coview import parallel
     from coview.training.settings import choose_device
 
@@ -79,16 +81,16 @@ def main(argv: list[str]) -> int:
     finally:
         parallel.shutdown()
     problems = refused + stored.problems
-    there = [present.any(1) for present in stored.present.values()]
+    there = np.stack([present.any(1) for present in stored.present.values()])
     result = {
         "embeddings": str(stored.folder),
         "recordings": len(stored.ids),
-        "embedded": int(sum(there[1:], there[0]).astype(bool).sum()),
+        "embedded": int(there.any(0).sum()),
         "vectors": {view: int(stored.present[view].sum()) for view in stored.views},
         "refused": [f"{name}: {reason}" for name, reason in problems],
     }
     code = out.finish(result if arguments.json else {**result, "refused": len(problems)}, problems)
-    asked = next((name for number, name in enumerate(stored.ids) if all(each[number] for each in there)), None)
+    asked = next((name for number, name in enumerate(stored.ids) if there[:, number].all()), None)
     if arguments.collection and asked is not None:
         where = ("--collection", arguments.collection, "--embeddings", arguments.out)
         out.next("coview", "search", "--model", arguments.model, *where, "--recording", asked)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
+from torch.utils.dlpack import from_dlpack
 
 
 class Words:
@@ -21,8 +22,8 @@ class Words:
         _, ends, data = whole.buffers()
         offsets = pa.Array.from_buffers(pa.int64(), len(whole) + 1, [None, ends], offset=whole.offset)
         # The memory of the table itself: copies of a million names and places would double what a source takes.
-        self._offsets = torch.from_dlpack(offsets)
-        self._bytes = torch.from_dlpack(pa.Array.from_buffers(pa.uint8(), data.size if data else 0, [None, data]))
+        self._offsets = from_dlpack(offsets)
+        self._bytes = from_dlpack(pa.Array.from_buffers(pa.uint8(), data.size if data else 0, [None, data]))
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -47,7 +48,7 @@ class Words:
 def numbers(column: pa.ChunkedArray, missing: float = 0) -> torch.Tensor:
     """Return a column of numbers as a tensor, in the memory of the table where nothing is missing."""
     whole = in_one_piece(column)
-    return torch.from_dlpack(pc.fill_null(whole, missing) if whole.null_count else whole)
+    return from_dlpack(pc.fill_null(whole, missing) if whole.null_count else whole)
 
 
 def in_one_piece(column: pa.ChunkedArray) -> pa.Array:

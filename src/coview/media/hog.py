@@ -88,8 +88,8 @@ def mirrored(cells: Tensor) -> Tensor:
 def gradient_energy(pictures: Tensor, cell: int = 8) -> Tensor:
     """Return (B, rows, columns): the mean squared gradient, in steps of 1/255 a pixel, of the cells that `hog` has."""
     steps = [torch.gradient(pictures, dim=axis)[0].square().mean(1, keepdim=True) for axis in (2, 3)]
-    cells = [math.floor(side / cell + 0.5) for side in pictures.shape[2:]]
-    return 255**2 * adaptive_avg_pool2d(steps[0] + steps[1], cells)[:, 0, 1:-1, 1:-1]
+    rows, columns = (math.floor(side / cell + 0.5) for side in pictures.shape[2:])
+    return 255**2 * adaptive_avg_pool2d(steps[0] + steps[1], (rows, columns))[:, 0, 1:-1, 1:-1]
 
 
 @dataclass(frozen=True)

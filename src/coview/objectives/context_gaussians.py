@@ -49,8 +49,8 @@ def mixture_moments(shares: Tensor, means: Tensor, covariances: Tensor) -> tuple
 @in_float32
 def log_likelihood(x: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
     """Return -(log det S + (x - mean)' S^-1 (x - mean)) / 2, shape (...), for x and mean (..., D), S (..., D, D)."""
-    root = torch.linalg.cholesky(covariance)
-    apart = torch.linalg.solve_triangular(root, (x - mean)[..., None], upper=False)[..., 0]
+    root: Tensor = torch.linalg.cholesky(covariance)
+    apart: Tensor = torch.linalg.solve_triangular(root, (x - mean)[..., None], upper=False)[..., 0]
     return -root.diagonal(dim1=-2, dim2=-1).log().sum(-1) - apart.square().sum(-1) / 2
 
 

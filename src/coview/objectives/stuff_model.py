@@ -195,7 +195,7 @@ class Stuff:
         # The half that sees most; of equal ones the first.
         choice = (seen[:, None] & self.halves.to(seen.device)).flatten(2).sum(-1).argmax(1)
         found = cells.new_zeros(len(at))
-        for number in choice.unique().tolist():
+        for number in set(choice.tolist()):
             mine, which = choice == number, self.dictionaries[number]
             shares = parts_of(
                 around[mine][:, which.half], seen[mine][:, which.half], which.shares, which.means, which.variances

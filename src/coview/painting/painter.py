@@ -86,8 +86,8 @@ class Painter:
 
     def _fill(self, picture: Picture, hole: Hole) -> Picture:
         if hole.shape != picture.shape[:2]:
-            size, other = (f"{shape[1]} x {shape[0]}" for shape in (picture.shape, hole.shape))
-            raise UsageError(f"the mask has {other} pixels, and the picture {size}")
+            own, other = (f"{shape[1]} x {shape[0]}" for shape in (picture.shape, hole.shape))
+            raise UsageError(f"the mask has {other} pixels, and the picture {own}")
         if not hole.any():
             raise UsageError("there is no hole in it: where the mask is white, the picture is missing")
         made, missing = picture.copy(), hole.copy()

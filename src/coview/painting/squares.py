@@ -29,11 +29,11 @@ def cut_holes(hole: NDArray[np.bool_], size: int) -> list[Box]:
     groups, _ = label(coarse.reshape(height, cell, width, cell).any((1, 3)), structure=np.ones((3, 3)))
     longest, pieces = max(cell, int(_WIDEST * min(hole.shape))), []
     for rows, columns in find_objects(groups):
-        spans = (
+        down, across = (
             _parts(part.start * cell, min(part.stop * cell, side), longest)
             for part, side in zip((rows, columns), hole.shape, strict=True)
         )
-        pieces += [box for box in product(*spans) if hole[box].any()]
+        pieces += [box for box in product(down, across) if hole[box].any()]
     return pieces
 
 
