@@ -10,7 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from coview.api import compare, discover, embed, evaluate, find, fuse, index, list_methods, load, open, pretrain
+    from coview.api import (
+        compare,
+        discover,
+        embed,
+        evaluate,
+        find,
+        fuse,
+        index,
+        list_methods,
+        load,
+        open,
+        paint,
+        pretrain,
+    )
     from coview.correlation.cca import CCA
     from coview.correlation.cluster import ClusterCCA
     from coview.correlation.kernel import KernelCCA
@@ -20,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CCA", "GCCA", "MCCA", "ClusterCCA", "KernelCCA", "KernelFeatureCCA", "RobustCCA", "compare", "discover", "embed",
-    "evaluate", "find", "fuse", "index", "list_methods", "load", "open", "pretrain",
+    "evaluate", "find", "fuse", "index", "list_methods", "load", "open", "paint", "pretrain",
 ]  # fmt: skip
 _ESTIMATORS = {
     "CCA": "cca", "ClusterCCA": "cluster", "GCCA": "multiset", "KernelCCA": "kernel", "MCCA": "multiset",

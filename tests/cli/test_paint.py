@@ -147,7 +147,7 @@ def test_wrong_use(models, tmp_path, capsys):
     box = ("--box", 0, 0, 4, 4)
     assert "no such file" in paint(capsys, 2, "--model", models["colour"], "--input", tmp_path / "none", *out)
     assert "no picture below" in paint(capsys, 2, "--model", models["colour"], "--input", tmp_path / "empty", *out)
-    assert "--mask or --box" in paint(capsys, 2, "--model", models["holes"], *picture, *out)
+    assert "--mask, --box" in paint(capsys, 2, "--model", models["holes"], *picture, *out)
     assert "fills no holes" in paint(capsys, 2, "--model", models["noise"], *picture, *box, *out)
     twice = (*box, "--mask", tmp_path / "x.png")
     assert "once" in paint(capsys, 2, "--model", models["holes"], *picture, *twice, *out)

@@ -6,7 +6,8 @@ import torch
 
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
-from coview.data.views import ImageView
+from coview.data.source import sample_keys
+from coview.data.views import Batch, ImageView
 from coview.errors import UsageError
 from coview.methods import METHODS, build, load_method
 from coview.methods.cards import card_of
@@ -14,7 +15,7 @@ from coview.methods.contract import Facts
 from coview.methods.parts import colour
 from coview.model import Model
 from coview.objectives.colour import greyed, join, join_within, split, srgb_to_lab
-from coview.painting.painter import Painter, as_tensor
+from coview.painting.painter import Painter, as_picture, as_tensor
 
 PAINTERS = {slug: paints for slug in METHODS if (paints := card_of(slug).paints)}
 COLOURING = [slug for slug, paints in PAINTERS.items() if paints == "colour"]
@@ -212,3 +213,43 @@ def test_what_cannot_be_painted_is_said():
 def test_settings_with_which_a_method_makes_no_pictures(slug, changes):
     with pytest.raises(UsageError, match=r"lightness|rgb"):
         painter(slug, **changes)
+
+
+def stripes(count, side, period, seed):
+    """Return red pictures of horizontal and green ones of vertical stripes, (count, 3, side, side), alternating.
+
+    Their brightness is drawn: at one lightness, red and green have other means of their channels.
+    """
+    drawn = torch.Generator().manual_seed(seed)
+    place = torch.arange(side) / period
+    brightness = 0.3 + 0.4 * torch.rand(count, 1, generator=drawn)
+    wave = brightness + 0.15 * torch.sin(2 * torch.pi * (place + torch.rand(count, 1, generator=drawn)))
+    light = torch.where(
+        (torch.arange(count) % 2 == 0)[:, None, None],
+        wave[:, :, None].expand(-1, -1, side),
+        wave[:, None].expand(-1, side, -1),
+    )
+    ab = torch.where((torch.arange(count) % 2 == 0)[:, None], torch.tensor([0.4, 0.3]), torch.tensor([-0.4, 0.3]))
+    return join(2 * light[:, None] - 1, ab[:, :, None, None].expand(-1, -1, side, side))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slug", COLOURING)
+def test_what_was_learnt_on_small_pictures_colours_large_ones(slug):
+    painting = painter(slug)
+    method = painting.model.method
+    optimiser = torch.optim.Adam(method.parameters(), 3e-3)
+    rows = torch.arange(16)
+    for step in range(120):
+        raw = (stripes(16, 32, 5.0, step)[:, :, None] * 255).round().to(torch.uint8)
+        views = {
+            name: view.prepare(raw, None, rows >= 0, AugmentSettings(), None) for name, view in method.views.items()
+        }
+        optimiser.zero_grad()
+        method(Batch(views=views, row=rows, key=sample_keys(0, step, rows))).loss.backward()
+        optimiser.step()
+    left, right = stripes(2, 640, 100.0, 10_000)
+    picture = as_picture(torch.cat([left, right], dim=2)[None])
+    made = srgb_to_lab(as_tensor(painting.paint(picture)).float() / 255)[0, 1]
+    assert made[:, :560].mean() > 20
+    assert made[:, 720:].mean() < -20

@@ -1,4 +1,4 @@
-"""Using a model: reading, measuring, embedding, searching."""
+"""Using a model: reading, measuring, embedding, searching, painting."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coview.data.stored import Stored
     from coview.evaluation.bench import Result
     from coview.model import Model
+    from coview.painting.files import Painted
     from coview.search.query import Hit
 
 
@@ -149,6 +150,39 @@ def find(
     stored = open_stored(Path(embeddings)) if isinstance(embeddings, (str, Path)) else embeddings
     check_model(stored, model)
     return search(stored, target, model.embed([query], view=source, windows=windows)[source][0], k)
+
+
+def paint(
+    model: Model | Place,
+    pictures: Place,
+    out: Place,
+    *,
+    box: tuple[int, int, int, int] | None = None,
+    mask: Place | None = None,
+) -> tuple[list[Painted], list[tuple[str, str]]]:
+    """Colour, fill or clean photographs at their full size, and write paintings.html; see `coview paint`.
+
+    Returns what was painted, with `source` and `target`, and (file, reason) of what was left out.
+    `coview.painting.painter.Painter` does the same with arrays in memory.
+
+    Args:
+        pictures: a picture, or a folder of them.
+        out: a folder that is empty or not there yet.
+        box, mask: of a model that fills holes, where they are: left, top, width and height in pixels; or a picture
+            that is white there, or a folder with one for each.
+
+    Raises:
+        UsageError: the model makes no pictures, or holes are missing or not wanted; something is in `out`.
+    """
+    from coview.evaluation.paintings import write_page
+    from coview.painting.files import Holes, paint_files
+    from coview.painting.painter import Painter
+
+    painter = Painter(_model(model))
+    holes = Holes(box=box, mask=None if mask is None else Path(mask))
+    painted, problems = paint_files(painter, Path(pictures), Path(out), holes)
+    write_page(Path(out), painted, painter.model.method.about.slug, painter.paints, len(problems))
+    return painted, problems
 
 
 def _model(model: Model | Place) -> Model:

@@ -78,15 +78,10 @@ def paint(arguments: Arguments, painter: Painter, out: Output) -> int:
     from coview.painting.files import Holes, paint_files
 
     holes = Holes(box=arguments.box, mask=arguments.mask)
-    if (arguments.mask or arguments.box) is None and painter.paints == "holes":
-        raise UsageError("this model fills holes: say where they are, by --mask or --box")
-    if (arguments.mask or arguments.box) is not None and painter.paints != "holes":
-        raise UsageError(f"this model makes {painter.paints} and fills no holes: leave out --mask and --box")
     with out.steps() as show:
         painted, problems = paint_files(
             painter, arguments.input, arguments.out, holes, lambda done, total: show("painting", done, total)
         )
-    arguments.out.mkdir(parents=True, exist_ok=True)
     page = write_page(arguments.out, painted, painter.model.method.about.slug, painter.paints, len(problems))
     made = [{"from": str(one.source), "picture": str(one.target)} for one in painted]
     result = {"paints": painter.paints, "pictures": made if arguments.json else len(made), "page": str(page)}

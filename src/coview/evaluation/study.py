@@ -25,7 +25,7 @@ from coview.files import write_aside, written_whole
 from coview.media.stills import read_full_still
 from coview.objectives.colour import COLOUR_RANGE, join_within, split
 from coview.objectives.colour_bins import colourful
-from coview.painting.files import pictures_in
+from coview.painting.files import check_empty, pictures_in
 from coview.painting.painter import Painter, Picture, as_picture, as_tensor
 from coview.randomness import make_key, uniform
 
@@ -75,24 +75,14 @@ def write_study(
         raise UsageError(f"--study {participants}: expected the number of participants, at least 1")
     if any(painter.paints != "colour" for painter in painters):
         raise UsageError("a study asks which colours are real: give models that make colour")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is not an empty folder; choose another one, so that nothing is overwritten")
-    folder, files, problems = pictures_in(place)
-    found: list[tuple[Path, Picture]] = []
-    for name in (files[index] for index in shuffled(len(files), seed)):
-        if len(found) == plan(1 << 20, len(painters)).pictures:
-            break
-        try:
-            found.append((name, _square(folder / name)))
-        except (MediaError, UsageError) as error:
-            problems.append((as_text(str(folder / name)), getattr(error, "message", str(error))))
+    check_empty(out)
+    found, problems = _choose(place, plan(1 << 20, len(painters)).pictures, seed)
     planned = plan(len(found), len(painters))
     (out / "images").mkdir(parents=True)
     called: dict[tuple[int, int], str] = {}
     for item, (_, true) in enumerate(found[: planned.pictures]):
         progress(item, planned.pictures)
-        arms = _arms(item, planned, len(painters))
-        for arm in arms:
+        for arm in _arms(item, planned, len(painters)):
             called[item, arm] = _write(out, true, _colour(true, arm, painters, seed, item), seed, (item, arm))
     progress(planned.pictures, planned.pictures)
     key: dict[str, Any] = {
@@ -115,6 +105,20 @@ def write_study(
         write_aside(pages[-1], page)
     write_aside(out / "key.json", json.dumps(key, indent=1, ensure_ascii=False) + "\n")
     return Written(planned, pages, out / "key.json"), problems
+
+
+def _choose(place: Path, most: int, seed: int) -> tuple[list[tuple[Path, Picture]], list[tuple[str, str]]]:
+    """Return pictures with colour, drawn from all by the seed, with their names; and (file, reason) of others."""
+    folder, files, problems = pictures_in(place)
+    found: list[tuple[Path, Picture]] = []
+    for name in (files[index] for index in shuffled(len(files), seed)):
+        if len(found) == most:
+            break
+        try:
+            found.append((name, _square(folder / name)))
+        except (MediaError, UsageError) as error:
+            problems.append((as_text(str(folder / name)), getattr(error, "message", str(error))))
+    return found, problems
 
 
 def _arms(item: int, planned: Plan, models: int) -> list[int]:

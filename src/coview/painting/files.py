@@ -45,6 +45,14 @@ class Holes:
     box: tuple[int, int, int, int] | None = None
     mask: Path | None = None
 
+    def check(self, painter: Painter) -> None:
+        """Raise UsageError where a model fills holes and none were said, or the other way round."""
+        said = (self.box or self.mask) is not None
+        if painter.paints == "holes" and not said:
+            raise UsageError("this model fills holes: say where they are, by a mask or a box (--mask, --box)")
+        if painter.paints != "holes" and said:
+            raise UsageError(f"this model makes {painter.paints} and fills no holes: leave out mask and box")
+
     def of(self, relative: Path, picture: Picture) -> Hole | None:
         """Return where a picture, by its name below the folder, is missing; None where nothing was said.
 
@@ -93,6 +101,12 @@ def pictures_in(place: Path) -> tuple[Path, list[Path], list[tuple[str, str]]]:
     return place, pictures, [(row.path, row.message) for row in found.refused]
 
 
+def check_empty(out: Path) -> None:
+    """Raise UsageError where there is something in a folder that is to be written."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is not an empty folder; choose another one, so that nothing is overwritten")
+
+
 def paint_files(
     painter: Painter,
     place: Path,
@@ -109,12 +123,14 @@ def paint_files(
         progress: called with (done, total).
 
     Raises:
-        UsageError: something is in `out`, or there is no picture.
+        UsageError: something is in `out`, there is no picture, or holes are missing or not wanted.
     """
+    holes.check(painter)
     folder, names, problems = pictures_in(place)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is not an empty folder; choose another one, so that nothing is overwritten")
-    taken, painted = Counter(name.with_suffix(".png") for name in names), []
+    check_empty(out)
+    out.mkdir(parents=True, exist_ok=True)
+    taken = Counter(name.with_suffix(".png") for name in names)
+    painted: list[Painted] = []
     for done, name in enumerate(names):
         progress(done, len(names))
         target = name.with_suffix(".png")
