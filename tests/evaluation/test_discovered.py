@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import coview
 from coview.cli.main import main
 from coview.data.index import index_source
 from coview.evaluation.discovered import figures_of, write_page
@@ -69,6 +70,11 @@ def test_the_verb_from_pictures_to_a_page(pictures, tmp_path, capsys):
     assert (tmp_path / "found" / "clusters.html").is_file() and (tmp_path / "found" / "clusters.json").is_file()
     kept = json.loads((tmp_path / "found" / "discovery.json").read_text())
     assert kept["settings"]["patch"] == 4 and kept["settings"]["parts"] == 2
+    names = zip(small.split()[::2], small.split()[1::2], strict=True)
+    settings = {name.removeprefix("--method."): int(value) for name, value in names}
+    there = {"collection": tmp_path / "collection", "out": tmp_path / "found"}
+    found = coview.discover("context-discovery", **there, tiny=True, settings=settings, workers=0)
+    assert len(found.clusters) == said["counts"]["clusters"] and found.pictures == 5
     wrong = [*words[:-1], str(tmp_path / "other"), "--method.rounds", "0"]
     with pytest.raises(SystemExit) as ended:
         main([*wrong, "--workers", "0"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from making import write
 from PIL import Image
 
 from coview.data.collection import Collection
@@ -22,7 +23,7 @@ from coview.errors import UsageError
 from coview.methods import load_pipeline
 from coview.methods.context_discovery import ContextDiscovery, ContextDiscoverySettings
 from coview.methods.parts.patch_context import Neighbours, State, cluster_of, dictionaries, extend
-from coview.methods.parts.patch_pictures import Place, Pyramid, picture_file
+from coview.methods.parts.patch_pictures import Place, Pyramid, picture_file, read_picture
 from coview.methods.pipeline import discover
 
 SIDE, DISC = 176, 20  # pixels: a canvas, and a disc's radius
@@ -157,6 +158,21 @@ def test_pictures_of_every_kind_are_read_small_ones_and_copies_counted(tmp_path)
     assert "40 x 60 pixels" in found.problems[0][1] and "need 48" in found.problems[0][1]
     scores = [member.score for cluster in found.clusters for member in cluster.members]
     assert all(np.isfinite(scores)) and all(np.isfinite([cluster.score for cluster in found.clusters]))
+
+
+def test_films_give_their_middle_frame_and_what_is_gone_is_counted(tmp_path):
+    folder = tmp_path / "media"
+    canvases(folder, 4, fixed=5, count=5, side=104)
+    frames = np.stack([np.full((96, 96, 3), value, np.uint8) for value in (10, 90, 90, 90, 200)])
+    write(folder / "film.mp4", picture_times=[0.0, 0.2, 0.4, 0.6, 0.8], pictures=frames)
+    collection = index_source(str(folder), tmp_path / "collection", workers=0)
+    film = collection[collection.ids.index("film.mp4")]
+    assert abs(float(read_picture(collection.path(film), film, 48).mean()) - 90) < 4
+    (folder / "00.png").unlink()
+    (tmp_path / "out").mkdir()
+    rows, problems = ContextDiscovery(SMALL).pictures(collection, tmp_path / "out", Serial(), lambda *_: None)
+    assert [collection.ids[row] for row in rows] == ["01.png", "02.png", "03.png", "04.png", "film.mp4"]
+    assert [name for name, _ in problems] == ["00.png"] and problems[0][1].startswith("gone: ")
 
 
 def test_too_few_and_plain_pictures_are_refused(tmp_path):

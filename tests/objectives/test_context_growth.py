@@ -97,7 +97,7 @@ def test_without_predictors_things_are_stuff():
         assert found.score == 0.0 and bool((found.thing == found.stuff).all()) and not bool(found.usage.any())
 
 
-def test_a_constant_on_both_likelihoods_and_the_order_of_predictors_do_not_matter():
+def test_the_order_of_predictors_does_not_matter_and_those_that_help_are_known():
     query, others = _windows(_cells(1)), _windows(torch.cat([_cells(1), _cells(3, seed=5), _cells(1)]))
     found = grow(query, others, _stuff, PATCH)
     back = grow(query, others[torch.tensor([4, 3, 2, 1, 0])], _stuff, PATCH)

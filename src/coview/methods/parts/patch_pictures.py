@@ -16,7 +16,7 @@ from coview.data.identity import check
 from coview.data.recording import Recording
 from coview.errors import MediaError
 from coview.files import read_tensors, write_tensors
-from coview.media.container import open_media
+from coview.media.container import open_media, sequential_in
 from coview.media.hog import mirrored, pyramid
 from coview.media.pictures import read_whole_frames
 from coview.media.regular import head_of
@@ -98,7 +98,7 @@ def read_picture(path: Path, about: Recording, size: int) -> NDArray[np.uint8]:
     check(path, size=about.bytes, modified=about.modified, digest=about.digest)
     if is_still(head_of(path)):
         return read_whole_still(path, size)
-    with open_media(path) as media:
+    with open_media(path, sequential_in(about.flags)) as media:
         return read_whole_frames(media, (about.video_start + about.video_end) / 2, 1, 1.0, size)[0]
 
 
