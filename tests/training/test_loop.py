@@ -261,6 +261,13 @@ def test_knn_is_watched_when_asked(tmp_path):
     assert 0 <= log[-1]["knn/left"] <= 1 and [entry["step"] for entry in log if "knn/left" in entry] == [15]
 
 
+def test_every_step_is_told_to_whoever_asks(tmp_path):
+    told = []
+    folder = run(tmp_path / "run", tiny.settings(steps=3), after_step=lambda step, line: told.append((step, line)))
+    log = read_lines(folder / "metrics.jsonl")
+    assert [(step, line["loss"]) for step, line in told] == [(entry["step"], entry["loss"]) for entry in log]
+
+
 def test_tensorboard_is_asked_for_before_a_step_is_lost(tmp_path):
     if importlib.util.find_spec("tensorboard"):
         run(tmp_path / "run", tiny.settings(tensorboard=True, steps=2))

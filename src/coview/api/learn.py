@@ -30,6 +30,7 @@ def pretrain(
     resume: bool = False,
     overwrite: bool = False,
     init_from: Place | None = None,
+    after_step: Callable[[int, Mapping[str, Any]], object] | None = None,
     after_epoch: Callable[[int, Model], bool] | None = None,
     quiet: bool = False,
 ) -> Model:
@@ -42,6 +43,8 @@ def pretrain(
         settings: what differs from the method's recipe, named as options are: {"train.epochs": 5,
             "method.temperature": 0.1}, or nested as in settings.yaml.
         resume, overwrite, init_from: as on the command line.
+        after_step: called with (steps done, {"loss": ..., "lr": ..., ...}), for logs of your own: `after_step=lambda
+            step, numbers: wandb.log(numbers, step)`.
         after_epoch: called with (epochs done, model); where it returns True, training ends there.
 
     Raises:
@@ -72,7 +75,7 @@ def pretrain(
         print(sentence(len(source), lines), file=sys.stderr)
     run = train(
         fitted, Path(out), resume=resume, overwrite=overwrite, init_from=None if init_from is None else Path(init_from),
-        source=source, after_epoch=after_epoch, quiet=quiet,
+        source=source, after_step=after_step, after_epoch=after_epoch, quiet=quiet,
     )  # fmt: skip
     return Model.from_run(run)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -46,6 +46,7 @@ def train(
     overwrite: bool = False,
     init_from: Path | None = None,
     source: Source | None = None,
+    after_step: Callable[[int, Mapping[str, Any]], object] | None = None,
     after_epoch: Callable[[int, Model], bool] | None = None,
     quiet: bool = False,
 ) -> Path:
@@ -60,6 +61,7 @@ def train(
         init_from: a run or a model folder whose weights are taken over, and without `settings.stats` its statistics of
             normalisation; nothing else.
         source: what to train on instead of opening `settings.collection`.
+        after_step: called on process 0 with (steps done, the step's line of metrics.jsonl), for logs of your own.
         after_epoch: called on all processes with (epochs done, model); where it returns True, training ends there.
         quiet: show nothing.
 
@@ -84,13 +86,19 @@ def train(
             start = Start(out=out, resume=resume, overwrite=overwrite, init_from=init_from, quiet=quiet)
             parts, first = prepare(settings, start, device, source, held)
             with parts.display:
-                return _steps(parts, first, stop, after_epoch)
+                return _steps(parts, first, stop, after_step, after_epoch)
     finally:
         if not joined:
             parallel.shutdown()
 
 
-def _steps(parts: Parts, first: int, stop: list[int], after_epoch: Callable[[int, Model], bool] | None = None) -> Path:
+def _steps(
+    parts: Parts,
+    first: int,
+    stop: list[int],
+    after_step: Callable[[int, Mapping[str, Any]], object] | None,
+    after_epoch: Callable[[int, Model], bool] | None,
+) -> Path:
     """Run the loop from step `first` to the end, and leave the finished run."""
     settings, train, method = parts.settings, parts.settings.train, parts.method
     total, per_epoch = int(train.steps or 0), parts.loader.steps_per_epoch
@@ -139,6 +147,8 @@ def _steps(parts: Parts, first: int, stop: list[int], after_epoch: Callable[[int
             line |= knn(parts.model(), parts.source, train.batch_size)
         metrics.write(done, line)
         board(done, line)
+        if after_step is not None and parallel.is_main():
+            after_step(done, dict(line))
         recent.append(line)
         if done == COLLAPSE_STEP:
             for sentence in filter(None, signs(parts, list(recent)).values()):
