@@ -183,6 +183,8 @@ def test_too_few_and_plain_pictures_are_refused(tmp_path):
         discover("context-discovery", few, tmp_path / "out", dataclasses.replace(SMALL, cell=4), Serial())
     with pytest.raises(UsageError, match=r"0 different pictures that are large enough.*5 too small"):
         discover("context-discovery", few, tmp_path / "small", dataclasses.replace(SMALL, patch=10), Serial())
+    with pytest.raises(UsageError, match="where there are 9 cells each way; use larger pictures"):
+        discover("context-discovery", few, tmp_path / "narrow", SMALL, Serial())
     with pytest.raises(UsageError, match=r"ask for --method.parts \d+ or less"):
         discover("context-discovery", few, tmp_path / "parts", dataclasses.replace(SMALL, cell=4, parts=500), Serial())
 

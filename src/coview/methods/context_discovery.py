@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 
 from coview.data.collection import Collection
@@ -40,13 +39,14 @@ from coview.methods.parts.patch_stages import (
     DictionaryTask,
     detect,
     make_dictionary,
+    places_in,
     some_patches,
     surroundings,
 )
 from coview.methods.pipeline import Cluster, Found, Member, Pipeline, Progress
 from coview.objectives.cluster_selection import select, total, without_copies
 from coview.objectives.patch_descriptors import Whitening, draw_seeds, patch_descriptors
-from coview.objectives.stuff_model import half_diamonds
+from coview.objectives.stuff_model import SIDE, half_diamonds
 from coview.randomness import make_key
 
 _LEAST = 4  # pictures
@@ -127,8 +127,11 @@ class ContextDiscovery(Pipeline):
     def pictures(
         self, collection: Collection, out: Path, executor: Executor, progress: Progress
     ) -> tuple[list[int], list[tuple[str, str]]]:
-        """Make the pyramids; return the rows that have one, and what has none."""
-        s = self.settings
+        """Make the pyramids; return the rows that have one, and what has none, as they were found the first time."""
+        path, s = out / "pictures.json", self.settings
+        if path.is_file():
+            known = read_json(path, "the list of pictures")
+            return known["rows"], [(name, why) for name, why in known["problems"]]
         rows, copies = different(collection)
         folder = out / "pictures"
         folder.mkdir(exist_ok=True)
@@ -148,6 +151,7 @@ class ContextDiscovery(Pipeline):
                 f"needed ({copies} copies, {len(problems)} too small or unreadable); index more, or ask for a smaller "
                 "--method.patch"
             )
+        write_aside(path, json.dumps({"rows": good, "problems": problems}))
         return good, problems
 
     def stuff(
@@ -158,14 +162,16 @@ class ContextDiscovery(Pipeline):
             self._draw(out, pictures, seed, progress)
         folder = out / "stuff"
         folder.mkdir(exist_ok=True)
-        count = len(np.load(out / "library.npy", mmap_mode="r"))
-        if count < 4 * self.settings.parts:
+        count, parts = places_in(out / "library.f16"), self.settings.parts
+        if count < 4:
+            raise UsageError(f"{out}: texture is learnt where there are {SIDE} cells each way; use larger pictures")
+        if count < 4 * parts:
             raise UsageError(
-                f"{out}: these pictures have {count} places to learn texture from, and {self.settings.parts} parts a "
-                f"mixture need {4 * self.settings.parts}; ask for --method.parts {max(1, count // 4)} or less"
+                f"{out}: these pictures have {count} places to learn texture from, and {parts} parts a mixture need "
+                f"{4 * parts}; ask for --method.parts {count // 4} or less"
             )
         tasks = [
-            DictionaryTask(out / "library.npy", folder / f"{number:02d}.safetensors", number, self.settings.parts, seed)
+            DictionaryTask(out / "library.f16", folder / f"{number:02d}.safetensors", number, self.settings.parts, seed)
             for number in range(half_diamonds().shape[-1])
         ]
         _all(executor, make_dictionary, tasks, "stuff", progress)
@@ -173,18 +179,16 @@ class ContextDiscovery(Pipeline):
 
     def _draw(self, out: Path, pictures: Sequence[int], seed: int, progress: Progress) -> None:
         """Write the library of cells about places, and then the whitening of patches of some of the pictures."""
-        each, library = math.ceil(self.settings.library / len(pictures)), list[Any]()
+        each, s = math.ceil(self.settings.library / len(pictures)), self.settings
         count, total_, outer = 0, torch.zeros(1), torch.zeros(1)
-        for number, row in enumerate(pictures):
-            found = self._open(out, row)
-            key = make_key(seed, row)
-            library.append(surroundings(found, each, key).half().numpy())
-            if number < self.settings.whitened:
-                patches = some_patches(found, self.settings.patch, 4 * self.settings.patch**2, key)
-                count, total_, outer = count + len(patches), total_ + patches.sum(0), outer + patches.T @ patches
-            progress("library", number + 1, len(pictures))
-        with written_whole(out / "library.npy") as aside, aside.open("wb") as stream:
-            np.save(stream, np.concatenate(library))
+        with written_whole(out / "library.f16") as aside, aside.open("wb") as stream:
+            for number, row in enumerate(pictures):
+                found, key = self._open(out, row), make_key(seed, row)
+                stream.write(surroundings(found, each, key).half().numpy().tobytes())
+                if number < s.whitened:
+                    patches = some_patches(found, s.patch, 4 * s.patch**2, key)
+                    count, total_, outer = count + len(patches), total_ + patches.sum(0), outer + patches.T @ patches
+                progress("library", number + 1, len(pictures))
         whitening = Whitening.of(count, total_, outer)
         write_tensors({"mean": whitening.mean, "root": whitening.root}, out / "whitening.safetensors")
 
@@ -225,12 +229,13 @@ class ContextDiscovery(Pipeline):
         _all(executor, detect, [DetectTask(out, row, s.patch, s.cell) for row in pictures], "neighbours", progress)
         found = [read_tensors(folder / f"{row:07d}.safetensors") for row in pictures]
         scores = torch.stack([each["score"] for each in found], 1)
-        for cluster, (row, _) in enumerate(seeds):  # the seed itself comes first, whatever rounding says
-            scores[cluster, pictures.index(row)] = torch.inf
-        best = scores.argsort(dim=1, descending=True, stable=True)[:, : s.neighbours]
         places = torch.stack([each["place"] for each in found], 1)
-        for cluster, (row, place) in enumerate(seeds):
-            places[cluster, pictures.index(row)] = torch.tensor([place.level, place.row, place.column, 0])
+        number_of = {row: number for number, row in enumerate(pictures)}
+        for cluster, (row, place) in enumerate(seeds):  # the seed itself comes first, whatever rounding says
+            scores[cluster, number_of[row]] = torch.inf
+            there = [place.level, place.row, place.column, 0]
+            places[cluster, number_of[row]] = torch.tensor(there, dtype=places.dtype)
+        best = scores.argsort(dim=1, descending=True, stable=True)[:, : s.neighbours]
         Neighbours(torch.tensor(pictures)[best], places.gather(1, best[..., None].expand(-1, -1, 4))).save(out)
 
     def _ranked(self, collection: Collection, out: Path, last: Path, chosen: Sequence[int]) -> list[Cluster]:

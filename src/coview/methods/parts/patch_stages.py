@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coview.files import read_tensors, write_tensors
+from coview.media.hog import BINS
 from coview.methods.parts.patch_pictures import Pyramid, picture_file
 from coview.objectives.patch_descriptors import patch_descriptors
 from coview.objectives.stuff_model import SIDE, fit_dictionary, half_diamonds
@@ -55,7 +56,7 @@ def surroundings(picture: Pyramid, count: int, key: Tensor) -> Tensor:
         if min(cells.shape[:2]) >= SIDE:
             found.append(cells.unfold(0, SIDE, 1).unfold(1, SIDE, 1).flatten(0, 1).permute(0, 2, 3, 1))
     if not found:
-        return torch.zeros(0, SIDE, SIDE, picture.cells(0).shape[2])
+        return torch.zeros(0, SIDE, SIDE, BINS)
     sizes = torch.tensor([len(part) for part in found])
     drawn = integers(key, _PLACES, int(sizes.sum()), min(count, int(sizes.sum()))).sort().values
     starts = sizes.cumsum(0) - sizes
@@ -66,12 +67,17 @@ def surroundings(picture: Pyramid, count: int, key: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def places_in(library: Path) -> int:
+    """Return how many places a library holds: float16 (n, side, side, 31), one after the other."""
+    return library.stat().st_size // (2 * SIDE * SIDE * BINS)
+
+
 def make_dictionary(task: DictionaryTask) -> None:
     """Fit one half's dictionary where it is not there yet."""
     if task.out.is_file():
         return
     half = half_diamonds()[..., task.number]
-    patches: NDArray[np.float16] = np.load(task.library, mmap_mode="r")
+    patches: NDArray[np.float16] = np.memmap(task.library, np.float16, "r").reshape(-1, SIDE, SIDE, BINS)
     around = torch.from_numpy(patches[:, half.numpy()]).float()
     middle = torch.from_numpy(patches[:, SIDE // 2, SIDE // 2].copy()).float()
     write_tensors(fit_dictionary(around, middle, half, task.parts, seed=task.seed).tensors(), task.out)
@@ -85,7 +91,7 @@ def detect(task: DetectTask) -> None:
     detectors = read_tensors(task.out / "detectors.safetensors")["detectors"]
     mean = read_tensors(task.out / "whitening.safetensors")["mean"]
     picture = Pyramid(picture_file(task.out, task.row), task.patch, task.cell)
-    score, place = torch.full((detectors.shape[1],), -torch.inf), torch.zeros(detectors.shape[1], 4, dtype=torch.int64)
+    score, place = torch.full((detectors.shape[1],), -torch.inf), torch.zeros(detectors.shape[1], 4, dtype=torch.int16)
     for level in range(len(picture.scales)):
         for mirror in (False, True):
             patches = patch_descriptors(picture.cells(level, mirror), task.patch)
@@ -93,5 +99,5 @@ def detect(task: DetectTask) -> None:
             at = torch.stack([where // patches.shape[1], where % patches.shape[1]], 1)
             here = torch.cat([torch.full_like(at[:, :1], level), at, torch.full_like(at[:, :1], int(mirror))], 1)
             better = best > score
-            score, place = torch.where(better, best, score), torch.where(better[:, None], here, place)
+            score, place = torch.where(better, best, score), torch.where(better[:, None], here.to(place.dtype), place)
     write_tensors({"score": score, "place": place}, path)
