@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coview.data.columns import in_one_piece
 from coview.data.recording import SPLITS
+from coview.data.tables import in_one_piece
 from coview.errors import UsageError, shown
 from coview.files import read_json, sha256_of
 

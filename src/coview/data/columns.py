@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
+from coview.data.tables import in_one_piece
+
 
 class Words:
     """A column of texts, some of which may be missing: where each begins, and the bytes of all in one piece."""
@@ -49,11 +51,6 @@ def numbers(column: pa.ChunkedArray, missing: float = 0) -> torch.Tensor:
     """Return a column of numbers as a tensor, in the memory of the table where nothing is missing."""
     whole = in_one_piece(column)
     return from_dlpack(pc.fill_null(whole, missing) if whole.null_count else whole)
-
-
-def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array; `combine_chunks` copies even a single piece."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def facts(table: pa.Table, name: str) -> NDArray[np.bool_]:

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from coview.data.columns import Words, in_one_piece
+from coview.data.columns import Words
 from coview.data.identity import check, real_path
 from coview.data.recording import LATER, SCHEMA
-from coview.data.tables import read_table
+from coview.data.tables import in_one_piece, read_table
 from coview.data.timeline import Timelines
 from coview.errors import MediaError
 from coview.media.container import KINDS, Kind

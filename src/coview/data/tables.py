@@ -107,3 +107,8 @@ def fingerprint_of(table: pa.Table, classes: Sequence[str]) -> str:
         for values in zip(*(table.column(name).to_pylist() for name in _BEFORE), strict=True):
             digest.update(json.dumps(values).encode())
     return digest.hexdigest()[:16]
+
+
+def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array; `combine_chunks` copies even a single piece."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

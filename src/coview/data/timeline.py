@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from coview.data.columns import Words, facts, in_one_piece, numbers
+from coview.data.columns import Words, facts, numbers
+from coview.data.tables import in_one_piece
 
 _SECONDS = ("start", "end", "video_start", "video_end", "audio_start", "audio_end")
 _FACTS = ("has_video", "has_audio", "silent")
