@@ -35,6 +35,7 @@ evaluate --help
 evaluate knn --help
 evaluate knn --model /none --collection digits-av
 evaluate kn --model /none
+evaluate study --study /none --answers /none
 embed --model /none --collection digits-av -o OUT
 search --model /none --collection digits-av --text dog
 search --help

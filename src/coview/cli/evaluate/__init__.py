@@ -18,6 +18,7 @@ PROTOCOLS = {
     "audio-probe": ("audio_probe", "support vector machines on the sound encoder: ESC-50, DCASE"),
     "fine-tune": ("fine_tune", "the encoder learns the labels too; or a linear layer by gradient"),
     "supervised": ("supervised", "the ceiling: learnt from labels, stopped on validation recordings"),
+    "study": ("study", "people: how often made colours were taken for real ones (coview paint --study)"),
     "gates": ("gates", "what a procedural world gives away without learning"),
 }
 
