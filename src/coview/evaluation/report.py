@@ -22,7 +22,8 @@ from coview.evaluation.runs import Records, records_of, seen_in_training
 from coview.evaluation.sheets import paint_held_out
 from coview.evaluation.statistics import Measurement
 from coview.evaluation.stored import Stored, read_stored
-from coview.evaluation.verdict import CONTROLS, is_control, verdict
+from coview.evaluation.verdict import CONTROLS, verdict
+from coview.evaluation.wording import headline, in_words
 from coview.files import read_text, write_aside
 from coview.model import Model
 
@@ -73,7 +74,7 @@ def write_report(
         settings=_flat(known.settings),
         summary=known.summary,
         environment=_flat(known.environment),
-        tiles=_headline(everything),
+        tiles=[(in_words(m), m) for m in headline(everything)],
         warnings=verdict(everything, known.signs()),
         notes=list(dict.fromkeys(note for file in stored if file.is_of(digest) for note in file.notes)),
         curves=_curves(known.metrics, known.timings, known.summary.get("negatives")),
@@ -150,20 +151,6 @@ def _title(settings: Mapping[str, Any]) -> dict[str, str]:
     method = settings.get("method", {})
     name = method.get("name", "") if isinstance(method, Mapping) else str(method)
     return {"method": name, "collection": Path(str(settings.get("collection", ""))).name or "?"}
-
-
-def _headline(results: Sequence[Measurement]) -> list[Measurement]:
-    """Return up to four main figures of the model itself."""
-    wanted = (
-        "video_probe/",
-        "audio_probe/",
-        "class_p1_v2a/",
-        "class_p1_a2v/",
-        "retrieval_v2a_r1/",
-        "retrieval_a2v_r1/",
-    )
-    own = [m for m in results if not is_control(m.name.partition("/")[2])]
-    return [next(m for m in own if m.name.startswith(w)) for w in wanted if any(m.name.startswith(w) for m in own)][:4]
 
 
 def _groups(results: Sequence[Measurement]) -> dict[str, list[Measurement]]:

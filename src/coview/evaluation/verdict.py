@@ -74,18 +74,29 @@ def _listed(figures: Sequence[Measurement]) -> str:
 
 
 def _near_controls(own: Sequence[Measurement], results: Sequence[Measurement]) -> list[str]:
+    """Return a sentence for each control that some of the figures are not clearly above."""
     by_name = {m.name: m for m in results}
+    row = own[0].name.partition("/")[2] if own else ""
     said = []
-    for m in own:
-        what, _, row = m.name.partition("/")
-        for control in ("random", "shuffled", f"{row}{SHUFFLED}"):
-            other = by_name.get(f"{what}/{control}")
-            if other is None or m.low is None or m.high is None or other.low is None or other.high is None:
-                continue
-            near = m.high >= other.low if _low_is_good(m) else m.low <= other.high
-            if near:
-                said.append(f"{m.name} ({m.value:.3f}) is not clearly above its {control} control ({other.value:.3f}).")
+    for control in ("random", "shuffled", f"{row}{SHUFFLED}"):
+        pairs = [(m, by_name.get(f"{m.name.partition('/')[0]}/{control}")) for m in own]
+        compared = [(m, other) for m, other in pairs if other is not None]
+        near = [(m, other) for m, other in compared if _is_near(m, other)]
+        if near:
+            texts = [f"{m.name.partition('/')[0]} {m.value:.3f} ({other.value:.3f})" for m, other in near[:_NAMED]]
+            more = f" and {len(near) - _NAMED} more" if len(near) > _NAMED else ""
+            said.append(
+                f"{row} is not clearly above its {control} control in {len(near)} of {len(compared)} figures: "
+                f"{', '.join(texts)}{more}"
+            )
     return said
+
+
+def _is_near(m: Measurement, other: Measurement) -> bool:
+    """Tell whether two intervals meet, or lie the wrong way round."""
+    if m.low is None or m.high is None or other.low is None or other.high is None:
+        return False
+    return m.high >= other.low if _low_is_good(m) else m.low <= other.high
 
 
 def _named_as_shuffled(results: Sequence[Measurement]) -> list[str]:

@@ -1,0 +1,51 @@
+"""Figures in words, for people who do not know their names: what was asked, and how often the answer was right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from coview.evaluation.statistics import Measurement
+from coview.evaluation.verdict import is_control
+
+_VIEWS = {"v": "picture", "video": "picture", "i": "picture", "image": "picture", "a": "sound", "audio": "sound",
+          "t": "text"}  # fmt: skip
+_FORMS = (
+    (r"retrieval_(?P<one>\w+?)2(?P=one)_r1", "one clip finds another of the same {one} first"),
+    (r"retrieval_(?P<one>\w+?)2(?P<other>\w+?)_r1", "the {one} finds its own {other} first"),
+    (r"class_p1_(?P<one>\w+?)2(?P=one)", "the most similar {one} is of the same class"),
+    (r"class_p1_(?P<one>\w+?)2(?P<other>\w+)", "the first {other} that the {one} finds is of its class"),
+    (r"(?P<one>\w+)_probe", "a linear classifier on the {one} is right"),
+    (r"(?P<one>\w+)_knn", "the nearest neighbours of the {one} name its class"),
+    (r"pointing", "the map is highest where the sound is"),
+)
+MAIN = ("_probe/", "class_p1_", "retrieval_")  # what is said first
+_MOST = 4
+
+
+def in_words(m: Measurement) -> str:
+    """Return what a figure measures, in words; "" for one that only its name says exactly."""
+    figure = m.name.partition("/")[0]
+    for form, words in _FORMS:
+        if found := re.fullmatch(form, figure):
+            return words.format(**{name: _VIEWS.get(view, view) for name, view in found.groupdict().items()})
+    return ""
+
+
+def sentence(m: Measurement) -> str:
+    """Return a share of items as a sentence; "" where `in_words` has none.
+
+    Such as "the sound finds its own picture first in 5 of 12, chance 1 of 12".
+    """
+    words = in_words(m)
+    if not words or m.n < 1 or not 0 <= m.value <= 1:
+        return ""
+    chance = "" if m.chance is None else f", chance {m.chance * m.n:.3g} of {m.n}"
+    return f"{words} in {round(m.value * m.n)} of {m.n}{chance}"
+
+
+def headline(results: Sequence[Measurement]) -> list[Measurement]:
+    """Return up to four main figures of the model itself, those of one view to another before those within one."""
+    own = [m for m in results if not is_control(m.name.partition("/")[2]) and in_words(m)]
+    across = [m for m in own if not re.search(r"_(\w+?)2\1(_r1)?/", m.name)]
+    return [m for part in MAIN for m in across if part in m.name][:_MOST]
