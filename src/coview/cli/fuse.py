@@ -39,7 +39,7 @@ Examples:
   coview embed --model run-a --collection my-collection --space backbone -o a
   coview embed --model run-b --collection my-collection --space backbone -o b
   coview fuse cca picture=a sound=b -o fused --beside my-collection --method.components 64
-  coview fuse dcca picture=a sound=b -o fused --beside my-collection --method.dimension 20 --train.epochs 50
+  coview fuse dcca picture=a sound=b -o fused --beside my-collection --method.dimension 10 --train.epochs 50
   coview evaluate retrieval --model fused --collection picture=a,sound=b@my-collection
 """
 
