@@ -82,3 +82,5 @@ def test_of_few_recordings_both_unseen_parts_are_measured(
     assert main(asked) == 0
     said = capsys.readouterr()
     assert "cannot be told from chance (4 items)" in said.err and "Next: coview evaluate retrieval" in said.err
+    assert main(["evaluate", "knn", *asked[2:]]) == 3  # nothing has a label: nothing was measured
+    assert "nothing could be measured" in capsys.readouterr().err

@@ -102,3 +102,12 @@ def test_grids_show_what_is_found(tmp_path: Path) -> None:
 def test_windows_of_evaluation_repeat() -> None:
     one, two = (extract(tiny_model(), DigitsWorld("A", "test", 9), batch_size=4) for _ in "ab")
     assert torch.equal(one.clips["video"], two.clips["video"])
+
+
+def test_by_class_nothing_is_said_where_no_two_recordings_share_one() -> None:
+    source = NumberSource(12)
+    source.labels, source.classes = torch.arange(12), [str(number) for number in range(12)]
+    result = evaluate("retrieval", PassThrough(), None, source, name="x")
+    names = {m.name for m in result.results}
+    assert "class_p1_v2a/x" in names and not any(name.endswith(("v2v/x", "a2a/x")) for name in names if "class" in name)
+    assert "v2v: no two test recordings have one class; by class it is left out" in result.notes

@@ -110,6 +110,9 @@ def _among_test(bench: Bench, found: Features, way: Direction) -> None:
         return
     own = items[both] if one == other else None
     ranking = rank_classes(query, gallery, labels, labels, leave_out_own=one == other, items=own)
+    if not bool(ranking.relevant[known].any()):
+        result.notes.append(f"{way.short}: no two test recordings have one class; by class it is left out")
+        return
     result.results += _class_figures(ranking, known, way, name)
     if one != other:
         result.results += _whole_figures(query[known], gallery[known], labels[known], way, bench)
