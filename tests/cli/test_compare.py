@@ -1,9 +1,12 @@
 """`coview compare`: runs under one budget, resumable, with controls; the table and what it says of a failed run."""
 
+import dataclasses
 import json
+import multiprocessing
 from pathlib import Path
 
 import pytest
+from measured import collection
 
 from coview.cli.main import main
 from coview.comparison.figure import draw
@@ -11,6 +14,7 @@ from coview.comparison.plan import Comparison, apply, base_settings, plan
 from coview.comparison.table import Outcome, orders, orders_to_markdown, summarise, to_markdown
 from coview.data.memmap import MemmapSource
 from coview.errors import UsageError
+from coview.training.settings import recommended, resolve
 
 
 def row(name: str, value: float) -> dict[str, object]:
@@ -135,3 +139,19 @@ def test_a_comparison_from_the_command_line_is_resumable(tmp_path: Path, capsys:
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert main([*words, "--set", "xid.temperature=0.2"]) == 2
     assert "other settings" in capsys.readouterr().err
+
+
+def test_a_run_of_a_comparison_reads_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "collection.json").touch()
+    run = dataclasses.replace(recommended("xid", tiny=True), collection=str(tmp_path))
+    assert resolve(run, device="cpu", rows=64, world=1).train.workers > 0
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    assert resolve(run, device="cpu", rows=64, world=1).train.workers == 0
+
+
+@pytest.mark.slow
+def test_media_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--samples", "64", "--seeds", "1", "--shuffled-seeds", "0", "--no-supervised", "-o", str(tmp_path / "c")]
+    assert main(["compare", "xdc", "--data", str(collection()), "--tiny", "--set", "xdc.clusters=4", *few]) == 0
+    said = capsys.readouterr()
+    assert "| xdc | " in said.out and "Fitted to" in said.err and "train.batch_size" in said.err

@@ -108,9 +108,12 @@ def main(argv: list[str]) -> int:
     if quarantine:
         reasons = ", ".join(f"{count} {reason}" for reason, count in about["reasons"].items())
         where = arguments.out / "quarantine.parquet"
-        out.say(f"{len(quarantine)} files could not be read ({reasons}); {where} lists them")
+        files = "1 file" if len(quarantine) == 1 else f"{len(quarantine)} files"
+        out.say(f"{files} could not be read ({reasons}); {where} lists them")
     for note in about["notes"]:
         out.say(f"note: {note}")
-    if about["counts"]["recordings"]:
+    if about["counts"]["recordings"] < 2:
+        out.say("Methods learn from two recordings and more: index a folder that has them.")
+    else:
         out.next(*training(about["counts"], arguments.out))
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,10 +85,12 @@ def stored_vector(stored: Stored, view: str, recording: str) -> Tensor:
     """
     clips, present = _arrays(stored, view)
     row = stored.ids.index(recording) if recording in stored.ids else -1
-    if row < 0 or not bool(present[row].any()):
-        raise UsageError(
-            f"{stored.folder}: there is no recording {recording!r} with {view}; ids are as in the collection"
-        )
+    if row < 0:
+        near = difflib.get_close_matches(recording, stored.ids, n=1)
+        hint = f"did you mean {near[0]!r}" if near else f"ids are names such as {stored.ids[0]!r}"
+        raise UsageError(f"the collection has no recording {recording!r}; {hint}")
+    if not bool(present[row].any()):
+        raise UsageError(f"there is no recording {recording!r} with {view}; choose another one, or another --from")
     return torch.from_numpy(clips[row][present[row]].astype(np.float32)).mean(0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -210,7 +211,9 @@ def resolve(settings: RunSettings, *, device: str, rows: int, world: int, local_
     if workers == "auto":
         from coview.data.open import is_decoded  # with torch
 
-        workers = max(1, len(os.sched_getaffinity(0)) // local_world) if is_decoded(settings.collection) else 0
+        # A process of a comparison may not have processes of its own: it reads by itself.
+        alone = multiprocessing.current_process().daemon or not is_decoded(settings.collection)
+        workers = 0 if alone else max(1, len(os.sched_getaffinity(0)) // local_world)
     per_epoch = positions // train.batch_size
     steps = train.steps if train.steps is not None else train.epochs * per_epoch
     resolved = dataclasses.replace(
