@@ -43,7 +43,7 @@ def curves(lines: Mapping[str, Curve], label: str, reference: tuple[str, float] 
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         if label in ("samples/s", "share", "accuracy"):
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.1 * max((value for _, values in lines.values() for value in values), default=1.0) or 1.0)
         axes.grid(axis="y", color=PALETTE[7], alpha=0.25, linewidth=0.5)
         if len(lines) + (reference is not None) > 1:
             axes.legend(frameon=False, fontsize=9)
