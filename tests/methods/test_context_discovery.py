@@ -20,10 +20,12 @@ from coview.data.collection import Collection
 from coview.data.executors import Processes, Serial
 from coview.data.index import index_source
 from coview.errors import UsageError
+from coview.files import read_tensors
 from coview.methods import load_pipeline
 from coview.methods.context_discovery import ContextDiscovery, ContextDiscoverySettings
 from coview.methods.parts.patch_context import Neighbours, State, cluster_of, dictionaries, extend
 from coview.methods.parts.patch_pictures import Place, Pyramid, picture_file, read_picture
+from coview.methods.parts.patch_stages import places_in
 from coview.methods.pipeline import discover
 
 SIDE, DISC = 176, 20  # pixels: a canvas, and a disc's radius
@@ -160,6 +162,14 @@ def test_pictures_of_every_kind_are_read_small_ones_and_copies_counted(tmp_path)
     assert all(np.isfinite(scores)) and all(np.isfinite([cluster.score for cluster in found.clusters]))
 
 
+def test_few_places_are_described_by_few_parts(collection, tmp_path):
+    pipeline, quiet = ContextDiscovery(dataclasses.replace(SMALL, cell=4, parts=500)), lambda what, done, total: None
+    rows, _ = pipeline.pictures(collection, tmp_path, Serial(), quiet)
+    files = pipeline.stuff(tmp_path, rows, Serial(), 0, quiet)
+    assert places_in(tmp_path / "library.f16") == 400 and len(files) == 16
+    assert {len(read_tensors(path)["shares"]) for path in files} == {4}
+
+
 def test_films_give_their_middle_frame_and_what_is_gone_is_counted(tmp_path):
     folder = tmp_path / "media"
     canvases(folder, 4, fixed=5, count=5, side=104)
@@ -185,8 +195,6 @@ def test_too_few_and_plain_pictures_are_refused(tmp_path):
         discover("context-discovery", few, tmp_path / "small", dataclasses.replace(SMALL, patch=10), Serial())
     with pytest.raises(UsageError, match="where there are 9 cells each way; use larger pictures"):
         discover("context-discovery", few, tmp_path / "narrow", SMALL, Serial())
-    with pytest.raises(UsageError, match=r"ask for --method.parts \d+ or less"):
-        discover("context-discovery", few, tmp_path / "parts", dataclasses.replace(SMALL, cell=4, parts=500), Serial())
 
 
 def test_boxes_are_pixels_of_the_picture_whichever_way_it_was_looked_at(collection, tmp_path):

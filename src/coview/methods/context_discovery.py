@@ -11,9 +11,10 @@ network and no gradient: cells of histograms, Gaussians, and an aligner. In stag
                its score is how much better that is than the stuff model (`objectives.context_growth`)
     selection  five rounds: the clusters that cover the pictures best stay, half of them, and twice as many members
 
-Defaults are the released code's. Where it differs from the paper or errs: 2,000 parts a mixture (the paper says 5,000),
-the moments of a mixture and the doubt in a predictor are computed as meant. Reconstruction: how correspondence is
-optimised, and usage; growing is bounded by `reach` in place of 120 seconds, and copies are told by boxes, not masks.
+Defaults are the released code's; few pictures get a smaller stuff model. Where it differs from the paper or errs: 2,000
+parts a mixture (the paper says 5,000); the moments of a mixture and the doubt in a predictor are computed as meant.
+Reconstruction: how correspondence is optimised, and usage. Growing is bounded by `reach` in place of 120 seconds, and
+copies are told by boxes, not masks.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from coview.objectives.stuff_model import SIDE, half_diamonds
 from coview.randomness import make_key
 
 _LEAST = 4  # pictures
+_PLACES = 100  # that a part of the stuff model needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,8 @@ class ContextDiscoverySettings:
     seeds: int = 1  # patches of each picture that clusters begin with
     whitened: int = 1500  # pictures that patches are whitened by, at most
     library: int = 1_000_000  # places that the stuff model learns from
-    parts: int = 2000  # of each of its 16 mixtures
+    places: int = 1000  # of them in one picture, at most: few pictures say no more by being asked more often
+    parts: int = 2000  # of each of its 16 mixtures; fewer where there are not 100 places for each
     neighbours: int = 200  # patches like a seed that are kept, one a picture
     predictors: int = 20  # patches that a member's surroundings are predicted from
     reach: int = 12  # cells to every side of a patch that are predicted
@@ -75,8 +78,8 @@ class ContextDiscoverySettings:
     overlaps: int = 12  # members that may show what a better cluster shows
 
     def __post_init__(self) -> None:
-        counts = (self.size, self.cell, self.patch, self.octave, self.seeds, self.whitened, self.library, self.parts)
-        if min(*counts, self.neighbours, self.predictors, self.reach, self.rounds, self.least) < 1:
+        counts = (self.size, self.cell, self.patch, self.octave, self.seeds, self.whitened, self.library, self.places)
+        if min(*counts, self.parts, self.neighbours, self.predictors, self.reach, self.rounds, self.least) < 1:
             raise ValueError("context discovery's counts are at least 1")
         if self.size < self.cell * (self.patch + 2):
             raise ValueError(f"size {self.size}: a patch and the cells around it need {self.cell * (self.patch + 2)}")
@@ -162,16 +165,11 @@ class ContextDiscovery(Pipeline):
             self._draw(out, pictures, seed, progress)
         folder = out / "stuff"
         folder.mkdir(exist_ok=True)
-        count, parts = places_in(out / "library.f16"), self.settings.parts
-        if count < 4:
+        if not (count := places_in(out / "library.f16")):
             raise UsageError(f"{out}: texture is learnt where there are {SIDE} cells each way; use larger pictures")
-        if count < 4 * parts:
-            raise UsageError(
-                f"{out}: these pictures have {count} places to learn texture from, and {parts} parts a mixture need "
-                f"{4 * parts}; ask for --method.parts {count // 4} or less"
-            )
+        parts = min(self.settings.parts, max(1, count // _PLACES))
         tasks = [
-            DictionaryTask(out / "library.f16", folder / f"{number:02d}.safetensors", number, self.settings.parts, seed)
+            DictionaryTask(out / "library.f16", folder / f"{number:02d}.safetensors", number, parts, seed)
             for number in range(half_diamonds().shape[-1])
         ]
         _all(executor, make_dictionary, tasks, "stuff", progress)
@@ -179,7 +177,8 @@ class ContextDiscovery(Pipeline):
 
     def _draw(self, out: Path, pictures: Sequence[int], seed: int, progress: Progress) -> None:
         """Write the library of cells about places, and then the whitening of patches of some of the pictures."""
-        each, s = math.ceil(self.settings.library / len(pictures)), self.settings
+        s = self.settings
+        each = min(s.places, math.ceil(s.library / len(pictures)))
         count, total_, outer = 0, torch.zeros(1), torch.zeros(1)
         with written_whole(out / "library.f16") as aside, aside.open("wb") as stream:
             for number, row in enumerate(pictures):
