@@ -102,6 +102,10 @@ def main(argv: list[str]) -> int:
     if arguments.json:
         result |= {"notes": about["notes"], "quarantine": [vars(row) for row in quarantine]}
     else:
+        counts = {name: count for name, count in about["counts"].items() if count and name != "hours"}
+        hours = about["counts"]["hours"]
+        length = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+        result["counts"] = in_words(counts) + f", {length}" * bool(hours)
         sizes = {part: count for part, count in about["parts"].items() if part != "by"}
         result["parts"] = f"{in_words(sizes)}; {CHOSEN[about['parts']['by']]}"
     code = out.finish(result, [(row.path, f"{row.reason}: {row.message}") for row in quarantine])

@@ -198,8 +198,11 @@ class Collection:
             given = pa.array([row[fold - 1] if len(row) >= fold else "" for row in self._folds()], pa.string())
         rows = pc.indices_nonzero(pc.fill_null(pc.equal(given, split), False))
         if not len(rows):
-            found = dict(Counter(given.to_pylist()))
-            raise UsageError(f"{self.folder}: no recording belongs to the split {split!r}; found {found}")
+            found = ", ".join(f"{count} {name or 'in no part'}" for name, count in Counter(given.to_pylist()).items())
+            raise UsageError(
+                f"{self.folder}: no recording belongs to the split {split!r} (there are {found}); index more "
+                "recordings, or say the parts in a manifest's column 'split'"
+            )
         part = Collection(self.folder, self._table.take(rows), self.about)
         part._unread = self._unread
         part._chosen = rows if self._chosen is None else self._chosen.take(rows)

@@ -186,7 +186,8 @@ def _recordings(
     if split is not None and part:
         ids = [recording for recording in ids if part.get(recording) == split]
         if not ids:
-            raise UsageError(f"{name}: no recording belongs to the split {split!r}; found {sorted(set(part.values()))}")
+            found = ", ".join(map(str, sorted(set(part.values()))))
+            raise UsageError(f"{name}: no recording belongs to the split {split!r}; found {found}")
     classes = sorted(set(label.values()))
     number = {text: place for place, text in enumerate(classes)}
     return ids, torch.tensor([number[label[i]] if i in label else -1 for i in ids], dtype=torch.int64), classes
