@@ -119,6 +119,7 @@ def test_the_verb_writes_a_study(tmp_path, capsys):
     assert main([*words, "--study", "3", "-o", str(tmp_path / "out")]) == 0
     result = json.loads(capsys.readouterr().out)
     assert len(result["pages"]) == 3 and result["pairs"]["test"] == 4
+    assert [model["name"] for model in json.loads((tmp_path / "out" / "key.json").read_text())["models"]] == ["model"]
     assert main([*words, "--study", "0", "-o", str(tmp_path / "other")]) == 2
     assert "at least 1" in capsys.readouterr().err
     assert main([*words, "--study", "1", "--box", "1", "1", "2", "2", "-o", str(tmp_path / "other")]) == 2

@@ -92,9 +92,12 @@ def write(arguments: Arguments, painters: list[Painter], out: Output) -> int:
     """Write a study, and return the exit code."""
     from coview.evaluation.study import write_study
 
+    names = [path.resolve().name for path in arguments.model]
+    if len(set(names)) < len(names):
+        names = list(map(str, arguments.model))
     with out.steps() as show:
         written, problems = write_study(
-            painters, list(map(str, arguments.model)), arguments.input, arguments.out, arguments.study or 0,
+            painters, names, arguments.input, arguments.out, arguments.study or 0,
             arguments.seed, lambda done, total: show("pictures", done, total),
         )  # fmt: skip
     pages = [str(page) for page in written.pages]
