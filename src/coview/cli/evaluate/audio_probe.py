@@ -55,4 +55,4 @@ def main(argv: list[str]) -> int:
             audio_probe(bench, how)
         return bench.result
 
-    return run_models(arguments, "audio-probe", measure)
+    return run_models(arguments, ["audio-probe", *argv], measure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -132,12 +132,17 @@ def few_labels(ratio: float | None, shots: int | None) -> Budget | None:
         raise SettingsError([str(error)]) from error
 
 
-def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Result], *, trains: bool = False) -> int:
+def run_models(
+    arguments: Models, words: Sequence[str], measure: Callable[[Case], Result], *, kept: str = "", trains: bool = False
+) -> int:
     """Measure all models and controls by `measure`, keep the result with the first model, print it.
 
     Args:
+        words: of the command line, the protocol first.
+        kept: what the result is called where that is not the protocol's name.
         trains: networks are trained to measure: not once more for the validation part of a small collection.
     """
+    protocol = kept or words[0]
     if not arguments.model:
         raise UsageError(f"{protocol} measures a model: pass --model")
     check_models(*arguments.model, *arguments.shuffled, *arguments.supervised)
@@ -157,11 +162,10 @@ def run_models(arguments: Models, protocol: str, measure: Callable[[Case], Resul
     finally:
         parallel.shutdown()
     code = show(result, out, arguments.json)
-    where = ("--model", arguments.model[0], "--collection", arguments.collection)
-    if arguments.controls:
+    if arguments.controls or not result.results:
         out.next(*embedding(arguments.model[0], arguments.collection))
     else:
-        out.next("coview", "evaluate", protocol, *where, "--controls")
+        out.next("coview", "evaluate", *words, "--controls")
     if parallel.is_main():  # printed first: a full disk must not take the figures away
         keep_result(result, arguments.model[0], protocol)
     return code

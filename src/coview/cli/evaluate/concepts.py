@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
             concepts(bench, _split(arguments, list(bench.test.classes)), folder, budget)
         return bench.result
 
-    return run_models(arguments, "concepts", measure)
+    return run_models(arguments, ["concepts", *argv], measure)
 
 
 def _split(arguments: Arguments, classes: list[str]) -> Split:

@@ -58,4 +58,4 @@ def main(argv: list[str]) -> int:
             few_shot(bench, budgets, folder, draws=arguments.draws)
         return bench.result
 
-    return run_models(arguments, "few-shot", measure)
+    return run_models(arguments, ["few-shot", *argv], measure)

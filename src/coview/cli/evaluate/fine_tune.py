@@ -81,7 +81,8 @@ class Arguments(Models):
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = read(Arguments, "fine-tune", DESCRIPTION, argv)
-    return run_models(arguments, "linear-by-gradient" if arguments.frozen else "fine-tune", _measure, trains=True)
+    kept = "linear-by-gradient" if arguments.frozen else "fine-tune"
+    return run_models(arguments, ["fine-tune", *argv], _measure, kept=kept, trains=True)
 
 
 def _measure(case: Case) -> Result:

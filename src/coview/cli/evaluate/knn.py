@@ -34,4 +34,4 @@ def main(argv: list[str]) -> int:
             knn(bench)
         return bench.result
 
-    return run_models(arguments, "knn", measure)
+    return run_models(arguments, ["knn", *argv], measure)

@@ -48,4 +48,4 @@ def main(argv: list[str]) -> int:
             linear_probe(bench, stages=arguments.stages, as_released=arguments.as_released, ten_crop=arguments.ten_crop)
         return bench.result
 
-    return run_models(arguments, "linear-probe", measure)
+    return run_models(arguments, ["linear-probe", *argv], measure)

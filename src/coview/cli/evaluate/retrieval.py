@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
             retrieve(bench, spaces=arguments.spaces, galleries=arguments.galleries)
         return bench.result
 
-    code = run_models(arguments, "retrieval", measure)
+    code = run_models(arguments, ["retrieval", *argv], measure)
     if arguments.grid:
         _write_pictures(arguments)
     return code
