@@ -55,6 +55,28 @@ def test_frames_of_one_pass_are_those_of_each_cut_alone(tmp_path, kind):
     assert all(one.equal(other) for one, other in zip(together, alone, strict=True))
 
 
+@pytest.mark.parametrize("number", [23, 24, 60])
+def test_one_damaged_time_in_a_film_moves_no_other_frame(tmp_path, number):
+    whole, path = film(tmp_path, "h264-open"), tmp_path / "damaged.mkv"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for k, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+            packet.stream, packet.pts = stream, packet.pts + 8000 * (k == number)
+            out.mux(packet)
+    starts = [float(start) for start in np.arange(0, 3.6, 0.25)]
+    cuts = [VideoCut(start=start, count=4, fps=12, size=SIDE, window=0.5) for start in starts]
+    alone, expected = [], []
+    for cut in cuts:
+        for file, found in ((path, alone), (whole, expected)):
+            with open_media(file) as media:
+                found.append(read_frames(media, cut))
+    with open_media(path) as media:
+        together = read_frames_of(media, cuts)
+    assert all(one.equal(other) for one, other in zip(together, alone, strict=True))
+    moved = sum(int((one != other).flatten(2).any(2).sum()) for one, other in zip(alone, expected, strict=True))
+    assert moved <= 3  # cuts that would show the frame whose time is lost
+
+
 def test_a_pass_decodes_nothing_twice(tmp_path, monkeypatch):
     path = film(tmp_path, "h264")
     decoded = []

@@ -61,7 +61,8 @@ def index_source(
         UsageError: there is no such source, `out` exists, two recordings have one id, or another process works there.
     """
     _check_out(out, overwrite)
-    fresh_processes()  # a script that may start none is told before anything is written
+    if workers != 0:
+        fresh_processes()  # a script that may start none is told before anything is written
     options = options or Options()
     # What needs no folder of its own is found out before one is made: a call that fails leaves nothing.
     made = _found(source, labels_from_folders, options)

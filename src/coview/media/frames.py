@@ -107,7 +107,7 @@ def _by_decoding_all(media: Media, times: list[float], convert: Convert) -> list
     while True:
         begin = times[0] - back
         packets, ended = packets_of(media, begin, times[-1] + (RUN_UP_SECONDS if media.ordered else 0.0))
-        frames = _decoded(media, packets)
+        frames = _without_strays(_decoded(media, packets))
         first = next(frames, None)
         if begin <= media.origin or (first is not None and first[0] <= times[0] + SAME_INSTANT):
             break
@@ -126,7 +126,7 @@ def _from_the_beginning(media: Media, cuts: list[list[float]], convert: Convert)
         fresh.only(fresh.video)
         fresh.ordered = media.ordered
         packets = (packet for packet in fresh.container.demux(fresh.video) if packet.size)
-        shown = _assign(media, _decoded(fresh, packets), times, convert, max(cut[0] for cut in cuts))
+        shown = _assign(media, _without_strays(_decoded(fresh, packets)), times, convert, max(cut[0] for cut in cuts))
     if shown is None:
         raise media.error("undecodable", f"no picture could be decoded up to {times[-1] - media.origin:.3f} s")
     known = dict(zip(times, shown, strict=True))
@@ -196,6 +196,17 @@ def _decoded(media: Media, packets: Iterable[Any]) -> Iterator[tuple[float, Any]
             yield arrived if media.ordered or frame.pts is None else frame.pts * seconds, frame
 
 
+def _without_strays(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
+    """Leave out frames whose time is damaged: the next one is shown far before them."""
+    held: tuple[float, Any] | None = None
+    for second, frame in frames:
+        if held is not None and held[0] - second <= RUN_UP_SECONDS:
+            yield held
+        held = second, frame
+    if held is not None:
+        yield held
+
+
 def _with_the_end(packets: Iterable[Any]) -> Iterator[Any]:
     yield from packets
     yield None  # which makes the decoder give what it has kept back
@@ -232,7 +243,9 @@ def _decode(media: Media, packets: list[Any], wanted: set[int], skip: bool, conv
                 if stamp is None:
                     continue
                 if latest is not None and stamp < latest:
-                    raise _OutOfOrderError
+                    if latest - stamp <= RUN_UP_SECONDS / media.video.time_base:
+                        raise _OutOfOrderError
+                    found.pop(latest, None)  # as `_without_strays`
                 latest = stamp
                 if stamp in wanted:
                     _check_frame(media, frame)

@@ -31,7 +31,7 @@ def packets_of(media: Media, first: float, last: float) -> tuple[list[Any], bool
             if packet.size == 0:
                 continue
             stamp = stamp_of(packet)
-            if packets and key and stamp is not None and stamp > limit:
+            if packets and key and _passes(limit, packets[-1], packet):
                 ended = False
                 break
             packets.append(packet)
@@ -82,8 +82,18 @@ def part_of(media: Media, packets: list[Any], times: list[float]) -> tuple[int, 
     earliest, limit = ticks(times[0], media.video), ticks(times[-1], media.video)
     keys = [i for i, p in enumerate(packets) if p.is_keyframe]
     first = max((i for i in keys if packets[i].pts <= earliest), default=keys[0] if keys else 0)
-    late = (i for i in range(first + 1, len(packets)) if stamp_of(packets[i]) > limit)
+    late = (i for i in range(first + 1, len(packets)) if _passes(limit, packets[i - 1], packets[i]))
     return first, next(late, len(packets))
+
+
+def _passes(limit: float, before: Any, packet: Any) -> bool:
+    """Tell whether neither a packet nor what follows may be shown by `limit`.
+
+    Without a decoding time that takes two packets: a frame may be stored before those shown earlier, and a single
+    time of showing may be damaged.
+    """
+    late = stamp_of(packet) is not None and stamp_of(packet) > limit
+    return late and (packet.dts is not None or (stamp_of(before) is not None and stamp_of(before) > limit))
 
 
 def stamp_of(packet: Any) -> Any:
