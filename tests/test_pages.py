@@ -93,8 +93,10 @@ def small_folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 def test_readme_runs_as_printed(small_folder: Path, capsys) -> None:
-    own = [words for page, words in COMMANDS if page == "README.md" and words[0] not in ("demo", "compare", "fuse")]
-    assert [words[0] for words in own] == ["index", "pretrain", "evaluate", "search", "prepare", "explain"]
+    # What else is there needs hours, other encoders' features, or a model of another kind; it is parsed above.
+    verbs = ["index", "pretrain", "evaluate", "search", "prepare", "explain"]
+    own = [words for page, words in COMMANDS if page == "README.md" and words[0] in verbs]
+    assert [words[0] for words in own] == verbs
     for words in own:
         assert main(words) == 0, (words, capsys.readouterr().err)
         if words[0] not in ("search",):
