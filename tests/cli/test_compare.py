@@ -90,6 +90,7 @@ def test_changes_reach_the_methods_that_have_the_setting(tmp_path: Path) -> None
     assert {(task.settings["collection"], task.test) for task in apart} == {("train-set", "test-set")}
 
 
+@pytest.mark.slow
 def test_a_world_is_rendered_for_the_number_and_the_part_that_are_asked_for(tmp_path: Path) -> None:
     asked = comparison(tmp_path, recordings=20, validate=True, supervised=False, shuffled_seeds=0)
     said: list[str] = []

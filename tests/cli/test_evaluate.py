@@ -52,6 +52,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "expected a run with a model" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_gates_are_judged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("coview.evaluation.gates._CLIPS", {"digits-av": (200, 100)})

@@ -80,6 +80,7 @@ def test_official_folds(model: str, capsys: pytest.CaptureFixture[str], tmp_path
     assert "has the folds 1 to 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_fine_tuning_and_the_ceiling(model: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     place = ["--collection", str(collection()), "--workers", "0", "--preset", "digits", "--windows", "1"]
     small = ["--epochs", "1", "--train-batch", "4", "--clips", "1"]
@@ -97,6 +98,7 @@ def test_fine_tuning_and_the_ceiling(model: str, capsys: pytest.CaptureFixture[s
     assert main(["evaluate", "fine-tune", "--model", model, *place, "--epochs", "0"]) == 2
 
 
+@pytest.mark.slow
 def test_pictures_of_searches(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(
         capsys, "retrieval", "--model", model, "--collection", str(collection()), "--test-split", "train", "--grid"

@@ -110,6 +110,7 @@ def test_clips_of_a_recording_are_read_together_and_are_what_they_are_alone(bad_
         assert [r for one in single for r in one.replaced] == [r for part in parts for r in part[step].replaced]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_the_middle_of_what_is_read_together(bad_collection):
     source = MediaSource(bad_collection, VIEWS)
     loader = Loader(source, batch_size=4, seed=0, clips_per_recording=5)

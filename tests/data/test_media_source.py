@@ -53,6 +53,7 @@ def test_what_is_missing_or_silent_is_absent_and_the_rest_is_not_zero(source):
     assert batch.views["video"][batch.present["video"]].flatten(1).any(1).all()
 
 
+@pytest.mark.slow
 def test_a_longer_sound_is_uniform_and_the_picture_stays_within_half_a_second_of_it(source):
     row = row_of(source, "fast.mp4")  # four seconds
     starts = read(source, row, 300).start

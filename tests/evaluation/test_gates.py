@@ -54,7 +54,10 @@ def test_audio_statistics_mean_what_they_say():
     assert centre == pytest.approx(0.5, abs=0.01) and numbers[1, 5] == pytest.approx(0.75, abs=0.01)
 
 
-@pytest.fixture(scope="module", params=["digits-av", pytest.param("objects-av", marks=pytest.mark.slow)])
+WORLDS = [pytest.param(world, marks=pytest.mark.slow) for world in ("digits-av", "objects-av")]
+
+
+@pytest.fixture(scope="module", params=WORLDS)
 def rows(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -83,7 +83,7 @@ def test_a_page_written_again_keeps_map_and_examples_of_its_weights(run: Path) -
     model = tiny_model()
     model.save(run / "model")
     loaded = Model.from_run(run)
-    first = write_report(run, model=loaded, source=DigitsWorld("A", "test", 60), notes=["of the test part"]).read_text()
+    first = write_report(run, model=loaded, source=DigitsWorld("A", "test", 24), notes=["of the test part"]).read_text()
     again = write_report(run).read_text()
     begin = again.index("<!-- exhibits of")
     assert again[begin : again.index("<!-- end of exhibits")] in first

@@ -144,6 +144,7 @@ def test_a_decoder_that_crashes_costs_one_recording(collection, tmp_path):
 KINDS = [None, "", "x", -1, 0, 1, 2**70, 1.5, float("nan"), [], [-1], [2**62], {}, [[]], True]
 
 
+@pytest.mark.slow
 def test_every_field_of_a_description_changed_is_named_or_right(shards):
     clips = pq.read_table(shards / "clips.parquet").to_pylist()
     tar, clip = shards / "shard-00000.tar", clips[0]
