@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from coview.data.collection import Collection
@@ -59,22 +59,33 @@ def index(
 
 
 def open(
-    name: Place,
+    name: Any,
     views: Model | Mapping[str, ViewSpec] | None = None,
     *,
     split: Split | None = None,
     fold: int | None = None,
     seed: int = 0,
+    labels: Sequence[int] | None = None,
+    classes: Sequence[str] = (),
 ) -> Source:
     """Return what yields samples: a collection, a prepared copy, arrays, features or a world; see `data.open_source`.
 
     Args:
+        name: what it is called; or a map-style dataset, whose rows are dicts of raw views (`DatasetSource`), such as
+            {"video": uint8 (3, T, H, W), "audio": float32 (samples,)}; or a source, which stays as it is.
         views: what is cut: a model's, or view -> specification; None: the world's own, or those that are stored.
+        labels, classes: of a dataset: by row the number of its class, and their names.
 
     Raises:
         UsageError: there is no such source, or it cannot be cut this way.
     """
+    from coview.data.dataset_source import DatasetSource
     from coview.data.open import open_source
 
     wanted = views if views is None or isinstance(views, Mapping) else views.needed
-    return open_source(str(name), wanted, split=split, fold=fold, seed=seed)
+    if isinstance(name, (str, Path)):
+        return open_source(str(name), wanted, split=split, fold=fold, seed=seed)
+    if hasattr(name, "read_window"):
+        source: Source = name
+        return source
+    return DatasetSource(name, wanted or {}, labels=labels, classes=classes)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from coview.api.data import open
+
 if TYPE_CHECKING:
     from coview.api.data import Place
     from coview.comparison.table import Line
     from coview.data.recording import Split
-    from coview.data.source import Source
     from coview.methods.contract import Method
     from coview.methods.pipeline import Found
     from coview.model import Model
@@ -22,7 +23,7 @@ Settings: TypeAlias = "Mapping[str, Any]"
 
 def pretrain(
     method: str | type[Method],
-    collection: Place | Source,
+    collection: Any,
     out: Place,
     *,
     tiny: bool = False,
@@ -38,7 +39,7 @@ def pretrain(
 
     Args:
         method: its name, or a class of your own (docs/add-a-method.md), which is then known in this process.
-        collection: a name as `open` takes it, or a source, whose views must be the method's.
+        collection: a name as `open` takes it, a source whose views are the method's, or a map-style dataset of them.
         tiny: start from the method's smallest settings, for a CPU.
         settings: what differs from the method's recipe, named as options are: {"train.epochs": 5,
             "method.temperature": 0.1}, or nested as in settings.yaml.
@@ -64,11 +65,11 @@ def pretrain(
     name = str(collection) if isinstance(collection, (str, Path)) else getattr(collection, "name", "")
     start = dataclasses.replace(recommended(slug, tiny=tiny), collection=name)
     asked = changed(start, settings or {})
+    views = views_of(slug, asked.method_settings)
     if isinstance(collection, (str, Path)):
-        views = views_of(slug, asked.method_settings)
         source = open_source(name, views, split=asked.split, seed=asked.seed, shuffled=asked.shuffled)
     else:
-        source = collection
+        source = open(collection, views)
     stated = {line.partition(":")[0] for line in diff(run_to_dict(start), run_to_dict(asked))}
     fitted, lines = fit(asked, len(source), stated, parallel.world_size())
     if lines and parallel.is_main() and not quiet:

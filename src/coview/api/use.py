@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from coview.api.data import open
 
@@ -95,7 +95,7 @@ def evaluate(
 
 def embed(
     model: Model | Place,
-    collection: Place | Source,
+    collection: Any,
     out: Place,
     *,
     space: Literal["projected", "backbone"] = "projected",
@@ -117,7 +117,7 @@ def embed(
     if isinstance(collection, (str, Path)):
         source, paths = open_with_paths(str(collection), model)
     else:
-        source, paths = collection, []
+        source, paths = open(collection, model), []
     return store(model, source, Path(out), paths=paths, space=space, windows=windows, batch_size=batch_size)
 
 

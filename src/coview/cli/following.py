@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coview.files import read_json
+from coview.methods import FIRST
 
 if TYPE_CHECKING:
     from coview.model import Model
@@ -22,11 +23,9 @@ def training(counts: Mapping[str, int], collection: object) -> Words:
     Args:
         counts: of `recordings`, of those `with_both` picture and sound, and `with_video`.
     """
-    method = ["xid"] if counts["with_both"] else ["swav"] if counts["with_video"] else ["denoising-autoencoder"]
-    if method == ["denoising-autoencoder"]:
-        method += ["--method.view", "audio"]
+    what = "films with sound" if counts["with_both"] else "pictures" if counts["with_video"] else "sounds"
     tiny = ["--tiny"] if counts["recordings"] < LARGE else []
-    return ["coview", "pretrain", *method, *tiny, "--collection", collection, "-o", free("my-run")]
+    return ["coview", "pretrain", *FIRST[what], *tiny, "--collection", collection, "-o", free("my-run")]
 
 
 def measuring(folder: Path, model: Model, collection: str, classes: int) -> Words:

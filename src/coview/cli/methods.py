@@ -12,7 +12,7 @@ import tyro
 
 from coview.cli.output import Output
 from coview.errors import shown
-from coview.methods import PIPELINES, listed, place_of
+from coview.methods import FIRST, PIPELINES, listed, place_of
 from coview.methods.cards import Card, card_of
 
 DESCRIPTION = """List the methods, a line each, or tell all about one of them.
@@ -28,15 +28,20 @@ FAMILIES = {
     "clustering": "groups that are found, then predicted (clustering)",
     "correspondence": "do these two belong together? (correspondence)",
     "correlation": "views that vary together (correlation)",
+    "context": "what lies where (context)",
+    "prediction": "one part of a picture predicts another (prediction)",
     "reconstruction": "what is missing is filled in (reconstruction)",
     "discovery": "things that are found in pictures, by stages and without a model (discovery)",
     "protocol": "learnt from labels, to compare with",
 }
-START = """Start here:
-  coview pretrain xid    films with sound
-  coview pretrain swav   pictures
-  coview fuse cca        features that you have already
-  coview methods NAME    all about one method"""
+START = "\n".join(
+    [
+        "Start here:",
+        *(f"  {f'coview pretrain {words[0]}':<40} {what}" for what, words in FIRST.items()),
+        f"  {'coview fuse cca':<40} features that you have already",
+        f"  {'coview methods NAME':<40} all about one method",
+    ]
+)
 
 
 @dataclass(kw_only=True)

@@ -16,6 +16,12 @@ if TYPE_CHECKING:  # the names of methods are known without torch, so that help 
     from coview.methods.contract import Facts, Method
     from coview.methods.pipeline import Pipeline
 
+# What a newcomer begins with, by what there is to learn from: the words behind `coview pretrain`.
+FIRST = {
+    "films with sound": ("xid",),
+    "pictures": ("swav",),
+    "sounds": ("denoising-autoencoder", "--method.view", "audio"),
+}
 METHODS: dict[str, str] = {
     "xid": "coview.methods.xid:XID",
     "av-vicreg": "coview.methods.vicreg:AVVICReg",
