@@ -8,6 +8,7 @@ import torch
 from joint_model import joint_model
 from measured import tiny_model
 
+import coview
 from coview.data.views import Batch
 from coview.errors import CoviewError, UsageError
 from coview.interchange import hub, onnx
@@ -91,6 +92,24 @@ def test_a_hub_gets_the_folder(monkeypatch):
     for name in ("model", "a/b/c", "/b"):
         with pytest.raises(UsageError, match="OWNER/NAME"):
             hub.push(tiny_model(), name)
+
+
+def test_a_model_comes_from_a_hub_when_asked(monkeypatch, tmp_path):
+    package = pytest.importorskip("huggingface_hub", reason="needs the extra hub")
+    mine = tiny_model()
+    mine.save(tmp_path)
+
+    def snapshot_download(name, **options):
+        if name != "me/model":
+            raise OSError("404 Not Found")
+        return str(tmp_path)
+
+    monkeypatch.setattr(package, "snapshot_download", snapshot_download)
+    assert coview.load("hf:me/model").digest == mine.digest
+    with pytest.raises(CoviewError, match="me/gone: the hub did not give the model: 404"):
+        coview.load("hf:me/gone")
+    with pytest.raises(UsageError, match="OWNER/NAME"):
+        coview.load("hf:model")
 
 
 @pytest.mark.parametrize(("module", "call"), [(onnx, "export_onnx"), (hub, "push")])

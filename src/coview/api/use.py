@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 
 
 def load(path: Place) -> Model:
-    """Read a model from its folder or from a run's folder; see `coview.model.Model`.
+    """Read a model from its folder, from a run's folder, or from the hub; see `coview.model.Model`.
+
+    Args:
+        path: the folder; or "hf:OWNER/NAME", which is fetched from the Hugging Face hub where its cache lacks it.
 
     Raises:
         UsageError: there is no model, or its files do not fit each other.
+        CoviewError: the hub did not give it.
     """
+    from coview.interchange.hub import fetch
     from coview.model import Model
 
-    return Model.from_run(path)
+    name = str(path)
+    return Model.from_run(fetch(name.removeprefix("hf:")) if name.startswith("hf:") else path)
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""Sending a model to a hub, when asked to."""
+"""Sending a model to a hub and fetching one from it, when asked to."""
 
 from __future__ import annotations
 
@@ -21,13 +21,7 @@ def push(model: Model, repository: str, *, private: bool = True) -> str:
         UsageError: the package is not installed, or the repository's name is not OWNER/NAME.
         CoviewError: the hub refused.
     """
-    if repository.count("/") != 1 or not all(repository.split("/")):
-        raise UsageError(f"{repository!r}: expected OWNER/NAME, the name of a repository on the hub")
-    try:
-        hub: Any = importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise UsageError("sending to a hub needs the package huggingface_hub: pip install 'coview[hub]'") from error
-    api = hub.HfApi(library_name="coview")
+    api = _hub(repository).HfApi(library_name="coview")
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder))
         try:
@@ -38,3 +32,30 @@ def push(model: Model, repository: str, *, private: bool = True) -> str:
         except (OSError, ValueError) as error:  # the package's errors of network and of names are of these kinds
             raise CoviewError(f"{repository}: the hub did not take the model: {error}") from error
     return str(address)
+
+
+def fetch(repository: str) -> Path:
+    """Return the folder of a model from the Hugging Face hub, in that package's cache; only what is not there is fetched.
+
+    With HF_HUB_OFFLINE=1 nothing is. What is read of it is data alone, whoever wrote it (see `Model`).
+
+    Raises:
+        UsageError: the package is not installed, or the repository's name is not OWNER/NAME.
+        CoviewError: the hub has no such repository, or does not answer.
+    """
+    hub = _hub(repository)
+    try:
+        return Path(
+            hub.snapshot_download(repository, library_name="coview", allow_patterns=["*.json", "*.safetensors"])
+        )
+    except (OSError, ValueError) as error:
+        raise CoviewError(f"{repository}: the hub did not give the model: {error}") from error
+
+
+def _hub(repository: str) -> Any:
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise UsageError(f"{repository!r}: expected OWNER/NAME, the name of a repository on the hub")
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise UsageError("a hub needs the package huggingface_hub: pip install 'coview[hub]'") from error
