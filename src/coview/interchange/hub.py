@@ -35,9 +35,9 @@ def push(model: Model, repository: str, *, private: bool = True) -> str:
 
 
 def fetch(repository: str) -> Path:
-    """Return the folder of a model from the Hugging Face hub, in that package's cache; only what is not there is fetched.
+    """Return the folder of a model from the Hugging Face hub, in that package's cache.
 
-    With HF_HUB_OFFLINE=1 nothing is. What is read of it is data alone, whoever wrote it (see `Model`).
+    Only what is not there is fetched, with HF_HUB_OFFLINE=1 nothing. What is read of it is data alone, whoever wrote it (see `Model`).
 
     Raises:
         UsageError: the package is not installed, or the repository's name is not OWNER/NAME.
@@ -45,9 +45,8 @@ def fetch(repository: str) -> Path:
     """
     hub = _hub(repository)
     try:
-        return Path(
-            hub.snapshot_download(repository, library_name="coview", allow_patterns=["*.json", "*.safetensors"])
-        )
+        files = ["*.json", "*.safetensors"]
+        return Path(hub.snapshot_download(repository, library_name="coview", allow_patterns=files))
     except (OSError, ValueError) as error:
         raise CoviewError(f"{repository}: the hub did not give the model: {error}") from error
 
