@@ -37,7 +37,8 @@ def push(model: Model, repository: str, *, private: bool = True) -> str:
 def fetch(repository: str) -> Path:
     """Return the folder of a model from the Hugging Face hub, in that package's cache.
 
-    Only what is not there is fetched, with HF_HUB_OFFLINE=1 nothing. What is read of it is data alone, whoever wrote it (see `Model`).
+    Only what is not there is fetched, with HF_HUB_OFFLINE=1 nothing. What is read of it is data alone, whoever wrote it
+    (see `Model`).
 
     Raises:
         UsageError: the package is not installed, or the repository's name is not OWNER/NAME.
