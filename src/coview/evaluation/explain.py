@@ -25,6 +25,7 @@ from coview.evaluation.exhibits import Clips, Tile, tile
 from coview.evaluation.pointing import picture_and_sound, pointing, sound_maps
 from coview.evaluation.report import render
 from coview.evaluation.statistics import Measurement, mean
+from coview.evaluation.wording import in_words
 from coview.files import write_aside
 from coview.objectives.contingency import contingency, nmi
 from coview.objectives.kmeans import kmeans
@@ -112,7 +113,7 @@ def explain(
         note = ""
     page = render(
         "explain.html.jinja", name=name, collection=source.name, recordings=len(chosen), browsers=browsers, heard=heard,
-        results=results, note=note, left_out=left_out,
+        results=[(in_words(m), m) for m in results], note=note, left_out=left_out,
     )  # fmt: skip
     try:
         out.mkdir(parents=True, exist_ok=True)

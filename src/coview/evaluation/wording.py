@@ -17,6 +17,8 @@ _FORMS = (
     (r"class_p1_(?P<one>\w+?)2(?P<other>\w+)", "the first {other} that the {one} finds is of its class"),
     (r"(?P<one>\w+)_probe", "a linear classifier on the {one} is right"),
     (r"(?P<one>\w+)_knn", "the nearest neighbours of the {one} name its class"),
+    (r"(?P<one>\w+)_purity", "recordings that have their {one} cluster's commonest class"),
+    (r"(?P<one>\w+)_nmi", "what {one} clusters say of the class (mutual information)"),
     (r"pointing", "the map is highest where the sound is"),
 )
 MAIN = ("_probe/", "class_p1_", "retrieval_")  # what is said first
@@ -38,7 +40,7 @@ def sentence(m: Measurement) -> str:
     Such as "the sound finds its own picture first in 5 of 12, chance 1 of 12".
     """
     words = in_words(m)
-    if not words or m.n < 1 or not 0 <= m.value <= 1:
+    if m.low is None or not words or m.n < 1 or not 0 <= m.value <= 1:
         return ""
     chance = "" if m.chance is None else f", chance {m.chance * m.n:.3g} of {m.n}"
     return f"{words} in {round(m.value * m.n)} of {m.n}{chance}"
