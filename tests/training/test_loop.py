@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from coview.errors import CoviewError, SettingsError, UsageError
+from coview.model import Model
 from coview.training import checkpoint
 from coview.training.loop import train
 from coview.training.run import read_lines
@@ -259,6 +260,13 @@ def test_init_from_refuses_encoders_of_another_shape(tmp_path, whole):
 def test_knn_is_watched_when_asked(tmp_path):
     log = read_lines(run(tmp_path / "run", tiny.settings(knn_every=3)) / "metrics.jsonl")
     assert 0 <= log[-1]["knn/left"] <= 1 and [entry["step"] for entry in log if "knn/left" in entry] == [15]
+
+
+def test_a_kill_between_the_last_checkpoint_and_its_model_loses_no_model(tmp_path, whole):
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    run(tmp_path / "run", resume=True)
+    assert Model.from_run(tmp_path / "run").digest == Model.from_run(whole).digest
 
 
 def test_every_step_is_told_to_whoever_asks(tmp_path):

@@ -41,10 +41,20 @@ def save(parts: Parts, done: int) -> None:
                 "intact. Lower optimiser.lr or set optimiser.clip_gradient"
             )
         checkpoint.save(kept, parts.out / "checkpoints", parts.settings.train.keep)
-        with writing(parts.out / "model"):
-            parts.model(done, state).save(parts.out / "model")
+        _write_model(parts, done, state)
 
     parallel.on_main(write)
+
+
+def save_model(parts: Parts, done: int) -> None:
+    """Write the model alone: a kill may have come between the last checkpoint and its model."""
+    state = parts.state()
+    parallel.on_main(lambda: _write_model(parts, done, state))
+
+
+def _write_model(parts: Parts, done: int, state: Mapping[str, Any]) -> None:
+    with writing(parts.out / "model"):
+        parts.model(done, state).save(parts.out / "model")
 
 
 def leave(parts: Parts, agreed: Agreed, problem: CoviewError | None, done: int) -> NoReturn:

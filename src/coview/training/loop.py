@@ -27,7 +27,7 @@ from coview.model import Model, Space
 from coview.randomness import make_key
 from coview.training.feed import Feed, prepared
 from coview.training.interruption import stop_signals
-from coview.training.keep import finish, leave, save, signs
+from coview.training.keep import finish, leave, save, save_model, signs
 from coview.training.look import knn, look
 from coview.training.run import Lines, open_board
 from coview.training.schedules import rate_factor
@@ -111,6 +111,8 @@ def _steps(
         method.fit_targets(islice(prepared(parts, 0), per_epoch))
     started, recent = time.perf_counter(), deque[dict[str, Any]](maxlen=LOOKED_BACK)
     batch = feed.take() if first < total else None
+    if first == total:
+        save_model(parts, total)
     if batch is None and first < total:
         raise feed.problem or CoviewError("there is no first batch")
     feed.waited = 0.0
