@@ -153,15 +153,3 @@ def test_settings_are_changed_by_their_names():
     assert run.method_settings.video_encoder == "video-tiny"
     with pytest.raises(UsageError, match="did you mean 'temperature'"):
         changed(recommended("xid"), {"method.temprature": 1.0})
-
-
-@pytest.mark.slow
-def test_methods_are_compared_and_a_run_says_what_it_has_seen(tmp_path):
-    options = {"samples": 64, "seeds": 1, "shuffled_seeds": 1, "supervised": False, "tiny": True}
-    lines = coview.compare(["xid"], "digits-av:A", tmp_path, **options)
-    assert [line.row for line in lines] == ["xid", "xid, shuffled", "random"]
-    assert coview.compare(["xid"], "digits-av:A", tmp_path, **options) == lines  # nothing is made twice
-    run = next(path.parent for path in tmp_path.rglob("run/settings.yaml") if "shuffled" in str(path))
-    seen = coview.evaluate("retrieval", run, "digits-av:A", test_split="train")
-    assert any("has learnt from what it is measured on" in why for _, why in seen.problems)
-    assert all("shuffled" in row.name for row in seen.results)

@@ -4,10 +4,12 @@ import dataclasses
 import json
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from measured import collection
 
+import coview
 from coview.cli.main import main
 from coview.comparison.figure import draw
 from coview.comparison.plan import Comparison, apply, base_settings, plan
@@ -156,3 +158,15 @@ def test_media_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["compare", "xdc", "--data", str(collection()), "--tiny", "--set", "xdc.clusters=4", *few]) == 0
     said = capsys.readouterr()
     assert "| xdc | " in said.out and "Fitted to" in said.err and "train.batch_size" in said.err
+
+
+@pytest.mark.slow
+def test_in_python_nothing_is_made_twice_and_a_run_says_what_it_has_seen(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"samples": 64, "seeds": 1, "shuffled_seeds": 1, "supervised": False, "tiny": True}
+    lines = coview.compare(["xid"], collection(), tmp_path, **options)
+    assert [line.row for line in lines] == ["xid", "xid, shuffled", "random"]
+    assert coview.compare(["xid"], collection(), tmp_path, **options) == lines
+    run = next(path.parent for path in tmp_path.rglob("run/settings.yaml") if "shuffled" in str(path))
+    seen = coview.evaluate("retrieval", run, collection(), test_split="train")
+    assert any("has learnt from what it is measured on" in why for _, why in seen.problems)
+    assert seen.results and all("shuffled" in row.name for row in seen.results)

@@ -85,6 +85,7 @@ def alone(source, loader, step):
     return [source.read(one[None], key[None]) for one, key in zip(row, keys, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
 def test_clips_of_a_recording_are_read_together_and_are_what_they_are_alone(bad_collection, world):
     source = Counted(bad_collection, VIEWS)

@@ -40,6 +40,7 @@ def _drawn() -> list[int]:
     return draw(NumberSource(200), Budget(ratio=0.1), 42).tolist()
 
 
+@pytest.mark.slow
 def test_all_processes_draw_the_same_labels() -> None:
     assert worlds.run(4, _drawn) == [_drawn()] * 4
 

@@ -79,6 +79,7 @@ def test_figures_of_other_weights_are_grey_and_make_no_headline(run: Path) -> No
     assert "linear-probe.json: stored before weights were recorded" in text
 
 
+@pytest.mark.slow
 def test_a_page_written_again_keeps_map_and_examples_of_its_weights(run: Path) -> None:
     model = tiny_model()
     model.save(run / "model")

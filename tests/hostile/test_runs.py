@@ -70,6 +70,7 @@ def test_every_setting(tmp_path):
     assert len(fields) > 500 and refused(fields, tmp_path) > len(fields) / 3
 
 
+@pytest.mark.slow
 def test_a_sample_of_everything(place):
     sample = random.Random(7).sample(list(runs.states(BEFORE / "run")), 12)
     said = survived([*sample, *random.Random(8).sample(list(runs.files(BEFORE / "run")), 12)], place)

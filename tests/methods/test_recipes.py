@@ -91,6 +91,7 @@ def test_absent_rows_are_embedded_as_zero():
     assert method.embed(batch)["audio"].shape == whole.shape and not method.embed(batch)["audio"].any()
 
 
+@pytest.mark.slow
 def test_heads_know_their_length():
     for slug in METHODS:
         method = build(slug, load_method(slug).Settings.tiny(), Facts(rows=40, classes=4)).eval()

@@ -22,7 +22,7 @@ TOGETHER = {
 }
 WIDTHS = {"8gf": 2016, "16gf": 3024, "32gf": 3712, "64gf": 4920, "128gf": 7392, "256gf": 10444}
 
-LARGE = ("32gf", "64gf", "128gf", "256gf")
+LARGE = ("16gf", "32gf", "64gf", "128gf", "256gf")
 
 
 def plan(settings: SEERSettings, batch_size=512, **train):

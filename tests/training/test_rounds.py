@@ -72,6 +72,7 @@ def test_resume_is_equal_to_the_bit(whole, tmp_path, step):
     assert all(torch.equal(again[name], value) for name, value in last(out).items())
 
 
+@pytest.mark.slow
 def test_features_on_disk_are_the_same_features(whole, tmp_path):
     run(tmp_path / "run", settings(features_on_disk=True))
     assert (tmp_path / "run" / "features" / "card.json").exists()
