@@ -1,5 +1,8 @@
 """Several samples of one file in one pass: to the bit what each is alone, and not a frame decoded twice."""
 
+from fractions import Fraction
+from types import SimpleNamespace
+
 import av
 import numpy as np
 import pytest
@@ -75,6 +78,36 @@ def test_one_damaged_time_in_a_film_moves_no_other_frame(tmp_path, number):
     assert all(one.equal(other) for one, other in zip(together, alone, strict=True))
     moved = sum(int((one != other).flatten(2).any(2).sum()) for one, other in zip(alone, expected, strict=True))
     assert moved <= 3  # cuts that would show the frame whose time is lost
+
+
+class Stamps:
+    """A decoder that gives frames of these times, whatever it is given."""
+
+    name, skip_frame = "h264", "DEFAULT"
+
+    def __init__(self, *stamps):
+        self.frames = [SimpleNamespace(pts=stamp, is_corrupt=False, number=k) for k, stamp in enumerate(stamps)]
+
+    def flush_buffers(self):
+        pass
+
+    def decode(self, packet):
+        frames, self.frames = (self.frames, []) if packet is None else ([], self.frames)
+        return frames
+
+
+def test_one_time_far_ahead_is_a_stray_and_a_clock_that_begins_anew_is_none():
+    def decoded(*stamps):
+        video = SimpleNamespace(codec_context=Stamps(*stamps), time_base=Fraction(1, 1000))
+        packets = [SimpleNamespace(pts=stamp) for stamp in (0, 40, 80)]
+        media = SimpleNamespace(video=video)
+        return frames_module._decode(media, packets, {0, 40, 80}, False, lambda frame: frame.number)
+
+    assert decoded(0, 9000, 40, 80) == {0: 0, 40: 2, 80: 3}
+    assert decoded(0, 9000, 40, 9000, 80) == {0: 0, 40: 2, 80: 4}
+    for stamps in ((0, 40, 9000, 0, 40, 80), (0, 40, 9000, 9040, 80), (0, 80, 40)):
+        with pytest.raises(frames_module._OutOfOrderError):
+            decoded(*stamps)
 
 
 def test_a_pass_decodes_nothing_twice(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ _REMEDY = "index the source again"
 # What sources are made of; the rest stays on the disk until it is asked for.
 _OFTEN = frozenset({
     "id", "path", "start", "end", "has_video", "has_audio", "video_start", "video_end", "audio_start", "audio_end",
-    "silent", "bytes", "modified", "flags", "label", "split", "caption",
+    "silent", "bytes", "modified", "flags", "label", "split", "caption", "group", "identity",
 })  # fmt: skip
 # What collection.json must hold -> of which type.
 _ABOUT: dict[str, type] = {
@@ -171,13 +171,6 @@ class Collection:
         """How many official folds the data set has; 0 where it has none."""
         return max(map(len, self._folds()), default=0)
 
-    @property
-    def chosen_folds(self) -> tuple[int, ...]:
-        """The folds of a small collection whose parts its data do not give (`data.parts`); none of all others."""
-        parts = self.about.get("parts")
-        by_class = isinstance(parts, dict) and parts.get("by") == "class"
-        return tuple(range(1, self.folds + 1)) if by_class else ()
-
     def _folds(self) -> list[list[str]]:
         return self.column("folds") if "folds" in self.columns(["folds"]).column_names else []
 
@@ -212,10 +205,10 @@ class Collection:
 
     def splits(self) -> pa.Array:
         """Return every recording's split, as `select` takes it."""
-        given = self._table.column("split").combine_chunks()
+        given = self.columns(["split"]).column("split").combine_chunks()
         if pc.any(pc.not_equal(given, "")).as_py():
             return given
-        groups = self._table.column("group").to_pylist()
+        groups = self.column("group")
         return pa.array([split_of(group or name) for name, group in zip(self.ids, groups, strict=True)], pa.string())
 
     def quarantine(self) -> list[Refused]:

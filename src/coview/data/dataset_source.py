@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coview.data.source import blank
 from coview.data.views import Batch, ViewSpec, raw_views
 from coview.errors import DataProblemsError, InputError, UsageError
 from coview.randomness import integers
@@ -72,7 +73,7 @@ class DatasetSource:
             DataProblemsError: the replacements of one sample failed too, many times in a row.
         """
         rows, problems = row.tolist(), list[tuple[int, str]]()
-        batch = self._blank(row, key)
+        batch = blank(self.views, row, key)
         for number, wanted in enumerate(rows):
             found = self._item(wanted)
             for attempt in range(_ATTEMPTS):
@@ -94,7 +95,8 @@ class DatasetSource:
 
     def read_window(self, row: Tensor, window: int, count: int) -> Batch:
         """See `Source.read_window`; errors as `read`."""
-        batch = self._blank(row, torch.zeros_like(row))
+        batch = blank(self.views, row, torch.zeros_like(row))
+        batch.label = self.labels[row]
         for number, index in enumerate(row.tolist()):
             found = self._item(index)
             if isinstance(found, str):
@@ -124,18 +126,6 @@ class DatasetSource:
             if not bool(torch.isfinite(value).all()):
                 return f"{name!r} has numbers that are not finite"
         return found
-
-    def _blank(self, row: Tensor, key: Tensor) -> Batch:
-        count = len(row)
-        return Batch(
-            views={name: view.room(count).zero_() for name, view in self.views.items()},
-            row=row,
-            key=key,
-            start={name: torch.zeros(count, dtype=torch.float64) for name in self.views},
-            present={name: torch.zeros(count, dtype=torch.bool) for name in self.views},
-            length={n: torch.zeros(count, dtype=torch.int64) for n, view in self.views.items() if view.sequence},
-            label=self.labels[row],
-        )
 
     def _put(self, batch: Batch, number: int, found: Mapping[str, Tensor]) -> None:
         for name, value in found.items():

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coview.data.source import Source, narrowed
+from coview.data.source import Source, blank, narrowed
 from coview.data.views import Batch, ViewSpec
 from coview.errors import UsageError
 
@@ -146,17 +146,9 @@ class JoinedSource:
         return _beside(batch, dataclasses.replace(added, replaced=problems))
 
     def _nothing(self, views: Mapping[str, ViewSpec], batch: Batch) -> Batch:
-        count, device = len(batch), batch.row.device
-        return Batch(
-            views={name: spec.room(count).zero_().to(device) for name, spec in views.items()},
-            row=batch.row.clone(),
-            key=batch.key.clone(),
-            start={name: torch.zeros(count, dtype=torch.float64, device=device) for name in views},
-            present={name: torch.zeros(count, dtype=torch.bool, device=device) for name in views},
-            length={n: torch.zeros_like(batch.row) for n, spec in views.items() if spec.sequence},
-            label=batch.label.clone(),
-            mirrorable=torch.ones_like(batch.mirrorable),
-        )
+        empty = blank(views, batch.row.clone(), batch.key.clone())
+        empty.label = batch.label.clone()
+        return empty
 
 
 def _beside(batch: Batch, other: Batch) -> Batch:

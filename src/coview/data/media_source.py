@@ -16,6 +16,7 @@ from coview.data.collection import Collection
 from coview.data.cutting import Found, Sample
 from coview.data.placing import place, place_window
 from coview.data.rows import COLUMNS, Rows
+from coview.data.source import blank
 from coview.data.timeline import Timeline, Timelines
 from coview.data.views import Batch, ViewSpec
 from coview.errors import DataProblemsError, MediaError, UsageError
@@ -234,29 +235,17 @@ class MediaSource:
         return read_samples(path, [sample.cuts_from(track) for sample in samples])
 
     def _blank(self, row: Tensor, key: Tensor) -> Batch:
-        """Return a batch in which nothing is present yet."""
-        count = len(row)
-        return Batch(
-            views={name: view.room(count) for name, view in self.views.items()},
-            row=row,
-            key=key,
-            start={name: torch.zeros(count, dtype=torch.float64) for name in self.views},
-            present={name: torch.zeros(count, dtype=torch.bool) for name in self.views},
-            length={n: torch.zeros(count, dtype=torch.int64) for n, view in self.views.items() if view.sequence},
-            label=self.labels[row],
-            mirrorable=self._rows.mirrorable[row],
-        )
+        batch = blank(self.views, row, key)
+        batch.label, batch.mirrorable = self.labels[row], self._rows.mirrorable[row]
+        return batch
 
     def _put(self, batch: Batch, number: int, found: Found) -> None:
-        """Fill in sample `number`; views that were not found are zero and absent."""
-        for name, values in batch.views.items():
-            if name in found:
-                values[number], batch.start[name][number], steps = found[name]
-                batch.present[name][number] = True
-                if name in batch.length:
-                    batch.length[name][number] = steps
-            else:
-                values[number] = 0
+        """Fill in sample `number`; views that were not found stay zero and absent."""
+        for name, (value, start, steps) in found.items():
+            batch.views[name][number], batch.start[name][number] = value, start
+            batch.present[name][number] = True
+            if name in batch.length:
+                batch.length[name][number] = steps
 
 
 def _has(collection: Collection, name: str, view: ViewSpec, known: Timelines) -> Any:

@@ -75,6 +75,19 @@ def narrowed(source: Source, views: Collection[str]) -> Source:
     return part
 
 
+def blank(views: Mapping[str, ViewSpec], row: Tensor, key: Tensor) -> Batch:
+    """Return a batch of raw views, on the device of `row`, in which nothing is present yet: all of it is zero."""
+    count, device = len(row), row.device
+    return Batch(
+        views={name: view.room(count).zero_().to(device) for name, view in views.items()},
+        row=row,
+        key=key,
+        start={name: torch.zeros(count, dtype=torch.float64, device=device) for name in views},
+        present={name: torch.zeros(count, dtype=torch.bool, device=device) for name in views},
+        length={name: torch.zeros_like(row) for name, view in views.items() if view.sequence},
+    )
+
+
 def sample_keys(seed: int, epoch: int, position: Tensor) -> Tensor:
     """Return the int64 keys of samples from (seed, epoch, position), shape of `position`."""
     return make_key(torch.tensor(seed), torch.tensor(epoch), position)

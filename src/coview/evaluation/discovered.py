@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from coview.data.collection import Collection
 from coview.errors import CoviewError, MediaError
 from coview.evaluation.report import render
+from coview.evaluation.sheets import as_uri
 from coview.evaluation.statistics import Measurement, mean
 from coview.files import write_aside
 from coview.methods.parts.patch_pictures import read_picture
@@ -110,8 +110,4 @@ def _shown(member: Member, collection: Collection, row: int) -> Shown:
         (round(left - wide / 2), round(top - high / 2), round(right + wide / 2), round(bottom + high / 2))
     )
     part = part.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    stream = io.BytesIO()
-    (ImageOps.mirror(part) if member.mirrored else part).save(stream, "JPEG", quality=85)
-    return Shown(
-        member.recording, "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode(), member.score
-    )
+    return Shown(member.recording, as_uri(np.asarray(ImageOps.mirror(part) if member.mirrored else part)), member.score)

@@ -14,6 +14,7 @@ from coview.errors import UsageError
 from coview.evaluation.bench import Result
 from coview.evaluation.measurable import common
 from coview.evaluation.statistics import Measurement
+from coview.files import read_json
 
 BOTH = "There are few recordings: test and validation part are measured both, each by itself, and averaged."
 _UNEVEN = "not every fold has it"
@@ -21,8 +22,10 @@ _UNEVEN = "not every fold has it"
 
 def chosen_folds(collection: str) -> tuple[int, ...]:
     """Return the folds of a small collection whose parts were chosen at indexing (`data.parts`); none of all others."""
-    there = (Path(collection) / "collection.json").is_file()
-    return Collection.open(collection).chosen_folds if there else ()
+    card = Path(collection) / "collection.json"
+    parts = read_json(card, "a collection").get("parts") if card.is_file() else None
+    by_class = isinstance(parts, dict) and parts.get("by") == "class"  # a large collection is not read for this
+    return tuple(range(1, Collection.open(collection).folds + 1)) if by_class else ()
 
 
 def over_parts(results: Mapping[int, Result]) -> Result:

@@ -232,6 +232,7 @@ def _decode(media: Media, packets: list[Any], wanted: set[int], skip: bool, conv
     context = media.video.codec_context
     context.flush_buffers()
     found: dict[int, Any] = {}
+    before: int | None = None
     latest: int | None = None
     packets = packets[: 1 + max(i for i, p in enumerate(packets) if p.pts in wanted)]
     try:
@@ -243,10 +244,12 @@ def _decode(media: Media, packets: list[Any], wanted: set[int], skip: bool, conv
                 if stamp is None:
                     continue
                 if latest is not None and stamp < latest:
-                    if latest - stamp <= RUN_UP_SECONDS / media.video.time_base:
+                    near = latest - stamp <= RUN_UP_SECONDS / media.video.time_base
+                    if near or (before is not None and stamp < before):  # a clock that begins anew is no stray
                         raise _OutOfOrderError
                     found.pop(latest, None)  # as `_without_strays`
-                latest = stamp
+                    latest = before
+                before, latest = latest, stamp
                 if stamp in wanted:
                     _check_frame(media, frame)
                     found[stamp] = convert(frame)

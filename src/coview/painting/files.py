@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ class Holes:
             return None
         mask = self.mask
         if mask.is_dir():
-            found = sorted((mask / relative.parent).glob(f"{_literal(relative.stem)}.*"))
+            found = sorted((mask / relative.parent).glob(f"{escape(relative.stem)}.*"))
             if not found:
                 raise UsageError(f"{mask} has no mask of this name")
             mask = found[0]
@@ -183,7 +184,3 @@ def thumbnail(picture: Picture) -> Picture:
     size = [max(1, round(side * share)) for side in picture.shape[:2]]
     shrunk = interpolate(as_tensor(picture), size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     return np.ascontiguousarray(shrunk.numpy())
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", name)
