@@ -15,7 +15,8 @@ from coview.evaluation.study_score import _resampled, fooling_rate, score, stand
 from coview.randomness import make_key, uniform
 
 GOLDEN = {
-    name: torch.as_tensor(value) for name, value in np.load(Path(__file__).parents[1] / "golden" / "fooled.npz").items()
+    name: torch.as_tensor(value)
+    for name, value in np.load(Path(__file__).parents[1] / "golden" / "protocols-image-transfer.npz").items()
 }
 
 
