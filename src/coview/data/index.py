@@ -223,6 +223,7 @@ def _recording(item: Item, root: Path, outcome: Outcome, refused: list[Refused])
         refused.append(Refused(path=path, reason=reason, message=f"track {track!r} of {known['id']}: {message}"))
         flags += (f"no-{track}",)
     rest = {"start": start, "end": end, "duration": end - start, "flags": flags, "folds": item.folds}
+    rest |= {"labels": item.labels}
     return Recording(**{**fields, **known, **rest, "tracks": tracks, "track_files": files})
 
 

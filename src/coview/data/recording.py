@@ -35,6 +35,7 @@ class Recording:
         modified: when the file was last changed, ns since 1970; 0 where that is not known.
         flags: short words for what is odd about the recording, such as "silent" or "rotated".
         folds: its split in each official fold of the data set, from fold 1 on; "" where a fold leaves it out.
+        labels: of several classes at once: class -> 1 present, 0 unclear (never counted), -1 absent.
         tracks: other files of the same recording by name, such as "depth" or "subtitles"; paths as `path`.
         track_files: name of a track -> bytes, time of change and digest of its file.
     """
@@ -75,6 +76,7 @@ class Recording:
     folds: tuple[str, ...] = ()
     tracks: Mapping[str, str] = field(default_factory=dict)
     track_files: Mapping[str, TrackFile] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ _ARROW: dict[Any, pa.DataType] = {
     tuple[str, ...]: pa.list_(pa.string()),
     tuple[float, ...]: pa.list_(pa.float64()),
     Mapping[str, str]: pa.map_(pa.string(), pa.string()),
+    Mapping[str, int]: pa.map_(pa.string(), pa.int64()),
     Mapping[str, TrackFile]: pa.map_(pa.string(), _TRACK_FILE),
 }
 
@@ -112,7 +115,7 @@ def schema_of(kind: type[Any]) -> pa.Schema:
 # A row's `identity` is a hash of all that views and protocols read of it (`identity_of`).
 SCHEMA = schema_of(Recording).append(pa.field("identity", pa.int64(), nullable=False))
 # Columns that earlier versions did not write; a table may lack them.
-LATER = frozenset({"folds", "content", "modified", "tracks", "track_files", "identity"})
+LATER = frozenset({"folds", "content", "modified", "tracks", "track_files", "labels", "identity"})
 
 
 def table_of(recordings: Sequence[Recording]) -> pa.Table:
@@ -122,7 +125,7 @@ def table_of(recordings: Sequence[Recording]) -> pa.Table:
 
 def _fields(recording: Recording) -> dict[str, Any]:
     fields = dataclasses.asdict(recording) | {"identity": identity_of(recording)}
-    return fields | {name: list(fields[name].items()) for name in ("tracks", "track_files")}
+    return fields | {name: list(fields[name].items()) for name in ("tracks", "track_files", "labels")}
 
 
 def identity_of(recording: Recording) -> int:
@@ -135,6 +138,8 @@ def identity_of(recording: Recording) -> int:
         del fields[name]
     fields["tracks"] = sorted(recording.tracks)
     fields["track_files"] = {name: known.digest for name, known in sorted(recording.track_files.items())}
+    if not recording.labels:
+        del fields["labels"]  # as before there was this column
     text = json.dumps(fields, sort_keys=True)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
@@ -149,7 +154,7 @@ def _recording(fields: dict[str, Any]) -> Recording:
     for name in ("flags", "keyframe_seconds", "folds"):
         fields[name] = tuple(fields.get(name, ()))
     fields.pop("identity", None)
-    fields["tracks"] = dict(fields.get("tracks", ()))
+    fields["tracks"], fields["labels"] = dict(fields.get("tracks", ())), dict(fields.get("labels", ()))
     fields["track_files"] = {name: TrackFile(**known) for name, known in fields.get("track_files", ())}
     return Recording(**fields)
 

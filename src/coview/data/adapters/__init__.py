@@ -29,6 +29,11 @@ ADAPTERS: dict[str, str] = {
     "audioset": "coview.data.adapters.audioset:make",
     "esc50": "coview.data.adapters.esc50:make",
     "dcase": "coview.data.adapters.dcase:make",
+    "voc": "coview.data.adapters.voc:make",
+    "voc2007": "coview.data.adapters.voc:make_2007",
+    "voc2012": "coview.data.adapters.voc:make_2012",
+    "imagenet": "coview.data.adapters.imagenet:make",
+    "places205": "coview.data.adapters.places205:make",
 }
 
 
@@ -44,6 +49,7 @@ class Item:
         start, end: span in seconds on the file's clock; None means the file's own beginning or end.
         flags: facts about the item, counted beside those that probing finds.
         folds: its split in each official fold of the data set, from fold 1 on; "" where a fold leaves it out.
+        labels: of several classes at once: class -> 1 present, 0 unclear, -1 absent.
         tracks: other files of the recording by name, such as "depth"; paths as `path`.
     """
 
@@ -58,6 +64,7 @@ class Item:
     flags: tuple[str, ...] = ()
     folds: tuple[str, ...] = ()
     tracks: Mapping[str, Path] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
