@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -274,15 +273,6 @@ def test_every_step_is_told_to_whoever_asks(tmp_path):
     folder = run(tmp_path / "run", tiny.settings(steps=3), after_step=lambda step, line: told.append((step, line)))
     log = read_lines(folder / "metrics.jsonl")
     assert [(step, line["loss"]) for step, line in told] == [(entry["step"], entry["loss"]) for entry in log]
-
-
-def test_tensorboard_is_asked_for_before_a_step_is_lost(tmp_path):
-    if importlib.util.find_spec("tensorboard"):
-        run(tmp_path / "run", tiny.settings(tensorboard=True, steps=2))
-        assert list((tmp_path / "run" / "tensorboard").iterdir())
-    else:
-        with pytest.raises(UsageError, match=r"coview\[tensorboard\]"):
-            run(tmp_path / "run", tiny.settings(tensorboard=True, steps=2))
 
 
 DRIVER = """

@@ -29,6 +29,9 @@ PACKAGES = ("coview", "torch", "torchvision", "numpy", "av", "pyarrow", "safeten
 OPTIONAL = {
     "torchcodec": ("torchcodec", "a second decoder"),
     "tensorboard": ("tensorboard", "curves in TensorBoard"),
+    "wandb": ("wandb", "curves in Weights & Biases"),
+    "mlflow-skinny": ("mlflow", "curves in MLflow"),
+    "timm": ("timm", "its networks as encoders of pictures"),
     "onnxruntime": ("onnx", "running exported encoders"),
     "huggingface-hub": ("hub", "models on the hub"),
     "ray": ("ray", "work on many machines"),

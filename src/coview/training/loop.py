@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -28,14 +28,17 @@ from coview.randomness import make_key
 from coview.training.feed import Feed, prepared
 from coview.training.interruption import stop_signals
 from coview.training.keep import finish, leave, save, save_model, signs
+from coview.training.loggers import Loggers, load_loggers
 from coview.training.look import knn, look
-from coview.training.run import Lines, open_board
+from coview.training.run import Lines
 from coview.training.schedules import rate_factor
-from coview.training.settings import RunSettings, choose_device
+from coview.training.settings import RunSettings, choose_device, run_to_dict
 from coview.training.setup import Parts, Start, prepare
 from coview.training.signals import COLLAPSE_STEP, LOOKED_BACK
 from coview.training.step import agree, learn
 from coview.training.unwell import unwell
+
+Tell = Callable[[int, Mapping[str, Any]], object]  # of the steps that are done, and the last one's line
 
 
 def train(
@@ -46,7 +49,7 @@ def train(
     overwrite: bool = False,
     init_from: Path | None = None,
     source: Source | None = None,
-    after_step: Callable[[int, Mapping[str, Any]], object] | None = None,
+    after_step: Tell | None = None,
     after_epoch: Callable[[int, Model], bool] | None = None,
     quiet: bool = False,
 ) -> Path:
@@ -75,7 +78,9 @@ def train(
     if resume and overwrite:
         raise UsageError("--resume continues a run and --overwrite removes it; ask for one of them")
     joined = parallel.joined()  # a group that the caller has made is left to the caller
+    loggers = load_loggers(settings.train.loggers)
     device = parallel.initialise(choose_device(settings.train.device))
+    main = parallel.is_main()
     try:
         # Weights and dropout need torch's own generator; the caller's is put back afterwards.
         with (
@@ -85,8 +90,10 @@ def train(
         ):
             start = Start(out=out, resume=resume, overwrite=overwrite, init_from=init_from, quiet=quiet)
             parts, first = prepare(settings, start, device, source, held)
-            with parts.display:
-                return _steps(parts, first, stop, after_step, after_epoch)
+            out, plain = parts.out, run_to_dict(parts.settings)
+            with parts.display, Loggers(loggers if main else {}, out, plain, first, parts.display.say) as logs:
+                told: list[Tell] = [logs.write, *filter(None, [after_step])] if main else []
+                return _steps(parts, first, stop, told, after_epoch)
     finally:
         if not joined:
             parallel.shutdown()
@@ -96,16 +103,15 @@ def _steps(
     parts: Parts,
     first: int,
     stop: list[int],
-    after_step: Callable[[int, Mapping[str, Any]], object] | None,
+    told: Sequence[Tell],
     after_epoch: Callable[[int, Model], bool] | None,
 ) -> Path:
-    """Run the loop from step `first` to the end, and leave the finished run."""
+    """Run the loop from step `first` to the end, and leave the finished run; `told` get each line of metrics.jsonl."""
     settings, train, method = parts.settings, parts.settings.train, parts.method
     total, per_epoch = int(train.steps or 0), parts.loader.steps_per_epoch
     metrics, timings = (
         Lines(parts.out / name if parallel.is_main() else None, first) for name in ("metrics.jsonl", "timings.jsonl")
     )
-    board = open_board(parts.out / "tensorboard" if train.tensorboard and parallel.is_main() else None)
     feed = Feed(parts, first)
     if first == 0:
         method.fit_targets(islice(prepared(parts, 0), per_epoch))
@@ -148,9 +154,8 @@ def _steps(
         if train.knn_every and done % (train.knn_every * per_epoch) == 0:
             line |= knn(parts.model(), parts.source, train.batch_size)
         metrics.write(done, line)
-        board(done, line)
-        if after_step is not None and parallel.is_main():
-            after_step(done, dict(line))
+        for tell in told:
+            tell(done, dict(line))
         recent.append(line)
         if done == COLLAPSE_STEP:
             for sentence in filter(None, signs(parts, list(recent)).values()):

@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from coview.training.schedules import rate_factor
 from coview.training.settings import RunSettings, load_run, run_to_dict
 
 # Settings that do not change what a run computes: a resumed run may have others.
-FREE = ("train.workers", "train.keep", "train.checkpoint_every", "train.device")
+FREE = ("train.workers", "train.keep", "train.checkpoint_every", "train.device", "train.loggers")
 LENGTHS = ("train.steps:", "train.epochs:")  # a resumed run may have more, where that is well defined
 
 
@@ -178,28 +178,6 @@ class Lines:
         if self.path is not None:
             with writing(self.path):
                 self.stream.close()
-
-
-def open_board(folder: Path | None) -> Callable[[int, Mapping[str, Any]], None]:
-    """Return a function that adds a step's numbers to TensorBoard files in `folder`; without a folder it does nothing.
-
-    Raises:
-        UsageError: TensorBoard is not installed.
-    """
-    if folder is None:
-        return lambda step, values: None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError('train.tensorboard needs the extra: pip install "coview[tensorboard]"') from error
-    writer = SummaryWriter(str(folder))
-
-    def add(step: int, values: Mapping[str, Any]) -> None:
-        for name, value in values.items():
-            if value is not None:  # the loss of an idle step
-                writer.add_scalar(name, value, step)
-
-    return add
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

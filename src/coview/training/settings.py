@@ -43,7 +43,8 @@ class TrainSettings:
     keep: int = 2  # checkpoints kept
     watch_every: int = 50  # steps between looks at the embeddings
     features_on_disk: bool = False  # what methods look at between epochs lies in files of the run, not in memory
-    tensorboard: bool = False  # write TensorBoard files too
+    # What gets the numbers beside metrics.jsonl; each keeps them in the run's folder, and sends nothing unasked.
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
     knn_every: int = 0  # epochs between kNN measurements on the labels; 0: none
 
     def __post_init__(self) -> None:
@@ -125,7 +126,7 @@ def run_from_dict(data: Mapping[str, Any], base: RunSettings | None = None) -> R
         SettingsError: listing every problem of the method's settings and of the others at once.
         UsageError: when the method is unknown.
     """
-    rest = dict(data)
+    rest = _under_todays_names(data)
     method = rest.pop("method", None)
     method = {"name": method} if isinstance(method, str) else method
     if not isinstance(method, Mapping) or not isinstance(method.get("name"), str):
@@ -145,6 +146,16 @@ def run_from_dict(data: Mapping[str, Any], base: RunSettings | None = None) -> R
     if problems or run is None:
         raise SettingsError(problems)
     return dataclasses.replace(run, method_settings=own)
+
+
+def _under_todays_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's settings, which may have been written before, as they are called now."""
+    train = data.get("train")
+    if not isinstance(train, Mapping) or "tensorboard" not in train:
+        return dict(data)
+    rest = {name: value for name, value in train.items() if name != "tensorboard"}
+    loggers = {"loggers": ["tensorboard"]} if train["tensorboard"] else {}
+    return {**data, "train": {**loggers, **rest}}
 
 
 def changed(run: RunSettings, settings: Mapping[str, Any]) -> RunSettings:
