@@ -9,7 +9,7 @@ import torch
 from coview.comparison import run as module
 from coview.comparison.plan import Task
 from coview.comparison.run import OUTCOME, perform, stored, stored_at
-from coview.comparison.table import Outcome, orders, said_of, summarise, to_markdown
+from coview.comparison.table import Outcome, columns_of, orders, said_of, summarise, to_markdown
 from coview.errors import UsageError
 from coview.evaluation.statistics import accuracy
 from coview.files import locked
@@ -125,3 +125,9 @@ def test_a_damaged_outcome_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / OUTCOME).write_text(content)
     with pytest.raises(UsageError, match=r"compare\.json"):
         stored_at(tmp_path)
+
+
+def test_every_probe_has_a_column_whatever_its_view_is_called():
+    names = ["lightness_probe", "class_p1_i2i", "video_probe", "class_p1_v2a", "lightness_probe"]
+    headings = {"lightness_probe": "lightness probe", "video_probe": "video probe", "class_p1_v2a": "class P@1 v to a"}
+    assert columns_of(names) == headings

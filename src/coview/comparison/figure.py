@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from coview.comparison.table import COLUMNS, Line, Outcome
+from coview.comparison.table import Line, Outcome, columns_of
 
 
 def draw(lines: Sequence[Line], outcomes: Sequence[Outcome], path: Path) -> None:
     """Write a figure (SVG or PNG by the name): the probes with intervals, and the nearest neighbours on the way."""
     from matplotlib.figure import Figure
 
-    shown = [name for name in COLUMNS if any(name in line.figures for line in lines)][:4]
+    columns = columns_of(name for line in lines for name in line.figures)
+    shown = list(columns)[:4]
     views = sorted({name for outcome in outcomes for point in outcome.curve for name in point if name != "samples"})
     figure = Figure(figsize=(4.2 * max(len(shown), 1), 0.28 * len(lines) + 1.6 + (3.4 if views else 0)))
     grid = figure.add_gridspec(2 if views else 1, max(len(shown), 1), height_ratios=[1, 1] if views else [1])
@@ -28,7 +29,7 @@ def draw(lines: Sequence[Line], outcomes: Sequence[Outcome], path: Path) -> None
                 axes.plot(value.value, height, "o", color=_colour(line.row, names), markersize=5)
                 if value.chance is not None:
                     axes.axvline(value.chance, color="0.8", linewidth=0.8, zorder=0)
-        axes.set(title=COLUMNS[name], xlim=(0, 1.02), ylim=(len(lines) - 0.5, -0.5))
+        axes.set(title=columns[name], xlim=(0, 1.02), ylim=(len(lines) - 0.5, -0.5))
         axes.set_yticks(range(len(lines)), names if place == 0 else [""] * len(lines))
     known: dict[str, Any] = {}
     for place, view in enumerate(views[: len(shown)]):

@@ -19,11 +19,8 @@ from coview.evaluation.measurable import common
 from coview.evaluation.statistics import Measurement, Z, over_seeds
 from coview.evaluation.verdict import verdict
 
-# Figure -> heading; a column without any value is left out.
-COLUMNS = {
-    "video_probe": "video probe",
-    "audio_probe": "audio probe",
-    "image_probe": "image probe",
+# Figure -> heading, after a column for every probe; a column without any value is left out.
+_RETRIEVAL = {
     "class_p1_v2a": "class P@1 v to a",
     "class_p1_a2v": "class P@1 a to v",
     "retrieval_v2a_r1": "pair R@1 v to a",
@@ -87,6 +84,13 @@ class Line:
     idle: float = 0.0
 
 
+def columns_of(names: Iterable[str]) -> dict[str, str]:
+    """Return figure -> heading of the columns of a table, of the names of figures: probes as they come, retrieval."""
+    found = dict.fromkeys(names)
+    probes = {name: f"{name.removesuffix('_probe')} probe" for name in found if name.endswith("_probe")}
+    return probes | {name: text for name, text in _RETRIEVAL.items() if name in found}
+
+
 def summarise(outcomes: Iterable[Outcome]) -> list[Line]:
     """Return a line per row, in the order in which rows first appear."""
     rows: dict[str, list[Outcome]] = {}
@@ -133,7 +137,7 @@ def said_of(lines: Sequence[Line]) -> list[str]:
 
 def to_markdown(lines: Sequence[Line]) -> str:
     """Return the table for people; values with their 95 % intervals."""
-    columns = {name: text for name, text in COLUMNS.items() if any(name in line.figures for line in lines)}
+    columns = columns_of(name for line in lines for name in line.figures)
     chance = {name: next(line.figures[name].chance for line in lines if name in line.figures) for name in columns}
     head = ["method", *columns.values(), "seeds", "samples", "training seconds"]
     table = [head, ["---"] * len(head)]
@@ -158,7 +162,7 @@ def _cell(figure: Measurement | None) -> str:
 
 
 def orders(outcomes: Iterable[Outcome], pairs: Sequence[tuple[str, str]]) -> list[Measurement]:
-    """Return how much one row surpasses another: every figure of COLUMNS that both have, for every (upper, lower).
+    """Return how much one row surpasses another: every figure of the table that both have, for every (upper, lower).
 
     Differences are taken seed by seed, and item by item where the runs kept what each test item contributed, and then
     averaged (`over_seeds`).
@@ -173,7 +177,7 @@ def orders(outcomes: Iterable[Outcome], pairs: Sequence[tuple[str, str]]) -> lis
     found = []
     for upper, lower in pairs:
         seeds = [seed for row, seed in runs if row == upper and (lower, seed) in runs]
-        for figure in COLUMNS:
+        for figure in columns_of(name for seed in seeds for name in runs[upper, seed]):
             both = [(runs[upper, seed].get(figure), runs[lower, seed].get(figure)) for seed in seeds]
             gains = [_gain(f"{figure}/{upper} > {lower}", a, b) for a, b in both if a and b]
             if gains:
@@ -196,13 +200,12 @@ def _gain(name: str, upper: Measurement, lower: Measurement) -> Measurement:
 
 def orders_to_markdown(gains: Sequence[Measurement]) -> str:
     """Return the table of differences; an order holds, or is reversed, where the interval leaves 0 out."""
-    table = [["expected", *COLUMNS.values()]]
-    table.append(["---"] * len(table[0]))
+    columns = columns_of(gain.name.partition("/")[0] for gain in gains)
+    table = [["expected", *columns.values()], ["---"] * (len(columns) + 1)]
     for name in dict.fromkeys(gain.name.partition("/")[2] for gain in gains):
         own = {gain.name.partition("/")[0]: gain for gain in gains if gain.name.partition("/")[2] == name}
-        table.append([name, *(_verdict(own.get(figure)) for figure in COLUMNS)])
-    kept = [place for place in range(len(table[0])) if any(row[place] for row in table[2:])]
-    return "\n".join("| " + " | ".join(row[place] for place in kept) + " |" for row in table) + "\n"
+        table.append([name, *(_verdict(own.get(figure)) for figure in columns)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in table) + "\n"
 
 
 def _verdict(gain: Measurement | None) -> str:
