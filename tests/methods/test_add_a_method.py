@@ -16,6 +16,7 @@ from coview import batchnorm, parallel
 from coview.cli.main import main
 from coview.data.views import read_view
 from coview.embedding.extract import extract
+from coview.encoders import AUDIO
 from coview.methods import METHODS, build, load_method
 from coview.methods.contract import Facts
 from coview.model import Model
@@ -96,12 +97,12 @@ def test_it_trains_and_is_measured_from_the_command_line(folder, tmp_path, capsy
 def piece(heading: str) -> dict:
     """Run the code under a heading of the page; returns its names."""
     part = PAGE.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
-    code = re.search(r"```python\n(.*?)```", part, re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
     assert code
     names = {"__name__": f"page_{heading.replace(' ', '_')}"}
     module = types.ModuleType(names["__name__"])
     sys.modules[names["__name__"]] = module
-    exec(compile(code[1], str(PAGE), "exec"), module.__dict__)
+    exec(compile("\n".join(code), str(PAGE), "exec"), module.__dict__)
     return module.__dict__
 
 
@@ -124,13 +125,17 @@ def test_a_source_of_your_own(tmp_path):
 
 
 def test_an_encoder_of_your_own(monkeypatch):
-    kind = piece("An encoder of your own")["Strip"]
+    names = piece("An encoder of your own")
+    kind = names["Strip"]
     point = types.SimpleNamespace(name="strip", load=lambda: kind)
     wanted = "coview.encoders.audio"
     monkeypatch.setattr("coview.encoders.entry_points", lambda group: [point] if group == wanted else [])
     settings = dataclasses.replace(load_method("xid").Settings.tiny(), audio_encoder="strip")
     method = build("xid", settings, FACTS)
     assert isinstance(method.encoders["audio"], kind) and torch.isfinite(method(method.example_batch(4, 0)).loss)
+    monkeypatch.setitem(AUDIO, "plain", names["plain"])
+    method = build("xid", dataclasses.replace(settings, audio_encoder="plain"), FACTS)
+    assert method.encoders["audio"].dim == 8 and torch.isfinite(method(method.example_batch(4, 0)).loss)
 
 
 def test_a_frozen_teacher():

@@ -7,12 +7,10 @@ import functools
 import importlib
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, cast
-
-from torch import nn
+from typing import Any, Protocol, cast
 
 from coview.encoders.alexnet import AlexNet
-from coview.encoders.base import Encoder
+from coview.encoders.base import Encoder, Wrapped, take_channels
 from coview.encoders.caffenet import CaffeNet
 from coview.encoders.conv2d import Conv2D
 from coview.encoders.davenet import DAVEnet
@@ -35,6 +33,7 @@ __all__ = [
     "Encoder",
     "Head",
     "LinearHead",
+    "Wrapped",
     "build_audio",
     "build_for",
     "build_image",
@@ -49,7 +48,7 @@ Makers = dict[str, Callable[..., Encoder]]
 def _later(module: str, name: str, *first: int | str) -> Callable[..., Encoder]:
     """Return what builds an encoder whose file is read once it is asked for: torchvision takes seconds to import."""
 
-    def build(*arguments: int) -> Encoder:
+    def build(*arguments: Any) -> Encoder:
         kind = getattr(importlib.import_module(f"coview.encoders.{module}"), name)
         return cast(Encoder, kind(*first, *arguments))
 
@@ -107,18 +106,28 @@ class Seen(Protocol):
         """Of one model view; channels first, where it is a picture."""
         ...
 
+    @property
+    def scale(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and deviation of each channel by which every view is scaled; None where there are no such numbers."""
+        ...
+
 
 def build_for(view: Seen, name: str) -> Encoder:
     """Build the encoder of a view, fresh weights, by its short name; pictures may have any number of channels.
 
+    A name such as "timm:resnet50" is that of a library's network: see `bridges`.
+
     Raises:
-        UsageError: there is no such encoder of this kind of view; names the known ones.
+        UsageError: there is no such encoder of this kind of view; names the known ones, or the nearest.
     """
+    if ":" in name:
+        library, _, own = name.partition(":")
+        return _later("bridges", "bridged")(library, own, view.stream, view.shape, view.scale)
     if view.stream == "image":
         return build_image(name, view.shape[0])
     encoder = _build(view.stream, name)
     if view.stream == "video" and view.shape[0] != _COLOURS:
-        _take_channels(encoder, view.shape[0] - _COLOURS)
+        take_channels(encoder, view.shape[0] - _COLOURS)
     return encoder
 
 
@@ -157,15 +166,21 @@ def _build(stream: str, name: str, *arguments: int) -> Encoder:
 
 
 def _loaded(point: EntryPoint) -> Callable[..., Encoder]:
-    """Return what loads and builds an encoder of another package, once it is asked for."""
-    return lambda *arguments: cast(Encoder, point.load()(*arguments))
+    """Return what loads and builds an encoder of another package, once it is asked for.
 
+    Raises:
+        UsageError: the package cannot be imported, or makes no encoder.
+    """
 
-def _take_channels(encoder: Encoder, more: int) -> None:
-    """Draw the first convolution anew for `more` channels than it was written for (or fewer)."""
-    name, old = next((n, m) for n, m in encoder.named_modules() if isinstance(m, (nn.Conv2d, nn.Conv3d)))
-    settings = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")}
-    bias = old.bias is not None
-    new = type(old)(old.in_channels + more, old.out_channels, bias=bias, **settings)
-    parent, _, last = name.rpartition(".")
-    encoder.get_submodule(parent).add_module(last, new)
+    def build(*arguments: int) -> Encoder:
+        try:
+            maker = point.load()
+        except (ImportError, AttributeError) as error:
+            raise UsageError(f"the encoder {point.name!r} of {point.value} cannot be imported ({error})") from error
+        made = maker(*arguments)
+        if not isinstance(made, Encoder):
+            kind = type(made).__name__
+            raise UsageError(f"{point.value} makes a {kind}, no encoder: return coview.encoders.Wrapped(network, dim)")
+        return made
+
+    return build

@@ -41,3 +41,36 @@ class Encoder(nn.Module, ABC):
     def blocks(self) -> list[nn.Module]:
         """Return the parts that can be recomputed or divided over processes one by one, from the input upward."""
         return [module for name, module in self.named_children() if name in self.stages]
+
+
+class Wrapped(Encoder):
+    """Any network as an encoder: from a view (B, ...) to features (B, dim), or to maps (B, dim, ...) that are averaged.
+
+    Args:
+        network: gives a row for each sample, also for none.
+        dim: length of its features, or channels of its maps.
+    """
+
+    stages = ("network",)
+
+    def __init__(self, network: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.network, self.dim = network, dim
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return what the network makes of the view."""
+        return {"network": self.network(x)}
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Take the mean of maps; features are returned as they are."""
+        return maps.flatten(2).mean(2) if maps.ndim > 2 else maps
+
+
+def take_channels(encoder: nn.Module, more: int) -> None:
+    """Draw the first convolution anew for `more` channels than it was written for (or fewer)."""
+    name, old = next((n, m) for n, m in encoder.named_modules() if isinstance(m, (nn.Conv2d, nn.Conv3d)))
+    settings = {key: getattr(old, key) for key in ("kernel_size", "stride", "padding", "dilation")}
+    bias = old.bias is not None
+    new = type(old)(old.in_channels + more, old.out_channels, bias=bias, **settings)
+    parent, _, last = name.rpartition(".")
+    encoder.get_submodule(parent).add_module(last, new)

@@ -209,6 +209,13 @@ class PictureView(ViewSpec):
             return torch.zeros(self.channels), torch.ones(self.channels)
         return torch.tensor(video.IMAGENET_MEAN), torch.tensor(video.IMAGENET_STD)
 
+    @property
+    def scale(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """See `ViewSpec.scale`; what follows from the data or from each clip is no such scale."""
+        if self.space != "rgb" or self.normalise not in ("imagenet", "none"):
+            return None
+        return (video.IMAGENET_MEAN, video.IMAGENET_STD) if self.normalise == "imagenet" else ((0.0,) * 3, (1.0,) * 3)
+
     def values(self, raw: Tensor) -> Tensor:
         """See `ViewSpec.values`: a row for every pixel."""
         return split(video.centre_crop(raw.float() / 255, self.size), self.space).movedim(1, -1).flatten(0, -2)

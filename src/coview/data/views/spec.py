@@ -224,6 +224,11 @@ class ViewSpec(ABC):
         """What it is normalised by until the data's own are known; None where no statistics are used."""
         return None
 
+    @property
+    def scale(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and deviation of each channel, of values in 0 to 1, by which every view is scaled; None: by no such."""
+        return None
+
     def values(self, raw: Tensor) -> Tensor | None:
         """Return (N, C): what statistics are taken of, unaugmented, just before normalisation; None for no numbers."""
         return None
