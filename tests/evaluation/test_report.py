@@ -37,8 +37,9 @@ def test_one_file_with_everything_inside(run: Path) -> None:
     assert len(text.encode()) < SIZE_LIMIT
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text)  # nothing outside
     assert "url(http" not in text
-    # Three queries each way and one within each view, five found for each.
-    assert text.count('src="data:video/mp4;base64,') == 48
+    # Two queries each way and one within each view, five found for each.
+    assert len(tiles := re.findall(r'data-clip="(\d+)"', text)) == 36
+    assert text.count("data:video/mp4;base64,") == len(set(tiles)) < 36  # each clip once
     assert "data:image/jpeg;base64," in text
     assert "0.620" in text
     assert "a note" in text
@@ -46,7 +47,8 @@ def test_one_file_with_everything_inside(run: Path) -> None:
     assert "<b>clips" not in text
     assert "prefers-color-scheme: dark" in text
     assert "currentColor" in text
-    assert text.count("<svg") == 6  # bars, loss, rate, rank, two maps
+    assert text.count("<svg") == 5  # loss, rate, rank, two maps
+    assert text.count('<div class="bar') == 2
 
 
 def test_a_run_that_has_nothing_yet_still_has_a_page(tmp_path: Path) -> None:

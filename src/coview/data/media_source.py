@@ -20,7 +20,9 @@ from coview.data.source import blank
 from coview.data.timeline import Timeline, Timelines
 from coview.data.views import Batch, ViewSpec
 from coview.errors import DataProblemsError, MediaError, UsageError
+from coview.media.cuts import Excerpt
 from coview.media.decode import Read, read_samples
+from coview.media.excerpt import read_excerpt
 from coview.randomness import integers, uniform
 
 _ATTEMPTS = 8  # recordings tried for one sample before giving up: a disk that is gone must not look like bad luck
@@ -157,6 +159,11 @@ class MediaSource:
             for batch, one in zip(batches, found, strict=True):
                 self._put(batch, number, one)
         return batches
+
+    def excerpt(self, row: int, seconds: float, side: int) -> Excerpt:
+        """Return a piece of a recording's own file for people; see `read_excerpt`."""
+        recording = self._recordings[row]
+        return read_excerpt(self._rows.path(row), recording.start, recording.end, seconds, side)
 
     def _draws(self, key: Tensor) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
         """Return two numbers in [0, 1) per key and view, for its window and its place; drawn together: cheaper."""

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from coview.data.source import Source
+from coview.data.source import Source, excerpt
 from coview.data.views import Batch, ViewSpec
 from coview.errors import DataProblemsError, UsageError
+from coview.media.cuts import Excerpt
 from coview.randomness import integers
 
 _ATTEMPTS, _REPLACE = 8, 500  # replacements tried, and the first of their streams of a sample's key
@@ -91,6 +92,10 @@ class Part:
     def read_window(self, row: Tensor, window: int, count: int) -> Batch:
         """See `Source.read_window`."""
         return self._own(self.source.read_window(self.rows[row], window, count))
+
+    def excerpt(self, row: int, seconds: float, side: int) -> Excerpt:
+        """See `source.excerpt`."""
+        return excerpt(self.source, int(self.rows[row]), seconds, side)
 
     def _own(self, batch: Batch) -> Batch:
         place = {row: index for index, row in enumerate(self.rows.tolist())}

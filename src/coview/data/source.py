@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from coview.data.views import Batch, ViewSpec
+from coview.media.cuts import Excerpt
 from coview.randomness import make_key
 
 
@@ -73,6 +74,33 @@ def narrowed(source: Source, views: Collection[str]) -> Source:
     narrow = getattr(source, "narrowed", None)
     part: Source = source if narrow is None else narrow(views)
     return part
+
+
+def excerpt(source: Source, row: int, seconds: float, side: int) -> Excerpt:
+    """Return a piece of a recording to look at and listen to, `seconds` of it at most.
+
+    A source that knows how (`excerpt(row, seconds, side)`) gives the recording itself, pictures up to `side` pixels.
+    Of others it is what a model is given: the first window, as the views cut it; `whole` is then None.
+
+    Raises:
+        MediaError: the recording cannot be read.
+    """
+    own = getattr(source, "excerpt", None)
+    if own is not None:
+        made: Excerpt = own(row, seconds, side)
+        return made
+    return as_given(source, row)
+
+
+def as_given(source: Source, row: int) -> Excerpt:
+    """Return what a model is given of a recording: the picture and the sound of the first window, as views cut them."""
+    batch = source.read_window(torch.tensor([row]), 0, 1)
+    here = [(view, batch.views[name][0]) for name, view in source.views.items() if bool(batch.present[name][0])]
+    frames, fps = next((film for view, raw in here if (film := view.film(raw))), (None, None))
+    waveform, rate = next((sound for view, raw in here if (sound := view.sound(raw))), (None, None))
+    long = [len(waveform) / rate] if waveform is not None and rate else []
+    long += [frames.shape[1] / fps] if frames is not None and fps and frames.shape[1] > 1 else []
+    return Excerpt(frames, fps, waveform, rate, max(long, default=0.0), None)
 
 
 def blank(views: Mapping[str, ViewSpec], row: Tensor, key: Tensor) -> Batch:

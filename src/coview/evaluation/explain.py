@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
@@ -21,11 +22,12 @@ from torch.nn.functional import interpolate, normalize
 from coview.data.source import Source
 from coview.embedding.extract import Features, extract_locally
 from coview.errors import CoviewError, UsageError
-from coview.evaluation.exhibits import Clips, Tile, tile
 from coview.evaluation.pointing import picture_and_sound, pointing, sound_maps
 from coview.evaluation.report import render
+from coview.evaluation.spectrogram import drawn
 from coview.evaluation.statistics import Measurement, mean
-from coview.evaluation.wording import in_words
+from coview.evaluation.tiles import Clips, Tile, tile
+from coview.evaluation.wording import in_words, plain_view
 from coview.files import write_aside
 from coview.objectives.contingency import contingency, nmi
 from coview.objectives.kmeans import kmeans
@@ -38,6 +40,7 @@ SHOWN = 6  # recordings of each cluster
 PAGE = 24  # clusters of each view, the largest
 MAPS = 8  # pictures with their map
 SIDE = 160  # pixels of a map
+BUDGET = 9_000_000  # bytes of all clips that play, before base64
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,11 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Heard:
-    """A picture with the map of its sound, as a data URI of a PNG, and the clip itself."""
+    """A picture with the map of its sound, as a data URI of a PNG, the clip itself, and the figure of its sound."""
 
     picture: str
     clip: Tile
+    sound: Markup
 
 
 def explain(
@@ -85,7 +89,7 @@ def explain(
     chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 1), stable=True)[:limit].sort().values
     count = clusters or len(source.classes) or max(2, round((len(chosen) / 2) ** 0.5))
     features = extract_locally(model, source, chosen)
-    clips, name = Clips(source), model.method.about.slug
+    clips, name = Clips(source, BUDGET), model.method.about.slug
     results: list[Measurement] = []
     browsers: dict[str, list[Cluster]] = {}
     left_out: dict[str, int] = {}
@@ -112,8 +116,10 @@ def explain(
     else:
         note = ""
     page = render(
-        "explain.html.jinja", name=name, collection=source.name, recordings=len(chosen), browsers=browsers, heard=heard,
-        results=[(in_words(m), m) for m in results], note=note, left_out=left_out,
+        "explain.html.jinja", name=name, collection=source.name, recordings=len(chosen), heard=heard,
+        browsers=[(view, plain_view(view), found) for view, found in browsers.items()],
+        results=[(in_words(m), m) for m in results], note=note, left_out=left_out, clips=clips, played=clips.played,
+        points=any(m.name.startswith("pointing/") for m in results), labelled=bool((features.labels >= 0).any()),
     )  # fmt: skip
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -171,11 +177,12 @@ def hear(model: Model, source: Source, features: Features, clips: Clips) -> list
         return []
     batch = source.read_window(features.rows[both], 0, 1)
     maps = sound_maps(model, model.inputs(batch))
-    frames = batch.views[picture]
     made = []
-    for place, frame, heat in zip(both.tolist(), frames, maps, strict=True):
+    for place, frame, raw, heat in zip(both.tolist(), batch.views[picture], batch.views[sound], maps, strict=True):
         middle, share = frame[:, frame.shape[1] // 2], heat[heat.shape[0] // 2]
-        made.append(Heard(overlay(middle, share), tile(features, clips, place)))
+        heard = source.views[sound].sound(raw)
+        figure = Markup(drawn(*heard)) if heard is not None else Markup("")
+        made.append(Heard(overlay(middle, share), tile(features, clips, place), figure))
     return made
 
 

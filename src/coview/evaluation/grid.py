@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.image import imsave
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize, pad
 
@@ -50,7 +50,8 @@ def write_grids(
                 continue
             end = "" if space == "projected" else f"@{space}"
             path = folder / f"retrieval-{one}-to-{other}{end}.png"
-            imsave(path, draw_grid(features, source, one, other, both, seed).permute(1, 2, 0).numpy())
+            grid = draw_grid(features, source, one, other, both, seed).permute(1, 2, 0)
+            Image.fromarray((grid.clamp(0, 1) * 255).round().to(torch.uint8).numpy()).save(path)
             written.append(path)
     return written
 

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
-from PIL import Image
+from markupsafe import Markup, escape
 
 from coview.data.collection import Collection
 from coview.data.source import Source
 from coview.errors import CoviewError, UsageError
 from coview.evaluation.exhibits import Exhibits, make_exhibits
 from coview.evaluation.figures import Curve, bars, curves, scatter
+from coview.evaluation.first_batch import first_batch, sheet_of
 from coview.evaluation.runs import Records, records_of, seen_in_training
 from coview.evaluation.sheets import paint_held_out
 from coview.evaluation.statistics import Measurement
 from coview.evaluation.stored import Stored, read_stored
-from coview.evaluation.verdict import CONTROLS, verdict
-from coview.evaluation.wording import headline, in_words
+from coview.evaluation.verdict import CONTROLS, is_control, verdict
+from coview.evaluation.wording import headline, in_words, plain_view
 from coview.files import read_text, write_aside
+from coview.methods import METHODS
+from coview.methods.cards import card_of
 from coview.model import Model
 
 SIZE_LIMIT = 3_000_000  # bytes of the page
-_WIDTH = 1100  # pixels of a shown sample sheet, at most
-_SOUNDS = 4  # of the first batch
 _POINTS = 400  # of a curve
 # Which figures get bars; the table has all of them.
 _BARRED = ("video_probe", "audio_probe", "_knn", "class_p1_v2a", "class_p1_a2v", "_v2a_r1", "_a2v_r1")
@@ -68,6 +67,7 @@ def write_report(
         model = Model.from_run(run)
     digest = model.digest if model is not None else None
     everything = figures_of_weights(stored, digest, results)
+    groups = _groups(everything)
     page = render(
         "report.html.jinja",
         title=_title(known.settings),
@@ -78,10 +78,12 @@ def write_report(
         warnings=verdict(everything, known.signs()),
         notes=list(dict.fromkeys(note for file in stored if file.is_of(digest) for note in file.notes)),
         curves=_curves(known.metrics, known.timings, known.summary.get("negatives")),
-        bars=Markup(bars(groups)) if (groups := _groups(everything)) else None,
+        bars=bars(groups),
+        controlled=any(is_control(m.name.partition("/")[2]) for group in groups.values() for m in group),
+        chanced=any(m.chance is not None for group in groups.values() for m in group),
         exhibits=_exhibits(run, known, model, source, digest, notes, seed),
-        grids=[(file.stem, *_sheet(file)) for file in sorted((run / "evaluations").glob("retrieval-*.png"))],
-        samples=_samples(run / "samples"),
+        grids=[(file.stem, *sheet_of(file)) for file in sorted((run / "evaluations").glob("retrieval-*.png"))],
+        samples=first_batch(run / "samples"),
         results=everything,
         stale=[(m, file.step) for file in stored if not file.is_of(digest) for m in file.results],
         undated=[file.file.name for file in stored if not file.digests and file.results],
@@ -129,9 +131,12 @@ def _exhibits(
     paints, painted = paint_held_out(model, source, seed)
     overlap = seen_in_training(known, source, source.views)
     said = [overlap.sentence()] if overlap is not None and (overlap or overlap.checked) else []
+    groups = itertools.groupby(made.examples, lambda example: (example.asked, example.wanted))
     text = render(
-        "exhibits.html.jinja", maps=_maps(made), examples=made.examples, gallery=made.gallery, source=source.name,
-        notes=[*notes, *said], paints=paints, painted=painted,
+        "exhibits.html.jinja", maps=_maps(made), examples=[(*pair, list(group)) for pair, group in groups],
+        gallery=made.gallery, source=source.name, notes=[*notes, *said], paints=paints, painted=painted,
+        clips=made.clips, played=made.clips.played, plays=bool(made.clips.media),
+        labelled=any(bool((labels >= 0).any()) for _, labels in made.maps.values()),
     )  # fmt: skip
     return Markup(f"{begin}{text}{end}")
 
@@ -139,7 +144,7 @@ def _exhibits(
 def render(template: str, **values: Any) -> str:
     """Return a page of our templates; everything in it is escaped unless it says otherwise."""
     environment = Environment(loader=PackageLoader("coview.evaluation", "templates"), autoescape=True)
-    environment.filters["figure"] = _figure
+    environment.filters |= {"figure": _figure, "words": _named}
     return str(environment.get_template(template).render(**values))
 
 
@@ -147,10 +152,20 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
+def _named(m: Measurement) -> Markup:
+    """Return a figure in words and its name, or its name alone."""
+    words = in_words(m)
+    if not words:
+        return escape(m.name)
+    return Markup('<span class="words">{}</span><span class="name">{}</span>').format(words, m.name)
+
+
 def _title(settings: Mapping[str, Any]) -> dict[str, str]:
     method = settings.get("method", {})
     name = method.get("name", "") if isinstance(method, Mapping) else str(method)
-    return {"method": name, "collection": Path(str(settings.get("collection", ""))).name or "?"}
+    place = str(settings.get("collection") or "")
+    about = card_of(name).title if name in METHODS else ""
+    return {"method": name, "about": about, "place": place, "collection": Path(place).name or "?"}
 
 
 def _groups(results: Sequence[Measurement]) -> dict[str, list[Measurement]]:
@@ -171,7 +186,8 @@ def _curves(
 ) -> list[tuple[str, Markup]]:
     """Return (heading, SVG) of what the logs hold."""
     drawn = []
-    names = ["infonce", "loss"] if any("infonce" in line for line in metrics) else ["loss"]
+    apart = any("infonce" in line and line["infonce"] != line.get("loss") for line in metrics)
+    names = ["infonce", "loss"] if apart else ["loss"]
     chance = (f"chance, ln {negatives + 1}", math.log(negatives + 1)) if negatives else None
     parts = (
         ("Loss", metrics, names, "loss", chance),
@@ -183,7 +199,7 @@ def _curves(
         ("Share of time waiting for data", timings, ["data_wait"], "share", None),
     )
     for heading, log, wanted, label, reference in parts:
-        lines = {name.partition("/")[2] or name: c for name in wanted if len((c := _curve(log, name))[0])}
+        lines = {plain_view(name.partition("/")[2] or name): c for name in wanted if len((c := _curve(log, name))[0])}
         if lines:
             drawn.append((heading, Markup(curves(lines, label, reference))))
     return drawn
@@ -201,30 +217,11 @@ def _curve(log: Sequence[Mapping[str, Any]], name: str) -> Curve:
     return [group[-1][0] for group in groups], [sum(value for _, value in group) / len(group) for group in groups]
 
 
-def _maps(exhibits: Exhibits) -> list[Markup]:
-    return [Markup(scatter(points, labels, exhibits.classes, view)) for view, (points, labels) in exhibits.maps.items()]
-
-
-def _samples(folder: Path) -> dict[str, Any]:
-    """Return the first batch as data URIs: sheets of pictures as JPEG, and some sounds."""
-    sheets = [(file.stem, *_sheet(file)) for file in sorted(folder.glob("*.png"))]
-    sounds = [
-        "data:audio/wav;base64," + base64.b64encode(file.read_bytes()).decode()
-        for file in sorted(folder.glob("*.wav"))[:_SOUNDS]
-        if file.stat().st_size < 150_000
+def _maps(exhibits: Exhibits) -> list[tuple[str, Markup]]:
+    return [
+        (words := plain_view(view), Markup(scatter(points, labels, exhibits.classes, words)))
+        for view, (points, labels) in exhibits.maps.items()
     ]
-    return {"sheets": sheets, "sounds": sounds}
-
-
-def _sheet(file: Path) -> tuple[str, int]:
-    """Return a picture as a JPEG data URI, no wider than `_WIDTH` pixels, and its width on the page."""
-    with Image.open(file) as stored:
-        picture = stored.convert("RGB")
-    picture.thumbnail((_WIDTH, 4 * _WIDTH))
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=80)
-    uri = "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
-    return uri, picture.width * (2 if picture.width <= _WIDTH // 4 else 1)
 
 
 def _collection(name: str | None) -> dict[str, Any] | None:

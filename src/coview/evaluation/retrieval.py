@@ -31,6 +31,7 @@ from coview.evaluation.items import items_of
 from coview.evaluation.measurable import telling
 from coview.evaluation.ranking import Ranking, rank_by_cosine, rank_classes, rank_pairs
 from coview.evaluation.statistics import Measurement, accuracy, bootstrap, mean
+from coview.evaluation.wording import plain_view
 
 Gallery = Literal["test", "train"]
 _QUERIES = 2048  # whole rankings held at a time
@@ -101,7 +102,11 @@ def _among_test(bench: Bench, found: Features, way: Direction) -> None:
             windows = found.clips[one][apart]
             result.results += _pair_figures(windows[:, 0], windows[:, -1], items[apart], way, bench)
         else:
-            result.notes.append(f"{way.short}: no recordings are as long as two clips; by pair it is left out")
+            view = plain_view(one)
+            result.notes.append(
+                f"no recording is as long as two clips: whether one {view} finds the other of its recording "
+                f"({way.short}, by pair) is left out"
+            )
     labels = found.labels[both]
     known = labels >= 0
     if not bool(known.any()):

@@ -30,8 +30,13 @@ def in_words(m: Measurement) -> str:
     figure = m.name.partition("/")[0]
     for form, words in _FORMS:
         if found := re.fullmatch(form, figure):
-            return words.format(**{name: _VIEWS.get(view, view) for name, view in found.groupdict().items()})
+            return words.format(**{name: plain_view(view) for name, view in found.groupdict().items()})
     return ""
+
+
+def plain_view(name: str) -> str:
+    """Return what people call a view."""
+    return _VIEWS.get(name, name)
 
 
 def sentence(m: Measurement) -> str:

@@ -68,3 +68,18 @@ class Clip(NamedTuple):
 
     video: Tensor | None
     audio: Tensor | None
+
+
+class Excerpt(NamedTuple):
+    """A piece of a recording for people: frames uint8 (3, T, S, S) at `fps`, and a waveform float32 at `rate` Hz.
+
+    What a recording lacks is None. `seconds` are shown of the `whole` recording; a still picture has 0 of both.
+    `whole` is None where the piece is not the recording itself but what a model is given of it.
+    """
+
+    frames: Tensor | None
+    fps: float | None
+    waveform: Tensor | None
+    rate: int | None
+    seconds: float
+    whole: float | None

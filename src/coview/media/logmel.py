@@ -73,7 +73,7 @@ def mel_filterbank(sample_rate: int, n_fft: int, mels: int, device: torch.device
     Every filter's weights sum to 1; one too narrow to touch any bin takes the bin nearest to its centre.
     """
     frequencies = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
-    top = _hz_to_mel(torch.tensor(sample_rate / 2, dtype=torch.float64))
+    top = mel_of(torch.tensor(sample_rate / 2, dtype=torch.float64))
     corners = _mel_to_hz(torch.linspace(0, float(top), mels + 2, dtype=torch.float64))
     low, centre, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     weights = torch.minimum((frequencies - low) / (centre - low), (high - frequencies) / (high - centre)).clamp_min(0)
@@ -91,7 +91,8 @@ def _hann(length: int, periodic: bool, device: torch.device) -> Tensor:
 _LINEAR_HZ, _BREAK_HZ, _BREAK_MEL, _LOG_STEP = 200 / 3, 1000.0, 15.0, torch.log(torch.tensor(6.4)).item() / 27
 
 
-def _hz_to_mel(hz: Tensor) -> Tensor:
+def mel_of(hz: Tensor) -> Tensor:
+    """Return frequencies on Slaney's mel scale."""
     return torch.where(
         hz < _BREAK_HZ, hz / _LINEAR_HZ, _BREAK_MEL + (hz.clamp_min(_BREAK_HZ) / _BREAK_HZ).log() / _LOG_STEP
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from matplotlib.image import imsave
+from PIL import Image
 from torch import Tensor
 
 from coview.data.views import Batch, ViewSpec, cut_from
@@ -44,7 +44,7 @@ def _stretch(values: Tensor) -> Tensor:
 
 
 def _write_png(path: Path, picture: Tensor) -> None:
-    imsave(path, picture.permute(1, 2, 0).contiguous().numpy())
+    Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(path)
 
 
 def _write_wav(path: Path, waveform: Tensor, rate: int) -> None:

@@ -19,11 +19,12 @@ from coview.data.recording import Split
 from coview.data.shards.checks import read_card, read_tables
 from coview.data.shards.layout import BLOCK
 from coview.data.shards.tars import Clips, Members, Tars
+from coview.data.source import as_given
 from coview.data.timeline import Timeline
 from coview.data.views import AudioView, VideoView, ViewSpec
 from coview.errors import UsageError
 from coview.media import jpeg
-from coview.media.cuts import SAME_INSTANT, AudioCut, Sound, VideoCut
+from coview.media.cuts import SAME_INSTANT, AudioCut, Excerpt, Sound, VideoCut
 from coview.media.decode import Read
 from coview.media.flac import FlacDecoder
 from coview.media.pictures import square
@@ -75,6 +76,10 @@ class ShardSource(MediaSource):
         self._clips = Clips.of(clips, len(whole))
         self._tars = Tars(self.folder, stored)
         self._decode_sound = FlacDecoder()
+
+    def excerpt(self, row: int, seconds: float, side: int) -> Excerpt:
+        """Return what a model is given: the files themselves may not be here any more."""
+        return as_given(self, row)
 
     def _recording(self, index: int, key: Tensor) -> Timeline:
         first, last = self._clips.of_row(self._row[index])

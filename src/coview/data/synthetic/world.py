@@ -13,6 +13,7 @@ from coview.data.synthetic.signals import SAMPLE_RATE, SAMPLES
 from coview.data.views import Batch, ViewSpec
 from coview.data.views.spec import Made
 from coview.errors import UsageError
+from coview.media.cuts import Excerpt
 from coview.randomness import make_key
 
 SPLITS = ("train", "validation", "test")
@@ -90,6 +91,12 @@ class World(ABC):
     def read_window(self, row: Tensor, window: int, count: int) -> Batch:
         """Cut raw views from the clips' beginning."""
         return self._cut(row, torch.zeros_like(row), None)
+
+    def excerpt(self, row: int, seconds: float, side: int) -> Excerpt:
+        """Return a whole clip for people, at its own size: it is short and small."""
+        clip = self._render(self.keys(torch.tensor([row])))
+        whole = SAMPLES / SAMPLE_RATE
+        return Excerpt(clip["video"][0], self.fps, clip["audio"][0], SAMPLE_RATE, whole, whole)
 
     @property
     def _made(self) -> Made:
