@@ -22,6 +22,7 @@ HARD = HardNegatives(start_epoch=0, nearest=8, between=6, towards=4)
 WORDS = {"video": FeaturesView(dim=12), "audio": FeaturesView(dim=9), "text": FeaturesView(dim=7, steps=5)}
 CASES = {slug: (slug, {}) for slug in METHODS} | {
     "supervised-av per-view": ("supervised-av", {"fusion": "per-view"}),
+    "classifier of marks": ("classifier", {"marks": 3}),
     "infonce sound and caption": ("infonce", {"views": ("audio", "text"), "positives": "label"}),
     "infonce two clips": ("infonce", {"views": ("video", "video_later")}),
     "infonce still and caption": ("infonce", {"views": ("image", "text")}),
@@ -109,6 +110,15 @@ def on_a_rank(case, missing):
 def test_every_world_size_is_one_process_on_the_joined_batch(case, world, missing):
     expected = on_a_rank(case, missing)
     for result in worlds.run(world, on_a_rank, case, missing):
+        torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"joint": 0.5}, {"beside": True}], ids=["joint", "beside"])
+def test_a_classifier_with_two_losses_or_a_frozen_part_is_one_process_too(change):
+    case = "classifier", change
+    expected = on_a_rank(case, True)
+    for result in worlds.run(2, on_a_rank, case, True):
         torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-8)
 
 

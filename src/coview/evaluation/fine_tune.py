@@ -27,6 +27,7 @@ from coview.errors import UsageError
 from coview.evaluation.bench import Progress, Result, describe, leaks, weights_of, why_not_classify
 from coview.evaluation.linear_probe import majority
 from coview.evaluation.scores import filled, score
+from coview.evaluation.starts import start_from
 from coview.evaluation.ten_crop import extract_ten_crops
 from coview.methods import build
 from coview.methods.classifier import ClassifierSettings
@@ -52,6 +53,17 @@ class FineTune:
     clips_per_recording: int = 10  # cuts of each training recording in an epoch
     dropout: float = 0.5
     frozen: bool = False
+    marks: int = 0  # classes of which a recording may have several; 0: it has one label
+    head_from: str | None = None  # stage whose mean the linear layer reads; None: the features
+    train_from: str | None = None  # first stage that learns; None: all
+    reinit_from: str | None = None  # first stage that starts from new weights; None: the linear layer alone
+    beside: bool = False  # the model's encoder stands, frozen, beside a new one
+    joint: float = 0.0  # weight of the loss by which the model learnt, on the one encoder
+    rescale: bool = False  # absorb batch normalisation, and balance the layers on training recordings
+    head_scale: float | None = None  # deviation of the linear layer's first weights, bias 0.1; None: as torch draws it
+    kind: Literal["adam", "sgd"] = "adam"  # optimiser
+    clip_gradient: float | None = None  # largest norm of the whole gradient
+    bias_rate: float = 1.0  # factor on the learning rate of biases
     windows: int = 10  # evenly spaced clips of each test recording
     ten_crop: bool = False  # test on ten crops of each clip as well
     changes: dict[str, Any] = field(default_factory=dict)  # of the view, such as {"frames": 32, "size": 224}
@@ -74,6 +86,13 @@ def classifier_settings(model: Model, how: FineTune, *, frozen: bool) -> Classif
         changes=how.changes,
         dropout=how.dropout,
         frozen=frozen,
+        marks=how.marks,
+        head_from=how.head_from,
+        train_from=how.train_from,
+        beside=how.beside,
+        joint=how.joint,
+        absorbed=how.rescale,
+        bias_rate=how.bias_rate,
     )
 
 
@@ -110,21 +129,10 @@ def fine_tune(
     Raises:
         UsageError: the sources cannot be classified, or `out` holds runs with other settings.
     """
-    from coview.model import Model
-    from coview.training.loop import train as train_run
-
     reason = why_not_classify(train, test)
     if reason:
         raise UsageError(f"{reason}: nothing to fine-tune on")
-    start = _write_start(model, train, out / "start", how)
-    stages = [("run", start)]
-    if how.warm_up_epochs and not how.frozen:
-        stages = [("warm-up", start), ("run", out / "warm-up")]
-    for folder, begin in stages:
-        settings = run_settings(model, train, how, warm_up=folder == "warm-up")
-        train_run(settings, out / folder, resume=True, init_from=begin, source=train, quiet=quiet)
-    device = next(model.method.parameters()).device
-    tuned = Model.from_run(out / "run").to(device)
+    tuned = learn(model, train, out, how, quiet=quiet)
     asked: dict[str, Any] = {"windows": how.windows, "space": "projected", "batch_size": how.batch_size}
     asked["progress"] = lambda done, total: progress("testing", done, total)
     found = extract(tuned, test, **asked)
@@ -157,6 +165,25 @@ def fine_tune(
     return result
 
 
+def learn(model: Model, train: Source, out: Path, how: FineTune, *, quiet: bool = True) -> Model:
+    """Train a classifier from a model's encoder, in `out`, and return it; continues where an earlier call was stopped.
+
+    Raises:
+        UsageError: `out` holds runs with other settings, or the encoder cannot be trained this way.
+    """
+    from coview.model import Model
+    from coview.training.loop import train as train_run
+
+    start = write_start(model, train, out / "start", how)
+    stages = [("run", start)]
+    if how.warm_up_epochs and not how.frozen:
+        stages = [("warm-up", start), ("run", out / "warm-up")]
+    for folder, begin in stages:
+        settings = run_settings(model, train, how, warm_up=folder == "warm-up")
+        train_run(settings, out / folder, resume=True, init_from=begin, source=train, quiet=quiet)
+    return Model.from_run(out / "run").to(model.device)
+
+
 def run_settings(model: Model, train: Source, how: FineTune, *, warm_up: bool) -> Any:
     """Return the settings of the first stage, in which only the linear layer learns, or of the second."""
     from coview.training.settings import OptimiserSettings, RunSettings, ScheduleSettings, TrainSettings
@@ -180,21 +207,26 @@ def run_settings(model: Model, train: Source, how: FineTune, *, warm_up: bool) -
             checkpoint_every=per_epoch,
             keep=1,
         ),
-        optimiser=OptimiserSettings(kind="adam", lr=how.lr, weight_decay=how.weight_decay),
+        optimiser=OptimiserSettings(
+            kind=how.kind, lr=how.lr, weight_decay=how.weight_decay, clip_gradient=how.clip_gradient
+        ),
         schedule=ScheduleSettings(kind="multistep", milestones=() if warm_up else how.milestones, gamma=how.gamma),
     )
 
 
-def _write_start(model: Model, train: Source, folder: Path, how: FineTune) -> Path:
-    """Write the model that training starts from: the encoder's weights behind a new linear layer."""
+def write_start(model: Model, train: Source, folder: Path, how: FineTune) -> Path:
+    """Write the model that training starts from: the encoder's weights behind a new linear layer; return its folder."""
     from coview.model import Model
     from coview.parallel import on_main
 
     with torch.random.fork_rng():
         torch.manual_seed(how.seed)
-        facts = Facts(rows=len(train), classes=len(train.classes))
+        facts = Facts(rows=len(train), classes=len(train.classes), training=False)
         method = build("classifier", classifier_settings(model, how, frozen=False), facts)
-    method.encoders[how.view].load_state_dict(model.method.encoders[how.view].state_dict())
+    start_from(
+        method, model, train, view=how.view, seed=how.seed, reinit_from=how.reinit_from, rescale=how.rescale,
+        head_scale=how.head_scale,
+    )  # fmt: skip
     start = Model.of(method, _preprocess(model, method.views), train)
     on_main(lambda: start.save(folder))
     return folder

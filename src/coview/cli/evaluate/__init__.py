@@ -17,6 +17,7 @@ PROTOCOLS = {
     "concepts": ("concepts", "classes whose concepts pretraining has seen, and unseen ones"),
     "audio-probe": ("audio_probe", "support vector machines on the sound encoder: ESC-50, DCASE"),
     "fine-tune": ("fine_tune", "the encoder learns the labels too; or a linear layer by gradient"),
+    "image-transfer": ("image_transfer", "pictures: what a model is worth for other tasks, by --task"),
     "supervised": ("supervised", "the ceiling: learnt from labels, stopped on validation recordings"),
     "study": ("study", "people: how often made colours were taken for real ones (coview paint --study)"),
     "gates": ("gates", "what a procedural world gives away without learning"),

@@ -1,0 +1,64 @@
+"""`coview evaluate image-transfer`: its tasks by name, and one of them from the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from coview.cli.evaluate.image_transfer import TASKS
+from coview.cli.main import main
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_help_with_examples(task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "image-transfer", "--task", task, "--help"])
+    assert stopped.value.code == 0
+    assert f"coview evaluate image-transfer --task {task} --" in capsys.readouterr().out
+
+
+def test_tasks_are_listed_and_a_wrong_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "image-transfer", "--model", "x"])
+    assert stopped.value.code == 2
+    assert all(f"  {task}" in capsys.readouterr().err for task in list(TASKS)[:1])
+    assert main(["evaluate", "image-transfer", "--task=strategie", "--model", "x"]) == 2
+    assert "did you mean 'strategies'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Return a run of two steps, and a collection of 60 small pictures of three colours."""
+    folder = tmp_path_factory.mktemp("pictures")
+    draw, rows = np.random.default_rng(0), ["path,label,split"]
+    for number in range(60):
+        label = ("red", "green", "blue")[number % 3]
+        grey = draw.integers(0, 120, (40, 40, 3), dtype=np.uint8)
+        grey[8:30, 8:30, number % 3] = 250
+        Image.fromarray(grey).save(folder / f"{number:02d}.png")
+        rows.append(f"{number:02d}.png,{label},{'test' if number >= 42 else 'train'}")
+    (folder / "list.csv").write_text("\n".join(rows) + "\n")
+    assert main(["index", str(folder / "list.csv"), "-o", str(folder / "collection"), "--workers", "0"]) == 0
+    small = ["--train.steps", "2", "--train.workers", "0", "--train.device", "cpu", "--tiny", "--train.batch-size", "8"]
+    run, collection = str(folder / "run"), str(folder / "collection")
+    assert main(["pretrain", "colorization", "--collection", collection, *small, "-o", run]) == 0
+    return run, collection
+
+
+def evaluate(place: tuple[str, str], task: str, *words: str) -> list[str]:
+    given = ["evaluate", "image-transfer", "--task", task, "--model", place[0], "--collection", place[1]]
+    return [*given, "--device", "cpu", *words]
+
+
+@pytest.mark.slow
+def test_strategies_from_the_command_line(place: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = evaluate(place, "strategies", "--view", "lightness", "--epochs", "1", "--strategies", "freeze", "init")
+    words += ["--workers", "0", "--train-batch", "16"]
+    assert main([*words, "--rescale", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}
+    assert {"lightness_freeze/colorization", "lightness_init_rescaled/colorization"} <= set(rows)
+    assert (Path(place[0]) / "evaluations" / "image-transfer-strategies.json").is_file()
+    assert main([*words, "--train-from", "conv9"]) == 2
+    assert "no stage 'conv9'" in capsys.readouterr().err
