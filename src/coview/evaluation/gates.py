@@ -16,6 +16,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from coview.data.augment import PRESETS
 from coview.data.preprocess import Preprocess
@@ -26,14 +27,14 @@ from coview.encoders import build_audio, build_video
 from coview.errors import UsageError
 from coview.evaluation.low_level import audio_statistics, envelope_variation, motion_lags, video_statistics
 from coview.evaluation.probe import average_windows, fit_probe
-from coview.evaluation.statistics import Measurement, accuracy
+from coview.evaluation.statistics import Measurement, accuracy, mean
 from coview.evaluation.stored import measurements
 from coview.files import write_aside
 from coview.randomness import make_key
 
 _VERSION = 1  # changes with every change of a feature or a probe
 _BATCH = 64
-_CLIPS = {"digits-av": (3000, 1500), "objects-av": (2400, 1000)}  # train, test
+_CLIPS = {"digits-av": (3000, 1500), "objects-av": (2400, 1000), "pushes": (2400, 1000)}  # train, test
 _QUICK = (320, 160)
 _CALIBRATION = 2560  # clips that set the normalisation statistics of the random encoder
 # What is read from which side: label column and the figure's prefix.
@@ -45,7 +46,9 @@ _TASKS = {
         ("video", "picture_action", "video_action_probe"),
         ("audio", "sound_action", "audio_action_probe"),
     ),
+    "pushes": (("video", "block", "video_probe"),),
 }
+_KNOWN = 2  # pictures whose actions and states are known where the next action is guessed
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ LIMITS = {
         Limit("video_probe/supervised-av", "at least", 0.85),
         Limit("audio_probe/supervised-av", "at least", 0.85),
         Limit("video_probe/shuffled", "at most", 0.45),
+    ),
+    "pushes": (
+        Limit("video_probe/statistics", "at most", 2, of_chance=True),
+        Limit("video_probe/random", "at most", 0.45),
+        Limit("next_action_r2/statistics", "at most", 0.5),
     ),
 }
 
@@ -124,7 +132,9 @@ def statistics_rows(world_name: str, *, seed: int = 0, quick: bool = False) -> l
     """Return the rows "<probe>/statistics": logistic regression on `low_level` numbers (kept in the user's cache).
 
     For objects, energy variation over time is among the sound's numbers, and "video_action_probe/statistics-lags" reads
-    the action from differences over two and three frames, which are close to its definition.
+    the action from differences over two and three frames, which are close to its definition. Of a world with actions,
+    "next_action_r2/statistics" is the share of the next action's variance that is explained, linearly, by the actions
+    and states before.
     """
     family = world_name.partition(":")[0]
 
@@ -133,6 +143,8 @@ def statistics_rows(world_name: str, *, seed: int = 0, quick: bool = False) -> l
         rows = _probe_rows(family, "statistics", made[0], made[1], seed)
         if family == "objects-av":
             rows.append(_row("video_action_probe/statistics-lags", "lags", "picture_action", made[0], made[1], seed))
+        if "actions" in train.tracks:
+            rows.append(_guessed_action(made[0], made[1], seed))
         return rows
 
     return _cached("statistics", world_name, seed, quick, measure)
@@ -146,18 +158,20 @@ def random_rows(world_name: str, *, seed: int = 0, quick: bool = False) -> list[
         size = "tiny" if family == "digits-av" else "small"
         with torch.random.fork_rng():  # initialisers draw from torch's own generator; the caller's is put back
             torch.manual_seed(int(make_key(seed, 0x67617465)))
-            encoders = nn.ModuleDict({"video": build_video(f"video-{size}"), "audio": build_audio(f"audio-{size}")})
+            builders = {"video": build_video, "audio": build_audio}
+            sides = dict.fromkeys(side for side, *_ in _TASKS[family])
+            encoders = nn.ModuleDict({side: builders[side](f"{side}-{size}") for side in sides})
         for layer in encoders.modules():
             if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
                 layer.momentum = None  # a plain mean over the calibration's batches
-        preprocess = Preprocess(train.views, PRESETS["none"])
+        preprocess = Preprocess({side: train.views[side] for side in sides}, PRESETS["none"])
 
         @torch.no_grad()
         def encode(clips: dict[str, Tensor]) -> dict[str, Tensor]:
             row = torch.zeros(len(clips["video"]), dtype=torch.int64)
-            views = {name: clips[name] for name in ("video", "audio")}
+            views = {side: clips[side] for side in sides}
             seen = preprocess(Batch(views=views, row=row, key=row), train=False).views
-            return {name: encoders[name](seen[name]) for name in views} | _labels(clips)
+            return {side: encoders[side](seen[side]) for side in sides} | _labels(clips)
 
         _per_block(train, encode, min(_CALIBRATION, len(train)))
         encoders.eval()
@@ -167,7 +181,12 @@ def random_rows(world_name: str, *, seed: int = 0, quick: bool = False) -> list[
 
 
 def _statistics(clips: dict[str, Tensor], family: str) -> dict[str, Tensor]:
-    found = {"video": video_statistics(clips["video"]), "audio": audio_statistics(clips["audio"])}
+    found = {"video": video_statistics(clips["video"])}
+    if "audio" in clips:
+        found["audio"] = audio_statistics(clips["audio"])
+    if "actions" in clips:
+        before = torch.cat([clips["actions"][:, : _KNOWN - 1], clips["states"][:, :_KNOWN]], 1)
+        found |= {"before": before.flatten(1), "next": clips["actions"][:, _KNOWN - 1]}
     if family == "objects-av":
         found["audio"] = torch.cat([found["audio"], envelope_variation(clips["audio"])], 1)
         found["lags"] = motion_lags(clips["video"])
@@ -200,6 +219,15 @@ def _row(
     probe = fit_probe(train[view][:, None], train[column], classes, seed=seed)
     guess = average_windows(probe.logits(test[view][:, None])).argmax(1)
     return accuracy(name, guess == test[column], 1 / classes)
+
+
+def _guessed_action(train: dict[str, Tensor], test: dict[str, Tensor], seed: int) -> Measurement:
+    """Return how much of the next action a line through the training clips explains; 0 is the mean's."""
+    known, asked = (functional.pad(each["before"].double(), (0, 1), value=1.0) for each in (train, test))
+    line = torch.linalg.lstsq(known, train["next"].double()).solution
+    error = (asked @ line - test["next"]).square().sum(1)
+    spread = (test["next"].double() - train["next"].double().mean(0)).square().sum(1)
+    return mean("next_action_r2/statistics", 1 - error / spread.mean(), 0.0, seed)
 
 
 def _cached(

@@ -20,6 +20,7 @@ given as --shuffled and --supervised; each row that has a limit is judged.
 
 Examples:
   coview evaluate gates --collection digits-av:A
+  coview evaluate gates --collection pushes
   coview evaluate gates --collection digits-av:A --supervised ceiling-run --shuffled shuffled-run
 """
 
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> int:
     from coview.training.settings import choose_device
 
     if arguments.collection.partition(":")[0] not in LIMITS:
-        raise UsageError(f"gates are of the worlds {' and '.join(LIMITS)}; {arguments.collection} is none of them")
+        raise UsageError(f"gates are of the worlds {', '.join(LIMITS)}; {arguments.collection} is none of them")
     device = parallel.initialise(choose_device(arguments.device))
     out = Output(json=arguments.json, quiet=not parallel.is_main())
     try:

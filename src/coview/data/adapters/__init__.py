@@ -21,6 +21,7 @@ ADAPTERS: dict[str, str] = {
     "tuxpaint": "coview.data.adapters.tuxpaint:make",
     "digits-av": "coview.data.adapters.worlds:make_digits",
     "objects-av": "coview.data.adapters.worlds:make_objects",
+    "pushes": "coview.data.adapters.worlds:make_pushes",
     "vggsound": "coview.data.adapters.vggsound:make",
     "ucf101": "coview.data.adapters.ucf101:make",
     "hmdb51": "coview.data.adapters.hmdb51:make",

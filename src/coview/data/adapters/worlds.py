@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coview.data.adapters import Item, Made, Options
 from coview.data.synthetic import COUNTS, parse_world
-from coview.data.synthetic.export import write_mp4
+from coview.data.synthetic.export import table_of, write_mp4
 from coview.errors import UsageError
 
 
@@ -19,6 +19,11 @@ def make_digits(out: Path, options: Options) -> Made:
 def make_objects(out: Path, options: Options) -> Made:
     """Render clips of `objects-av`; the variant names what picture and sound share, such as "object+action"."""
     return _make("objects-av", out, options)
+
+
+def make_pushes(out: Path, options: Options) -> Made:
+    """Render clips of `pushes`, with their actions and states; there are no variants."""
+    return _make("pushes", out, options)
 
 
 def _make(family: str, out: Path, options: Options) -> Made:
@@ -37,7 +42,14 @@ def _make(family: str, out: Path, options: Options) -> Made:
         world = parse_world(name, split, count, options.seed)
         write_mp4(world, out / split, progress=_shifted(options.progress, done, total))
         items += [
-            Item(path=Path(split) / f"{clip}.mp4", id=clip, label=world.classes[int(label)], split=split, group=clip)
+            Item(
+                path=(path := Path(split) / f"{clip}.mp4"),
+                id=clip,
+                label=world.classes[int(label)],
+                split=split,
+                group=clip,
+                tracks={track: table_of(path, track) for track in world.tracks},
+            )
             for clip, label in zip(world.ids, world.labels, strict=True)
         ]
         done += count

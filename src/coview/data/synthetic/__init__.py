@@ -18,6 +18,7 @@ NOISY_DIGITS = "noisy-digits"  # pictures or features: `noisy_digits.NoisyDigits
 COUNTS = {
     "digits-av": {"train": 5000, "validation": 1000, "test": 1500},
     "objects-av": {"train": 6000, "validation": 1000, "test": 1000},
+    "pushes": {"train": 6000, "validation": 1000, "test": 1000},
 }
 
 
@@ -36,7 +37,8 @@ def parse_world(
     """Return the world called `name`.
 
     Args:
-        name: "digits-av" (level A), "digits-av:LEVEL", "objects-av" (sharing the object) or "objects-av:FACTOR+FACTOR".
+        name: "digits-av" (level A), "digits-av:LEVEL", "objects-av" (sharing the object), "objects-av:FACTOR+FACTOR" or
+            "pushes".
         split: "train", "validation" or "test".
         count: clips; None means the world's usual number for this split.
         seed: another seed gives other clips.
@@ -47,6 +49,7 @@ def parse_world(
     """
     from coview.data.synthetic.digits import DigitsWorld
     from coview.data.synthetic.objects import ObjectsWorld
+    from coview.data.synthetic.pushes import PushesWorld
 
     family, _, variant = name.partition(":")
     if family not in COUNTS:
@@ -55,4 +58,8 @@ def parse_world(
         count = COUNTS[family].get(split, 1)  # an impossible split is refused by the world itself
     if family == "digits-av":
         return DigitsWorld(variant or "A", split, count, seed, views)
+    if family == "pushes":
+        if variant:
+            raise UsageError(f"pushes has no variants, found {variant!r}: leave out what follows the colon")
+        return PushesWorld(split, count, seed, views)
     return ObjectsWorld(tuple(variant.split("+")) if variant else ("object",), split, count, seed, views)

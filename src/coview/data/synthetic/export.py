@@ -9,8 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from coview.data.manifest import TRACK
 from coview.data.synthetic.signals import SAMPLE_RATE
 from coview.data.synthetic.world import World
+from coview.data.tracks import TIME
+from coview.files import write_aside
 from coview.media.encode import write_clip
 
 _BLOCK = 32
@@ -27,8 +30,9 @@ def write_mp4(
     """Write the first `count` clips of a world as `folder/<id>.mp4`, and `folder/manifest.jsonl`; return the manifest.
 
     A clip of digits is half a second of picture and one second of sound: the picture is played forth and back, so that
-    both last as long. A file that is already there is kept. The manifest has one line per clip: path, id, label,
-    split, group (every clip is its own) and the world's other columns.
+    both last as long. What lies beside a clip becomes `<id>.<track>.csv`, a row for every picture with its time. A file
+    that is already there is kept. The manifest has one line per clip: path, id, label, split, group (every clip is its
+    own), the tables, and the world's other columns.
     """
     folder.mkdir(parents=True, exist_ok=True)
     total = min(count or len(world), len(world))
@@ -37,12 +41,18 @@ def write_mp4(
         columns = {name: int(values[row]) for name, values in world.columns.items()}
         label, name = world.classes[int(world.labels[row])], world.ids[row]
         entry = {"path": path.name, "id": name, "label": label, "split": world.split, "group": name, **columns}
+        entry |= {TRACK + track: table_of(path, track).name for track in world.tracks}
         lines.append(json.dumps(entry))
     manifest = folder / "manifest.jsonl"
     part = manifest.with_suffix(".part")
     part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     part.replace(manifest)
     return manifest
+
+
+def table_of(path: Path, track: str) -> Path:
+    """Return where the table of a clip's file lies."""
+    return path.with_suffix(f".{track}.csv")
 
 
 def whole_second(video: Tensor, fps: float) -> Tensor:
@@ -56,9 +66,19 @@ def _paths(world: World, folder: Path, total: int, progress: Callable[[int, int]
         paths = [folder / f"{world.ids[row]}.mp4" for row in rows]
         if not all(path.exists() for path in paths):
             clips = world.render(torch.tensor(rows))
-            frames = whole_second(clips["video"], world.fps)
-            for path, picture, sound in zip(paths, frames, clips["audio"], strict=True):
-                if not path.exists():  # a complete file: it gets its name only when it is whole
-                    write_clip(path, picture, world.fps, sound, SAMPLE_RATE, crf=_QUALITY)
+            sounds = clips.get("audio", [None] * len(paths))
+            frames = whole_second(clips["video"], world.fps) if world.samples else clips["video"]
+            for number, (path, picture, sound) in enumerate(zip(paths, frames, sounds, strict=True)):
+                if not path.exists():  # a complete file: it gets its name only when it is whole, after its tables
+                    for track in world.tracks:
+                        _write_table(table_of(path, track), clips[track][number], world.fps)
+                    write_clip(path, picture, world.fps, sound, SAMPLE_RATE if world.samples else None, crf=_QUALITY)
         progress(rows.stop, total)
         yield from paths
+
+
+def _write_table(path: Path, rows: Tensor, fps: float) -> None:
+    """Write rows (T, numbers) as a table that begins with the time of every picture."""
+    names = ",".join([TIME, *map(str, range(rows.shape[1]))])
+    lines = [",".join(f"{value:.7g}" for value in (step / fps, *row)) for step, row in enumerate(rows.tolist())]
+    write_aside(path, "\n".join([names, *lines]) + "\n")

@@ -1,16 +1,17 @@
-"""What the two procedural worlds share: clip = f(seed, split, index), cut into views like any other recording."""
+"""What the procedural worlds share: clip = f(seed, split, index), cut into views like any other recording."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from coview.data.synthetic.signals import SAMPLE_RATE, SAMPLES
-from coview.data.views import Batch, ViewSpec
+from coview.data.views import Batch, ViewSpec, check_views
 from coview.data.views.spec import Made
 from coview.errors import UsageError
 from coview.media.cuts import Excerpt
@@ -22,18 +23,22 @@ _ROWS = 8
 
 
 class World(ABC):
-    """Fixed clips of one second of sound and eight frames, made when they are read; implements `Source`.
+    """Fixed clips of a second at most, made when they are read; implements `Source`.
 
     A clip depends on (seed, split, index) alone: it is the same in any batch, order, process and epoch. The sample's
     key decides only where a view shorter than the clip is cut.
 
     Attributes:
-        fps: frame rate of the clips.
+        fps, frames: rate and number of the clips' pictures.
+        samples: of their sound; 0 for none.
+        tracks: what lies beside them at the pictures' rate: name -> numbers at a step.
         columns: more labels, name -> int64 (rows,); the picture's and the sound's own are separate.
     """
 
     fps: float
     frames: int = 8
+    samples: int = SAMPLES
+    tracks: Mapping[str, int] = MappingProxyType({})
     columns: dict[str, Tensor]
 
     def __init__(
@@ -51,6 +56,7 @@ class World(ABC):
         if count < 1:
             raise UsageError(f"world {name!r} needs a count of at least 1, found {count}")
         self.name, self.split, self.seed, self.views, self.classes = name, split, seed, dict(views), classes
+        check_views(self.views)
         for view in self.views.values():
             self._check(view)
         self.ids = [f"{split}-{index:06d}" for index in range(count)]
@@ -66,7 +72,8 @@ class World(ABC):
         """Return the clips of `key` (B,) as `render` does."""
 
     def render(self, index: Tensor, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """Return clips `index` (int64 (B,)): "video" uint8 (B, 3, 8, S, S), "audio" float32 (B, 16000), labels (B,).
+        """Return clips `index` (int64 (B,)): "video" uint8 (B, 3, T, S, S), labels (B,), and as far as there is any
+        "audio" float32 (B, samples), and `tracks` float32 (B, T, numbers).
 
         The same index gives the same clip in every batch: to the bit in one of the same size on as many threads of one
         machine, else within rounding (a unit of 8 or 16 bits in few values).
@@ -100,7 +107,7 @@ class World(ABC):
 
     @property
     def _made(self) -> Made:
-        return Made(self.frames, self.fps, SAMPLES, SAMPLE_RATE)
+        return Made(self.frames, self.fps, self.samples, SAMPLE_RATE, self.tracks)
 
     def _check(self, view: ViewSpec) -> None:
         reason = view.misfit(self._made)

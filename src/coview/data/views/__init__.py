@@ -74,7 +74,7 @@ def check_views(views: Mapping[str, ViewSpec]) -> None:
             if view.with_:
                 raise UsageError(f"view {name!r} is aligned with {view.with_!r}, which is not there or aligned itself")
             continue
-        if other.square != view.square or other.seconds != view.seconds:
+        if (view.square and other.square != view.square) or other.seconds != view.seconds:
             raise UsageError(
                 f"view {name!r} is aligned with {view.with_!r}, but is not of its size and length: {view}; {other}"
             )

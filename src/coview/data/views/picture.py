@@ -20,12 +20,10 @@ from coview.data.views.kinds import register_view
 from coview.data.views.spec import Made, Span, Statistics, ViewSpec, shared, with_changes
 from coview.media.cuts import VideoCut
 from coview.objectives.colour import split
-from coview.randomness import integers
 
 if TYPE_CHECKING:
     from coview.data.timeline import Timelines
 
-_CUT = 7001  # stream of a key that places a view in a world's clip
 _CHANNELS = {"rgb": 3, "lightness": 1, "colour": 2, "intensity": 1}
 
 
@@ -134,7 +132,7 @@ class PictureView(ViewSpec):
             return f"a clip of {made.frames / made.fps} s has no second picture {self.after} s later"
         if self.track:
             return f"a world has no file {self.track!r} beside its clips"
-        if self._places(made)[-1] >= made.frames:
+        if made.places(self.frames, self.fps)[-1] >= made.frames:
             return (
                 f"a view of {self.frames} frames at {self.fps} fps does not fit into {made.frames} frames at "
                 f"{made.fps} fps; ask for fewer frames"
@@ -143,20 +141,14 @@ class PictureView(ViewSpec):
 
     def from_clips(self, clips: Mapping[str, Tensor], made: Made, where: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `ViewSpec.from_clips`; frame k of a view is the last frame of the clip at or before k / fps."""
-        film, index = clips["video"], torch.tensor(self._places(made))
-        first = torch.zeros(len(film), dtype=torch.int64, device=film.device)
-        if where is not None:
-            first = integers(where, _CUT, made.frames - int(index[-1]))
-        pick = (first[:, None] + index.to(film.device))[:, None, :, None, None]
-        cut = film.gather(2, pick.expand(-1, 3, -1, *film.shape[-2:]))
+        film = clips["video"]
+        picked = made.picked(made.places(self.frames, self.fps), where, film)
+        cut = film.gather(2, picked[:, None, :, None, None].expand(-1, 3, -1, *film.shape[-2:]))
         if self.decode_size != cut.shape[-1]:
             size = (self.decode_size, self.decode_size)
             scaled = interpolate(cut.flatten(1, 2), size=size, mode="bilinear", antialias=True)
             cut = scaled.reshape(*cut.shape[:3], *size)
-        return cut, first.double() / made.fps
-
-    def _places(self, made: Made) -> list[int]:
-        return [math.floor(k * made.fps / self.fps + 1e-6) for k in range(self.frames)]
+        return cut, picked[:, 0].double() / made.fps
 
     def prepare(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +15,7 @@ from torch import Tensor
 from coview.data.tracks import read_series
 from coview.data.views.kinds import register_view
 from coview.data.views.numbers import NumbersView
+from coview.data.views.spec import Made
 from coview.errors import MediaError
 from coview.media.cuts import SAME_INSTANT
 
@@ -87,6 +89,25 @@ class SeriesView(NumbersView):
         raw = torch.zeros(self.raw_shape)
         raw[:steps] = torch.from_numpy(values[place.clip(0, len(values) - 1)[:steps]])
         return raw, steps
+
+    def misfit(self, made: Made) -> str | None:
+        """See `ViewSpec.misfit`."""
+        if self.track not in made.tracks:
+            return f"a world has no table {self.track!r} beside its clips; there are {', '.join(made.tracks) or 'none'}"
+        if self.dim != made.tracks[self.track]:
+            return f"its {self.track!r} are {made.tracks[self.track]} numbers at a step, {self.dim} are wanted"
+        if made.places(self.steps, self.rate)[-1] >= made.frames:
+            return (
+                f"{self.steps} steps at {self.rate:g} per second do not fit into {made.frames} at {made.fps:g} per "
+                "second; ask for fewer steps"
+            )
+        return None
+
+    def from_clips(self, clips: Mapping[str, Tensor], made: Made, where: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `ViewSpec.from_clips`."""
+        table = clips[self.track]
+        picked = made.picked(made.places(self.steps, self.rate), where, table)
+        return table.gather(1, picked[..., None].expand(-1, -1, self.dim)), picked[:, 0].double() / made.fps
 
     def __str__(self) -> str:
         return f"{self.steps} steps of {self.dim} numbers at {self.rate:g} per second, from {self.track!r}"

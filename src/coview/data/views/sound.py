@@ -97,6 +97,8 @@ class AudioView(ViewSpec):
         """See `ViewSpec.misfit`."""
         if self.track:
             return f"a world has no file {self.track!r} beside its clips"
+        if not made.samples:
+            return "its clips have no sound"
         if self.samples / self.sample_rate > made.samples / made.sample_rate or self.sample_rate != made.sample_rate:
             return (
                 f"a sound view of {self.seconds} s at {self.sample_rate} Hz does not fit into "
