@@ -211,6 +211,22 @@ def context_encoder(seed: int) -> Figures:
     yield "black or white, with a critic", side, side > 0.5
 
 
+def weak_captions(seed: int) -> Figures:
+    """Rare words drawn as often as common ones: accuracy by kind of thing, and overall, of 60 kinds by Zipf's law."""
+    import pytest
+    from test_weak_captions import toy
+
+    with pytest.MonkeyPatch.context() as patch:
+        kinds, whole = toy(seed, patch, sampling="picture", objective="multi-class")
+        full, _ = toy(seed, patch, objective="multi-class")
+        sampled, overall = toy(seed, patch)
+    yield "weak-captions, pictures drawn evenly, mean over kinds", kinds, True
+    yield "weak-captions, words first, all words in the softmax", full, full > 2 * kinds
+    yield "weak-captions, words first, the batch's words in it", sampled, sampled > 2 * kinds
+    yield "weak-captions, pictures drawn evenly, overall", whole, True
+    yield "weak-captions, words first, overall", overall, overall < whole
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(contrastive),
     "avid": Experiment(avid),
@@ -226,6 +242,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "colorization": Experiment(colorization),
     "larsson-colorization": Experiment(larsson_colorization),
     "context-discovery": Experiment(context_discovery),
+    "weak-captions": Experiment(weak_captions),
 }
 
 

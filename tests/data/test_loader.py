@@ -58,6 +58,20 @@ def test_ranks_share_the_global_batch(world):
         assert torch.cat([part[step].views["audio"] for part in parts]).equal(batch.views["audio"])
 
 
+def test_ranks_share_a_batch_of_recordings_that_are_drawn_by_their_chances():
+    def loader(**changes):
+        made = Loader(Numbers(), batch_size=8, seed=2, clips_per_recording=2, **changes)
+        made.weigh((torch.arange(len(Numbers())) % 3 == 0).double())
+        return made
+
+    whole = take(loader(), 4)
+    assert all((batch.row % 3 == 0).all() for batch in whole)
+    parts = [take(loader(rank=r, world=2), 4) for r in range(2)]
+    for step, batch in enumerate(whole):
+        assert torch.cat([part[step].row for part in parts]).equal(batch.row)
+        same(batch, take(loader(), 1, step)[0])
+
+
 def test_reading_processes_change_nothing(bad_collection):
     source = MediaSource(bad_collection, VIEWS)
     expected = take(Loader(source, batch_size=6, seed=0), 5, first=1)

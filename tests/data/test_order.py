@@ -140,3 +140,22 @@ def test_scattered_positions_and_blocks_agree():
     whole = permute(torch.arange(9000), 9000, 1, 1)
     for some in ([8999, 3, 4500], [1023, 1024], []):
         assert permute(torch.tensor(some, dtype=torch.int64), 9000, 1, 1).tolist() == whole[some].tolist()
+
+
+def test_recordings_are_drawn_by_their_chances():
+    chances = torch.tensor([0.0, 1.0, 2.0, 0.0, 5.0], dtype=torch.float64)
+    order = Order(5, 40, 8, 1, 8).weighted(chances)
+    position = torch.arange(200)
+    rows = order.rows_of(position, 3, 7)
+    assert torch.equal(rows[50:70], order.rows_of(position[50:70], 3, 7))
+    assert not torch.equal(rows, order.rows_of(position, 3, 8))
+    counts = rows.bincount(minlength=5).double()
+    assert not counts[0] and not counts[3], "what has no chance is never drawn"
+    assert ((counts - 200 * chances / 8).abs() <= 2).all(), "every epoch is as it is expected to be"
+    many = torch.stack([order.rows_of(position, 0, epoch).bincount(minlength=5) for epoch in range(100)]).double()
+    torch.testing.assert_close(many.mean(0), 200 * chances / 8, rtol=0, atol=0.3)
+
+
+def test_the_ends_of_the_unit_interval_fall_on_a_recording_that_has_a_chance():
+    order = Order(3, 1000, 8, 1, 8).weighted(torch.tensor([0.0, 1e-3, 0.0], dtype=torch.float64))
+    assert (order.rows_of(torch.arange(3000), 0, 0) == 1).all()

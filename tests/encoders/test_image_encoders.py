@@ -8,6 +8,7 @@ from torchvision.models import regnet_y_8gf
 
 from coview.encoders import IMAGE, build_image
 from coview.encoders.recompute import recompute
+from coview.encoders.words import WordVectors
 
 # Depths, widths, millions of parameters of the trunk: the table of SEER's sizes.
 TABLE = {
@@ -89,3 +90,36 @@ def test_recomputed_blocks_change_nothing_but_memory(name, share):
 
 def test_names_are_known():
     assert {"image-tiny", "resnet-50", "regnety-256gf"} <= set(IMAGE)
+
+
+def test_alexnet_and_googlenet_have_their_published_sizes():
+    """With a classifier of 1000: 60 965 224 and, auxiliary classifiers included, torchvision's 13 004 888."""
+    with torch.device("meta"):
+        alex, google = build_image("caffenet-fc7"), build_image("googlenet")
+        sides = google.side_heads()
+        assert alex(torch.empty(1, 3, 224, 224)).shape == alex(torch.empty(1, 3, 227, 227)).shape == (1, 4096)
+        maps = google.feature_maps(torch.empty(2, 3, 224, 224))
+        assert all(head(maps[stage]).shape == (2, 1024) for stage, head in sides.items())
+    assert count(alex) == 56_868_224 and count(alex) + 4096 * 1000 + 1000 == 60_965_224
+    assert count(google) == 5_599_904 and list(sides) == ["inception4a", "inception4d"]
+    top = 1024 * 1000 + 1000
+    assert count(google) + top + sum(count(head) + top for head in sides.values()) == 13_004_888
+    assert build_image("resnet-18").side_heads() == {}
+
+
+def test_a_dictionary_of_100_000_words_adds_its_vectors_and_no_more():
+    with torch.device("meta"):
+        alex = build_image("caffenet-fc7")
+        sizes = [count(alex) + count(WordVectors(words, alex.dim)) for words in (1_000, 100_000)]
+    assert sizes[1] - sizes[0] == 99_000 * 4096
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+def test_googlenet_learns_at_its_sides_too(channels):
+    net = build_image("googlenet", channels)
+    sides = torch.nn.ModuleDict(net.side_heads())
+    maps = net.feature_maps(torch.randn(2, channels, 64, 64))
+    total = sum(head(maps[stage]).sum() for stage, head in sides.items()) + net.pool(maps[net.stages[-1]]).sum()
+    total.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in (*net.parameters(), *sides.parameters()))

@@ -38,6 +38,8 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "vae-cca published": ("vae-cca", {"variant": "published-code"}),
     "vae-cca released": ("vae-cca", {"variant": "published-code", "as_released": True}),
     "split-brain picture and depth": ("split-brain", {"pair": "rgb-d"}),
+    "weak-captions all words": ("weak-captions", {"sampling": "picture", "objective": "multi-class"}),
+    "weak-captions one against all": ("weak-captions", {"sampling": "picture", "objective": "one-vs-all"}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])

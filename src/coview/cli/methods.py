@@ -28,6 +28,7 @@ FAMILIES = {
     "clustering": "groups that are found, then predicted (clustering)",
     "correspondence": "do these two belong together? (correspondence)",
     "correlation": "views that vary together (correlation)",
+    "words": "the words of captions teach pictures (words)",
     "context": "what lies where (context)",
     "prediction": "one part of a picture predicts another (prediction)",
     "reconstruction": "what is missing is filled in (reconstruction)",

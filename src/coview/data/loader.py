@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from coview.data.order import Order
+from coview.data.order import Order, WeightedOrder
 from coview.data.processes import fresh_processes, give_memory_back
 from coview.data.source import Source, sample_keys
 from coview.data.views import Batch, raw_views
@@ -27,7 +28,7 @@ _TOGETHER_BYTES = 80 * 2**20  # of the raw views of a window, which are read tog
 
 
 class Loader:
-    """Reads batches of a source in the order of `order.Order`.
+    """Reads batches of a source in the order of `order.Order`, or, once told chances, of `order.WeightedOrder`.
 
     An epoch has rows x clips_per_recording positions; the last incomplete batch of an epoch is left out, and since
     the order differs from epoch to epoch, other samples are left out each time.
@@ -75,6 +76,11 @@ class Loader:
         reads = _TOGETHER_BYTES // sum(view.raw_bytes for view in raw_views(source.views).values())
         order = Order.within(reads, len(source), clips_per_recording, batch_size)
         self._steps = _Steps(source, order, seed, rank, world, self.steps_per_epoch)
+
+    def weigh(self, chances: Tensor | None) -> None:
+        """Draw recordings with these chances (float64 (rows,)) from now on; None leaves the order as it is."""
+        if chances is not None and isinstance(self._steps.order, Order):
+            self._steps.order = self._steps.order.weighted(chances)
 
     def stream(self, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of step `first_step`, the next, and so on without end; each with its `epoch` and `step`.
@@ -161,7 +167,8 @@ class _Steps(Dataset[Any]):
     """Item `steps` is what this rank reads in these steps: dicts of `Batch`'s fields, of one or more steps each."""
 
     def __init__(self, source: Source, order: Order, seed: int, rank: int, world: int, steps_per_epoch: int) -> None:
-        self.source, self.order, self.seed = source, order, seed
+        self.source, self.seed = source, seed
+        self.order: Order | WeightedOrder = order
         self.rank, self.share = rank, order.batch_size // world
         self.steps_per_epoch, self.in_one_pass = steps_per_epoch, getattr(source, "in_one_pass", False)
 

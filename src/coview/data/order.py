@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coview.randomness import make_key
+from coview.randomness import make_key, uniform
 
 _ROUNDS = 8  # four are provably enough for large halves; small epochs have halves of a few bits
 _BLOCK = 1024  # positions computed at once
 _MOST_LAPS = 5  # a pass over a file for five clips decodes a third of what five passes do; more would gain little
 _LEAST_BATCHES, _MOST_BATCHES = 4, 32  # of a lap; five steps on one batch of recordings teach far less (performance.md)
-_ORDER, _LAP = 0x6F72646572, 0x6C6170  # keep the order's keys apart from the samples' own
+_ORDER, _LAP, _DRAWN = 0x6F72646572, 0x6C6170, 0x647261776E  # keep the order's keys apart from the samples' own
 
 Words = NDArray[np.uint64]
 
@@ -97,6 +97,11 @@ class Order:
         number = min(step // length, self._windows - 1)
         return range(number * length, steps_per_epoch if number == self._windows - 1 else (number + 1) * length)
 
+    def weighted(self, chances: Tensor) -> WeightedOrder:
+        """Return the order of as many reads in which recordings are drawn with these chances (float64 (rows,))."""
+        reached = chances.double().cpu().cumsum(0)
+        return WeightedOrder(self.rows * self.clips_per_recording, self.batch_size, reached / reached[-1])
+
     @property
     def _reads(self) -> int:
         """Reads of a lap through all windows."""
@@ -122,6 +127,33 @@ class Order:
                 inside = lap == one
                 found[here[inside]] = first + _lap(key, int(size), self.batch_size)[slot[inside]]
         return found
+
+
+@dataclass(frozen=True)
+class WeightedOrder:
+    """The order of an epoch of `reads` reads, in which some recordings are drawn more often than others.
+
+    A read is drawn in its own part of the unit interval, the parts in the order of a permutation: in every epoch a
+    recording is read as often as it is expected to be, to within two, and over epochs exactly that often.
+
+    Attributes:
+        reached: float64 (rows,), the chance of a recording and of all before it; the last is 1.
+    """
+
+    reads: int
+    batch_size: int
+    reached: Tensor
+
+    def rows_of(self, position: Tensor, seed: int, epoch: int) -> Tensor:
+        """Return the recordings read at `position` (int64, values in [0, reads)) of an epoch."""
+        part = permute(position, self.reads, seed, epoch)
+        inside = uniform(make_key(_DRAWN, seed, epoch, part), 0)
+        row = torch.searchsorted(self.reached, (part + inside.double()) / self.reads, right=True)
+        return row.clamp(max=len(self.reached) - 1)
+
+    def steps_together(self, step: int, steps_per_epoch: int) -> range:
+        """Return the step alone."""
+        return range(step, step + 1)
 
 
 @functools.lru_cache(maxsize=8)

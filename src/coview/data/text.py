@@ -1,7 +1,8 @@
-"""Captions as numbers: characters without any vocabulary to fit, or the word pieces of MiniLM.
+"""Captions as numbers: characters without any vocabulary to fit, whole words letter by letter, or MiniLM's pieces.
 
 A character's code is 1 + its Unicode number modulo 2047, after lower-casing and composing (NFKC). Latin, Greek,
-Cyrillic, Hebrew and Arabic letters keep apart, other scripts share codes among themselves. Code 0 is "nothing".
+Cyrillic, Hebrew and Arabic letters keep apart, other scripts share codes among themselves. Letters of words are 1 +
+their Unicode number in any script, and words lie between spaces. Code 0 is "nothing".
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from coview.data.dictionary import words_of
 from coview.encoders.text import minilm_folder
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def encode_text(text: str, view: TextView) -> Tensor:
         codes = list(_pieces().encode(text).ids)
         if len(codes) > view.length:
             codes = [*codes[: view.length - 1], codes[-1]]  # the last piece marks the end
+    elif view.tokens == "words":
+        codes = [1 + ord(letter) for letter in _whole(words_of(text), view.length)]
     else:
         plain = unicodedata.normalize("NFKC", text).lower().strip()
         codes = [1 + ord(letter) % (CODES - 1) for letter in plain[: view.length]]
@@ -40,8 +44,16 @@ def encode_text(text: str, view: TextView) -> Tensor:
 
 
 def decode_characters(codes: Tensor) -> str:
-    """Return the letters of character codes (length,), exact for Unicode numbers below 2047."""
+    """Return the letters of character codes (length,), exact for Unicode numbers below 2047; of words, for all."""
     return "".join(chr(code - 1) for code in codes.tolist() if code)
+
+
+def _whole(words: list[str], length: int) -> str:
+    """Return words between spaces, as many whole ones as fit."""
+    text = " ".join(words)
+    if len(text) <= length:
+        return text
+    return text[: length + 1].rpartition(" ")[0]
 
 
 @cache

@@ -84,6 +84,8 @@ IMAGE: Makers = {  # of a number of channels
     "vgg-dilated": DilatedVGG,
     "caffenet": CaffeNet,
     "caffenet-patches": functools.partial(CaffeNet, patches=True),
+    "caffenet-fc7": _later("fully_connected", "CaffeNetFC7"),
+    "googlenet": _later("googlenet", "GoogLeNet"),
     "strided": Strided,
     "resnet-18": _later("image", "ResNet", 18),
     "resnet-50": _later("image", "ResNet", 50),

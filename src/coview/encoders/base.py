@@ -38,6 +38,13 @@ class Encoder(nn.Module, ABC):
             maps[name] = x
         return maps
 
+    def side_heads(self) -> dict[str, nn.Module]:
+        """Build what classifiers on the way to the top see, stage -> network of its maps with `.dim`; here none.
+
+        They are no part of the encoder: whoever trains with them keeps them.
+        """
+        return {}
+
     def blocks(self) -> list[nn.Module]:
         """Return the parts that can be recomputed or divided over processes one by one, from the input upward."""
         return [module for name, module in self.named_children() if name in self.stages]

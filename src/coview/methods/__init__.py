@@ -65,6 +65,7 @@ METHODS: dict[str, str] = {
     "larsson-colorization": "coview.methods.larsson_colorization:LarssonColorization",
     "split-brain": "coview.methods.split_brain:SplitBrain",
     "vae-cca": "coview.methods.vae_cca:VAECCA",
+    "weak-captions": "coview.methods.weak_captions:WeakCaptions",
 }
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
     "context-discovery": "coview.methods.context_discovery:ContextDiscovery",

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from coview.data.source import Source
 from coview.data.views import Batch, ViewSpec
 from coview.errors import UsageError
 from coview.methods.parts.batch import complete, enough, example, idle_loss
@@ -241,6 +242,24 @@ class Method(nn.Module, ABC):
         """Return the loss of embeddings that are all the same, where a run can be stuck; None where there is none."""
         negatives = self.negatives(global_batch)
         return math.log(negatives + 1) if negatives else None
+
+    def study(self, source: Source) -> str | None:
+        """Learn, once and before anything is read for a step, what has to be known of all recordings.
+
+        `data.source.narrowed` reads some views of them alone, such as captions without their pictures. On every process
+        the same has to come of it.
+
+        Returns:
+            A sentence of what was found, for the log.
+        """
+        return None
+
+    def chances(self) -> Tensor | None:
+        """Return how likely each recording is to be drawn, float64 (rows,), not below 0, once `study` has been called.
+
+        None: each is read as often as the others. It belongs to the state: a resumed run does not study again.
+        """
+        return None
 
     def fit_targets(self, samples: Iterator[Batch]) -> None:
         """Fit what the objective needs once, before the first step."""

@@ -112,6 +112,9 @@ def _steps(
     metrics, timings = (
         Lines(parts.out / name if parallel.is_main() else None, first) for name in ("metrics.jsonl", "timings.jsonl")
     )
+    if first == 0 and (said := method.study(parts.source)):
+        parts.display.say(said)
+    parts.loader.weigh(method.chances())
     feed = Feed(parts, first)
     if first == 0:
         method.fit_targets(islice(prepared(parts, 0), per_epoch))

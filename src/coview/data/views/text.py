@@ -14,6 +14,7 @@ from torch import Tensor
 from coview.data.text import decode_characters, encode_text
 from coview.data.views.kinds import register_view
 from coview.data.views.spec import ViewSpec
+from coview.encoders.words import SPACE
 from coview.randomness import integers
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class TextView(ViewSpec):
 
     stream: Literal["text"] = "text"  # the recording's caption
     length: int = 100  # characters or word pieces kept
-    tokens: Literal["characters", "minilm"] = "characters"  # minilm: the word pieces of MiniLM (extra "text")
+    # words: letters of any script, without signs and digits; minilm: the word pieces of MiniLM (extra "text")
+    tokens: Literal["characters", "words", "minilm"] = "characters"
 
     dtype: ClassVar[torch.dtype] = torch.int64
     stored_dtype: ClassVar[type[np.generic]] = np.int64
@@ -77,12 +79,14 @@ class TextView(ViewSpec):
         return torch.zeros(0, *self.shape, dtype=self.dtype)
 
     def made_up(self, key: Tensor, stream: int) -> Tensor:
-        """See `ViewSpec.made_up`: codes of small letters."""
-        return 97 + integers(key, stream, 26, self.length)
+        """See `ViewSpec.made_up`: codes of small letters, where words are told apart in pairs."""
+        letters = 97 + integers(key, stream, 26, self.length)
+        between = torch.arange(self.length, device=key.device) % 3 == 2
+        return torch.where(between, SPACE, letters) if self.tokens == "words" else letters
 
     def words(self, raw: Tensor) -> str | None:
         """See `ViewSpec.words`; word pieces are not read back."""
-        return decode_characters(raw) if self.tokens == "characters" else None
+        return None if self.tokens == "minilm" else decode_characters(raw)
 
     def __str__(self) -> str:
-        return f"the caption, at most {self.length} {'characters' if self.tokens == 'characters' else 'word pieces'}"
+        return f"the caption, at most {self.length} {'word pieces' if self.tokens == 'minilm' else 'characters'}"
