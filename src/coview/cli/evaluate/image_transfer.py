@@ -11,6 +11,8 @@ from coview.errors import UsageError
 # Task -> module of `tasks` with a function `main(argv)`, and what it does.
 TASKS = {
     "strategies": ("strategies", "four ways to learn another task from it: init, freeze, augment, joint"),
+    "detection": ("detection", "Fast or Faster R-CNN on its encoder: mean average precision of boxes"),
+    "segmentation": ("segmentation", "FCN-32s on its encoder: mean intersection over union of masks"),
 }
 
 HELP = """usage: coview evaluate image-transfer --task TASK --model RUN --collection COLLECTION [options]
