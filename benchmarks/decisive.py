@@ -227,6 +227,20 @@ def weak_captions(seed: int) -> Figures:
     yield "weak-captions, words first, overall", overall, overall < whole
 
 
+def steady_features(seed: int) -> Figures:
+    """A spot on a circle: per cent of other pictures nearer to 2 z_m - z_l than the true next one; chance 50."""
+    from test_steady_features import flipped, toy
+
+    alone, both = toy(seed, steady=0.0), toy(seed)
+    yield "steady-features, slow alone, rank in %", alone, alone > 1.8
+    yield "slow and steady", both, both < 1.6
+    with flipped():
+        wrong = toy(seed)
+    yield "with one difference the wrong way round", wrong, wrong > both
+    untrained = toy(seed, steps=0)
+    yield "untrained", untrained, untrained > both
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(contrastive),
     "avid": Experiment(avid),
@@ -243,6 +257,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "larsson-colorization": Experiment(larsson_colorization),
     "context-discovery": Experiment(context_discovery),
     "weak-captions": Experiment(weak_captions),
+    "steady-features": Experiment(steady_features),
 }
 
 

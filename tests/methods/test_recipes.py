@@ -22,11 +22,11 @@ STANDING = [
     "avid", "cma", "xid", "stica", "cmac", "l3", "swav", "seer", "xdc", "sdc", "mdc", "cdc", "mcn", "cca", "robust-cca",
     "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg", "vicreg-video",
     "supervised-av", "denoising-autoencoder", "relative-position", "context-encoder",
-    "split-brain", "colorization", "larsson-colorization", "context-discovery", "weak-captions",
+    "split-brain", "colorization", "larsson-colorization", "context-discovery", "weak-captions", "steady-features",
 ]  # fmt: skip
 TO_COME = [
     "ccl", "uavm", "cloven", "elo", "vilbert", "mov",
-    "video-triplet", "steady-features",
+    "video-triplet",
     "physical-prediction", "ambient-sound",
 ]  # fmt: skip
 

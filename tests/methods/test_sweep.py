@@ -37,6 +37,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "cca kernel": ("cca", {"form": "kernel", "landmarks": 6}),
     "vae-cca published": ("vae-cca", {"variant": "published-code"}),
     "vae-cca released": ("vae-cca", {"variant": "published-code", "as_released": True}),
+    "steady-features labels": ("steady-features", {"labelled": 0.7, "negatives": 2, "distance": "drlim"}),
     "split-brain picture and depth": ("split-brain", {"pair": "rgb-d"}),
     "weak-captions all words": ("weak-captions", {"sampling": "picture", "objective": "multi-class"}),
     "weak-captions one against all": ("weak-captions", {"sampling": "picture", "objective": "one-vs-all"}),

@@ -188,6 +188,7 @@ def records(path):
             whole = b""
 
 
+@pytest.mark.slow
 @needs("wandb")
 def test_wandb_itself(tmp_path, monkeypatch):
     from wandb.proto.wandb_internal_pb2 import Record
@@ -208,6 +209,7 @@ def test_wandb_itself(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
+@pytest.mark.slow
 @needs("mlflow")
 def test_mlflow_itself(tmp_path, monkeypatch):
     from mlflow import MlflowClient

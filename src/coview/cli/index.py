@@ -22,6 +22,9 @@ is usable all the same. A stopped index goes on where it was when the same comma
 A still picture is turned as its EXIF data say; of an animation the first picture is read. Methods of pictures (swav,
 seer, deepcluster-v2) learn from stills and from the frames of films; those that need sound or motion leave stills out.
 
+A caption is what stands in a manifest's column, in a file beside the recording that is called like it (film.txt,
+film.json, film.vtt, film.srt), or else the title and description that the file itself carries.
+
 Examples:
   coview index my-videos/ -o my-collection
   coview index my-videos/ -o my-collection --labels-from-folders

@@ -30,6 +30,7 @@ FAMILIES = {
     "correlation": "views that vary together (correlation)",
     "words": "the words of captions teach pictures (words)",
     "context": "what lies where (context)",
+    "time": "how things move and change (time)",
     "prediction": "one part of a picture predicts another (prediction)",
     "reconstruction": "what is missing is filled in (reconstruction)",
     "discovery": "things that are found in pictures, by stages and without a model (discovery)",

@@ -26,7 +26,7 @@ from coview.data.probed import probe_all, track_files
 from coview.data.probing import Outcome
 from coview.data.processes import fresh_processes
 from coview.data.recording import SPLITS, Recording, split_of
-from coview.data.words import alike
+from coview.data.words import alike, word_of
 from coview.errors import UsageError, shown
 from coview.files import is_leftover, locked, synced
 
@@ -214,7 +214,7 @@ def _recording(item: Item, root: Path, outcome: Outcome, refused: list[Refused])
         message = f"the span begins at {start} s, but the file ends at {fields['end']:.3f} s"
         return Refused(path=name, reason="outside", message=message)
     known = {"id": _id(item, root), "path": name, "label": item.label, "split": item.split}
-    known |= {"caption": item.caption, "group": item.group}
+    known |= {"caption": item.caption or _as_word(fields.pop("caption", None)), "group": item.group}
     flags = tuple(dict.fromkeys((*fields.pop("flags"), *item.flags)))
     files, lacking = track_files({track: Path(root, path) for track, path in item.tracks.items()})
     tracks = {track: kept_name(_relative(root, Path(root, item.tracks[track]).absolute())) for track in files}
@@ -225,6 +225,14 @@ def _recording(item: Item, root: Path, outcome: Outcome, refused: list[Refused])
     rest = {"start": start, "end": end, "duration": end - start, "flags": flags, "folds": item.folds}
     rest |= {"labels": item.labels}
     return Recording(**{**fields, **known, **rest, "tracks": tracks, "track_files": files})
+
+
+def _as_word(told: str | None) -> str | None:
+    """Return what a file says of itself as a caption; None for what is no text."""
+    try:
+        return word_of(told)
+    except ValueError:
+        return None
 
 
 def _flag_copies(recordings: list[Recording]) -> list[Recording]:

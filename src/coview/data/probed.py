@@ -13,7 +13,7 @@ from coview.errors import MediaError
 from coview.files import sha256_of, write_aside
 from coview.media.regular import check_file
 
-_FORMAT = 2  # of what is noted; other notes are not used
+_FORMAT = 3  # of what is noted; other notes are not used
 
 
 def probe_all(

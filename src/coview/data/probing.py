@@ -57,7 +57,7 @@ def probe_file(path: Path) -> Outcome:
     except OSError as error:
         return {"reason": "unreadable", "message": error.strerror or str(error)}
     outcome: Outcome = {"end": found.duration, "bytes": size, "digest": digest, "content": found.content}
-    outcome |= {"flags": list(found.flags)}
+    outcome |= {"flags": list(found.flags), "caption": found.told or None}
     outcome |= {"has_video": found.video is not None, "has_audio": found.audio is not None}
     return outcome | _video_fields(found.video) | _audio_fields(found.audio)
 

@@ -20,6 +20,7 @@ from coview.media.names import film_is_called_so, still_is_called_so
 from coview.media.regular import head_of
 from coview.media.stills import is_still, look_at_still
 from coview.media.survey import Seen, survey
+from coview.media.told import told
 from coview.media.upright import Upright, displayed_size
 
 # Below this the loudest sample of a 16-bit recording is its dither.
@@ -70,6 +71,7 @@ class Probe:
     Attributes:
         duration: seconds from the recording's second 0 to the end of its longer stream.
         content: digest of what is seen and heard, see `coview.media.content`.
+        told: title and description that the file carries (`coview.media.told`).
         flags: facts that are no errors, of "silent", "no-audio", "no-video", "lost-video" (without a
             key frame), "rotated", "mirrored", "multichannel",
             "odd-rate", "rate-changes", "variable-rate", "no-duration", "wrong-extension", "late-audio", "late-video",
@@ -83,6 +85,7 @@ class Probe:
     audio: AudioStream | None
     content: str
     flags: tuple[str, ...]
+    told: str = ""
 
     @property
     def sequential(self) -> frozenset[Kind]:
@@ -134,7 +137,8 @@ def _film(path: Path) -> Probe:
         heard = b"" if ear is None or ear.peak < SILENT_PEAK else ear.loudest.loudness()
         content = digest_of(looks, len(seen.times), heard)
         flags = _flags(media, video, audio, ear, sequential)
-        return Probe(duration=end, video=video, audio=audio, content=content, flags=flags)
+        spoken = told(media.container.metadata)
+        return Probe(duration=end, video=video, audio=audio, content=content, flags=flags, told=spoken)
 
 
 def _still(path: Path) -> Probe:
@@ -163,7 +167,8 @@ def _still(path: Path) -> Probe:
         "wrong-extension": not still_is_called_so(path.suffix, still.codec),
     }
     flags = tuple(name for name, holds in facts.items() if holds)
-    return Probe(duration=0.0, video=video, audio=None, content=digest_of([look], 1, b""), flags=flags)
+    content = digest_of([look], 1, b"")
+    return Probe(duration=0.0, video=video, audio=None, content=content, flags=flags, told=still.told)
 
 
 def _leave_out(media: Media, stream: Any, more: bool) -> None:

@@ -25,12 +25,13 @@ from coview.media.cuts import VideoCut
 from coview.media.heif import is_heif, read_heif
 from coview.media.pictures import square
 from coview.media.regular import check_file, head_of
+from coview.media.told import told
 
 _GROUND = (128, 128, 128, 255)  # black and white drawings both stay visible on it
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF")  # the only readers of Pillow that see a file
 _BRANDS = (b"avif", b"avis")  # of files that look like MP4
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes, the format's versions
-_EXIF_ORIENTATION = 0x0112
+_EXIF_DESCRIPTION, _EXIF_ORIENTATION = 0x010E, 0x0112
 _TURNS = {  # what shows a picture of an orientation upright, and the degrees counter-clockwise in it
     2: (Image.Transpose.FLIP_LEFT_RIGHT, 0),
     3: (Image.Transpose.ROTATE_180, 180),
@@ -57,6 +58,7 @@ class Still:
     codec: str
     orientation: int
     animated: bool
+    told: str = ""  # its title and description
 
     @property
     def rotation(self) -> int:
@@ -154,7 +156,8 @@ def _decode(path: Path, short: int | None) -> tuple[Image.Image, Still]:
                 times = 2 * short / min(image.size)
                 image.draft(None, (round(image.width * times), round(image.height * times)))
             picture = _to_rgb(image)
-    return picture, Still(width=width, height=height, codec=codec, orientation=orientation, animated=animated)
+            spoken = told(image.info | {"imagedescription": _described(image)})
+    return picture, Still(width, height, codec, orientation, animated, spoken)
 
 
 def _check_sums(path: Path) -> None:
@@ -188,6 +191,13 @@ def _orientation(image: Image.Image) -> int:
     except _DAMAGED:
         return 1
     return orientation if orientation in _TURNS else 1
+
+
+def _described(image: Image.Image) -> object:
+    try:
+        return image.getexif().get(_EXIF_DESCRIPTION)
+    except _DAMAGED:
+        return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coview.data.adapters import Item, Made, Refused
+from coview.data.captions import beside, read_caption
 from coview.data.identity import as_text, kept_name
 from coview.data.words import word_of
 from coview.errors import UsageError
@@ -80,12 +81,47 @@ def walk(folder: Path, follow_links: bool = False) -> Walk:
     return found
 
 
+@dataclass
+class _Captions:
+    """The captions beside a folder's media files: which files held them, and what could not be read."""
+
+    folder: Path
+    files: set[Path]
+    refused: list[Refused]
+    used: set[Path] = field(default_factory=set)
+    empty: set[Path] = field(default_factory=set)
+
+    def of(self, relative: Path) -> str | None:
+        """Return the caption of a media file, None where it has none."""
+        path = beside(relative, self.files)
+        if path is None:
+            return None
+        first = path not in self.used
+        self.used.add(path)
+        try:
+            caption = read_caption(self.folder / path)
+        except UsageError as error:
+            if first:
+                self.refused.append(Refused(path=kept_name(path), reason="caption", message=str(error)))
+            return None
+        if caption is None:
+            self.empty.add(path)
+        return caption
+
+    def notes(self) -> list[str]:
+        """Return a sentence about captions that are empty."""
+        if not self.empty:
+            return []
+        return [f"{len(self.empty)} captions beside recordings are empty, such as {min(self.empty)}"]
+
+
 def make_folder(folder: Path, labels_from_folders: bool = False, follow_links: bool = False) -> Made:
     """Return an item per media file below `folder`, ordered by relative path.
 
     A file is taken for media by its extension, or else by its first bytes: a film called `.dat` is a film, and so for
     still pictures. Every other file is counted in `ignored` under its extension; so are those in folders whose name
-    starts with a dot. A folder that cannot be read goes into quarantine.
+    starts with a dot. A folder that cannot be read goes into quarantine. A file beside the media file that is called
+    like it and holds its caption (`captions.beside`) is read; one that cannot be read goes into quarantine too.
 
     Args:
         folder: walked to any depth, through links to folders too (each real folder once).
@@ -98,6 +134,7 @@ def make_folder(folder: Path, labels_from_folders: bool = False, follow_links: b
     items: list[Item] = []
     ignored: Counter[str] = Counter()
     found = walk(folder, follow_links)
+    captions = _Captions(folder, set(found.files), found.refused)
     for relative in found.files:
         path = folder / relative
         hidden = any(part.startswith(".") for part in relative.parts)
@@ -106,9 +143,10 @@ def make_folder(folder: Path, labels_from_folders: bool = False, follow_links: b
             ignored["hidden" if hidden else as_text(path.suffix.lower()) or "no extension"] += 1
             continue
         label = word_of(as_text(relative.parent.name)) if labels_from_folders else None
-        items.append(Item(path=relative, label=label))
+        items.append(Item(path=relative, label=label, caption=captions.of(relative)))
+    ignored.subtract(Counter(as_text(used.suffix.lower()) for used in captions.used))
     ignored["links out of the folder"] += found.outside
-    notes = found.notes()
+    notes = [*found.notes(), *captions.notes()]
     if not items:
         seen = ", ".join(f"{count} {kind}" for kind, count in sorted(ignored.items()) if count) or "no files at all"
         raise UsageError("; ".join([f"{folder}: no media files below this folder; found {seen}", *notes]))
