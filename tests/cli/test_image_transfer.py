@@ -62,3 +62,17 @@ def test_strategies_from_the_command_line(place: tuple[str, str], capsys: pytest
     assert (Path(place[0]) / "evaluations" / "image-transfer-strategies.json").is_file()
     assert main([*words, "--train-from", "conv9"]) == 2
     assert "no stage 'conv9'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_probes_and_machines_from_the_command_line(place: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = evaluate(place, "probe", "--view", "lightness", "--epochs", "1", "--workers", "0", "--train-batch", "16")
+    assert main([*words, "--form", "average", "--numbers", "64", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}
+    assert {f"lightness_average@conv{number}/colorization" for number in (1, 2, 3, 4)} == set(rows)
+    words = evaluate(place, "svm", "--view", "lightness", "--shots", "2")
+    assert main([*words, "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}
+    assert {f"lightness_svm_k2_map-{kind}/colorization" for kind in ("area", "11-point")} == set(rows)
+    assert main([*words, "--view", "image"]) == 2
+    assert "no view 'image'; it has lightness" in capsys.readouterr().err

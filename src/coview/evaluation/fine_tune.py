@@ -27,7 +27,7 @@ from coview.errors import UsageError
 from coview.evaluation.bench import Progress, Result, describe, leaks, weights_of, why_not_classify
 from coview.evaluation.linear_probe import majority
 from coview.evaluation.scores import filled, score
-from coview.evaluation.starts import start_from
+from coview.evaluation.starts import start_from, statistics_of
 from coview.evaluation.ten_crop import extract_ten_crops
 from coview.methods import build
 from coview.methods.classifier import ClassifierSettings
@@ -227,16 +227,6 @@ def write_start(model: Model, train: Source, folder: Path, how: FineTune) -> Pat
         method, model, train, view=how.view, seed=how.seed, reinit_from=how.reinit_from, rescale=how.rescale,
         head_scale=how.head_scale,
     )  # fmt: skip
-    start = Model.of(method, _preprocess(model, method.views), train)
+    start = Model.of(method, statistics_of(model, method.views), train)
     on_main(lambda: start.save(folder))
     return folder
-
-
-def _preprocess(model: Model, views: Mapping[str, ViewSpec]) -> Any:
-    """Return the preprocessing of a view with the statistics that the model has for it."""
-    from coview.data.preprocess import Preprocess
-
-    own = Preprocess(views, AugmentSettings())
-    state = model.preprocess.state_dict()
-    own.load_state_dict({name: state[name] for name in own.state_dict()})
-    return own

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.source import Source
+from coview.data.views import ViewSpec
 from coview.embedding.extract import read_windows
 from coview.encoders import Encoder
 from coview.encoders.composed import Beside, UpTo, stages_from
@@ -63,6 +67,14 @@ def start_from(
         part.load_state_dict(known[name].state_dict())
     if head_scale is not None:
         draw_head(method.projectors[view], head_scale, seed)
+
+
+def statistics_of(model: Model, views: Mapping[str, ViewSpec]) -> Preprocess:
+    """Return the preprocessing of views, without variation, with the statistics that the model has for them."""
+    own = Preprocess(views, AugmentSettings())
+    state = model.preprocess.state_dict()
+    own.load_state_dict({name: state[name] for name in own.state_dict()})
+    return own
 
 
 def trunk(encoder: nn.Module) -> nn.Module:

@@ -36,6 +36,7 @@ METHODS: dict[str, str] = {
     "cma": "coview.methods.cma:CMA",
     "supervised-av": "coview.methods.supervised_av:SupervisedAV",
     "classifier": "coview.methods.classifier:Classifier",
+    "stage-probes": "coview.methods.stage_probes:StageProbes",
     "cca": "coview.methods.cca:ClosedFormCCA",
     "robust-cca": "coview.methods.cca:ClosedFormRobustCCA",
     "cluster-cca": "coview.methods.cca:ClosedFormClusterCCA",

@@ -10,9 +10,9 @@ from coview.errors import UsageError
 
 # Task -> module of `tasks` with a function `main(argv)`, and what it does.
 TASKS = {
+    "probe": ("probe", "a linear classifier on every stage of the frozen encoder, learnt at once"),
+    "svm": ("svm", "a linear support vector machine for each class, as on VOC2007; or from few positives"),
     "strategies": ("strategies", "four ways to learn another task from it: init, freeze, augment, joint"),
-    "detection": ("detection", "Fast or Faster R-CNN on its encoder: mean average precision of boxes"),
-    "segmentation": ("segmentation", "FCN-32s on its encoder: mean intersection over union of masks"),
 }
 
 HELP = """usage: coview evaluate image-transfer --task TASK --model RUN --collection COLLECTION [options]
@@ -24,6 +24,7 @@ Tasks (coview evaluate image-transfer --task TASK --help tells more):
 {tasks}
 
 Examples:
+  coview evaluate image-transfer --task probe --model my-run --collection my-pictures --controls
   coview evaluate image-transfer --task strategies --model my-run --collection my-pictures --view image --controls
 """
 
