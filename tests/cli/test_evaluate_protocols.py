@@ -46,6 +46,14 @@ def test_stages_and_the_released_drift(model: str, capsys: pytest.CaptureFixture
     assert {"video_probe/mine", "audio_probe@conv2/mine", "video_probe_bn-adapt/mine"} <= set(rows)
 
 
+def test_extrapolation(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--model", model, "--collection", str(collection()), "--windows"]
+    rows = evaluate(capsys, "extrapolation", *place, "3")
+    assert 0 <= rows["video_next_rank/xid"]["value"] <= 1 and rows["video_next_rank/xid"]["chance"] == 0.5
+    assert main(["evaluate", "extrapolation", *place, "2"]) == 2
+    assert "three cuts of each recording or more" in capsys.readouterr().err
+
+
 def test_few_labels_and_concepts(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--model", model, "--collection", str(collection())]
     rows = evaluate(capsys, "few-shot", *place, "--shots", "1", "--ratios", "0.5", "--draws", "2")

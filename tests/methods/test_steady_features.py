@@ -90,16 +90,6 @@ def test_the_steady_term_makes_what_comes_next_foreseeable():
     assert both < 1.6 < 1.8 < slow_alone < untrained
 
 
-def test_ranks_of_known_sequences():
-    t = torch.arange(6.0)
-    lines = torch.stack([torch.stack([t, 0 * t + 9 * row], 1) for row in range(3)])
-    assert torch.equal(extrapolation_ranks(lines), torch.zeros(3, 4, dtype=torch.float64))
-    assert extrapolation_ranks(torch.zeros(2, 5, 3)).unique().tolist() == [0.5]  # all alike: a tie is chance
-    noise = torch.randn(30, 8, 4, generator=torch.Generator().manual_seed(0))
-    ranks = extrapolation_ranks(noise)
-    assert ranks.min() >= 0 and ranks.max() <= 1 and 0.35 < ranks.mean() < 0.65
-
-
 def test_pairs_and_triplets_follow_seconds_not_frames():
     for fps, window, reach in ((8.0, 0.5, 4), (12.5, 0.5, 6), (30.0, 0.1, 3), (10.0, 0.3, 3)):
         view = VideoView(frames=13, fps=fps, size=32)

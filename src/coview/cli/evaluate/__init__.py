@@ -13,6 +13,7 @@ PROTOCOLS = {
     "linear-probe": ("linear_probe", "a linear classifier on frozen features, of named stages too"),
     "knn": ("knn", "the vote of the nearest training recordings"),
     "retrieval": ("retrieval", "from one view to another in all directions"),
+    "extrapolation": ("extrapolation", "whether the next moment lies where the last two point"),
     "few-shot": ("few_shot", "the linear probe on a few labels of every class"),
     "concepts": ("concepts", "classes whose concepts pretraining has seen, and unseen ones"),
     "audio-probe": ("audio_probe", "support vector machines on the sound encoder: ESC-50, DCASE"),
