@@ -11,7 +11,13 @@ from typing import Any
 from coview.evaluation.statistics import Measurement
 from coview.training.signals import collapse
 
-CONTROLS = ("shuffled", "random", "statistics", "supervised-av")  # rows to compare with, in the order they are shown
+CONTROLS = (
+    "shuffled",
+    "random",
+    "permuted",
+    "statistics",
+    "supervised-av",
+)  # rows to compare with, in the order they are shown
 SHUFFLED = ", shuffled"  # behind the name of a run that learnt from wrong pairs
 FEW = 30  # items, below which a figure near chance says little of the model
 _NAMED = 4  # figures in a sentence
@@ -78,7 +84,7 @@ def _near_controls(own: Sequence[Measurement], results: Sequence[Measurement]) -
     by_name = {m.name: m for m in results}
     row = own[0].name.partition("/")[2] if own else ""
     said = []
-    for control in ("random", "shuffled", f"{row}{SHUFFLED}"):
+    for control in ("random", "shuffled", "permuted", f"{row}{SHUFFLED}"):
         pairs = [(m, by_name.get(f"{m.name.partition('/')[0]}/{control}")) for m in own]
         compared = [(m, other) for m, other in pairs if other is not None]
         near = [(m, other) for m, other in compared if _is_near(m, other)]

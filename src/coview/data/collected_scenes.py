@@ -1,0 +1,116 @@
+"""The scenes of a collection: recordings that are pictures, with the tracks "objects" (VOC's XML) and "mask" (PNG)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from coview.data.annotations import Annotation, read_annotation, read_mask
+from coview.data.collection import Collection
+from coview.data.identity import real_path
+from coview.data.scenes import VOID, Objects, Scene
+from coview.errors import MediaError, UsageError
+from coview.media.stills import read_full_still
+
+Truth = Literal["objects", "mask"]
+_NOTHING = Annotation((0, 0), torch.zeros(0, 4), [], torch.zeros(0, dtype=torch.bool))
+
+
+class CollectedScenes:
+    """Implements `Scenes`; truth is read and checked once, pictures when they are asked for.
+
+    Args:
+        collection: or a part of one.
+        needs: what a picture must have; others are left out and named in `problems`.
+        classes: names of the classes in the order of their numbers; None: those of the collection (`class_names`).
+        empty: whether pictures without objects are kept, where objects are needed: what is found in them is wrong.
+
+    Attributes:
+        problems: (id, reason) of what was left out.
+
+    Raises:
+        UsageError: no picture is left; says what was wrong with the first.
+    """
+
+    def __init__(
+        self, collection: Collection, needs: Truth, classes: Sequence[str] | None = None, *, empty: bool = False
+    ) -> None:
+        self.name, self.fingerprint, self._root = str(collection.folder), collection.fingerprint, collection.root
+        self._needs = needs
+        self.classes = class_names(collection) if classes is None else list(classes)
+        if not self.classes:
+            raise UsageError(f"{self.name}: no picture has labels or objects, so that there are no classes")
+        self.ids: list[str] = []
+        self.problems: list[tuple[str, str]] = []
+        self._files: list[tuple[Path, Path | None]] = []
+        self._truth: list[Objects] = []
+        for recording in collection:
+            tracks = {name: self._root / real_path(path) for name, path in recording.tracks.items()}
+            try:
+                if needs not in tracks:
+                    raise MediaError(recording.id, f"no-{needs}", f"it has no track {needs!r}")
+                size = (recording.width, recording.height)
+                found = read_annotation(tracks["objects"]) if "objects" in tracks else _NOTHING
+                objects = self._objects(recording.id, found, size, empty)
+                if needs == "mask":
+                    self._check_mask(tracks["mask"], size)
+            except MediaError as error:
+                self.problems.append((recording.id, f"{error.reason}: {error.message}"))
+                continue
+            self.ids.append(recording.id)
+            self._files.append((self._root / real_path(recording.path), tracks.get("mask")))
+            self._truth.append(objects)
+        if not self.ids:
+            first = ": ".join(self.problems[0]) if self.problems else "it has no recordings"
+            raise UsageError(f"{self.name}: no picture with {needs} is left ({first})")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> Scene:
+        path, mask = self._files[row]
+        picture = torch.from_numpy(read_full_still(path)).permute(2, 0, 1)
+        return Scene(picture, self._truth[row], None if self._needs != "mask" or mask is None else read_mask(mask))
+
+    def truth(self, row: int) -> Objects:
+        """See `Scenes.truth`."""
+        return self._truth[row]
+
+    def _objects(self, name: str, found: Annotation, size: tuple[int, int], empty: bool) -> Objects:
+        if self._needs == "mask":  # the boxes beside it are not asked for
+            found = _NOTHING
+        elif found.size != size:
+            raise MediaError(name, "other-size", f"boxes are of {found.size} pixels, the picture has {size}")
+        elif not (found.names or empty):
+            raise MediaError(name, "no-objects", "nothing is in it to learn from")
+        if unknown := sorted(set(found.names) - set(self.classes)):
+            raise MediaError(name, "unknown-class", f"{', '.join(unknown)} is none of {', '.join(self.classes)}")
+        numbers = torch.tensor([self.classes.index(each) for each in found.names], dtype=torch.int64)
+        return Objects(found.boxes, numbers, found.difficult)
+
+    def _check_mask(self, path: Path, size: tuple[int, int]) -> None:
+        mask = read_mask(path)
+        if tuple(mask.shape[::-1]) != size:
+            raise MediaError(str(path), "other-size", f"its size is {tuple(mask.shape[::-1])}, the picture's {size}")
+        highest = int(torch.where(mask == VOID, 0, mask).max())
+        if highest > len(self.classes):
+            raise MediaError(str(path), "unknown-class", f"it has class {highest}, and there are {len(self.classes)}")
+
+
+def class_names(collection: Collection) -> list[str]:
+    """Return the classes of a collection in alphabetical order: of its `labels`, else those that its objects name."""
+    if "labels" in collection.columns(["labels"]).column_names:  # collections of before have none
+        labelled = {name for row in collection.column("labels") for name, _ in row}
+        if labelled:
+            return sorted(labelled)
+    names: set[str] = set()
+    for recording in collection:
+        if "objects" in recording.tracks:
+            try:
+                names |= set(read_annotation(collection.root / real_path(recording.tracks["objects"])).names)
+            except MediaError:
+                continue  # whoever asks for the scene is told
+    return sorted(names)
