@@ -241,6 +241,17 @@ def steady_features(seed: int) -> Figures:
     yield "untrained", untrained, untrained > both
 
 
+def physical_prediction(seed: int) -> Figures:
+    """Pushes: dB of two predicted pictures with actions, without them, and of the last picture that was shown."""
+    from test_physical_prediction import dream
+
+    told, copied = dream(seed)
+    untold, _ = dream(seed, uses=())
+    yield "physical-prediction with actions, dB", told, told > untold
+    yield "physical-prediction without actions, dB", untold, untold > copied
+    yield "copy of the last picture, dB", copied, copied < untold
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(contrastive),
     "avid": Experiment(avid),
@@ -258,6 +269,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "context-discovery": Experiment(context_discovery),
     "weak-captions": Experiment(weak_captions),
     "steady-features": Experiment(steady_features),
+    "physical-prediction": Experiment(physical_prediction),
 }
 
 

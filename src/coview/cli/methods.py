@@ -32,6 +32,7 @@ FAMILIES = {
     "context": "what lies where (context)",
     "time": "how things move and change (time)",
     "prediction": "one part of a picture predicts another (prediction)",
+    "motion": "what comes next, and what moves (motion)",
     "reconstruction": "what is missing is filled in (reconstruction)",
     "discovery": "things that are found in pictures, by stages and without a model (discovery)",
     "protocol": "learnt from labels, to compare with",

@@ -68,6 +68,7 @@ METHODS: dict[str, str] = {
     "split-brain": "coview.methods.split_brain:SplitBrain",
     "vae-cca": "coview.methods.vae_cca:VAECCA",
     "weak-captions": "coview.methods.weak_captions:WeakCaptions",
+    "physical-prediction": "coview.methods.physical_prediction:PhysicalPrediction",
 }
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
     "context-discovery": "coview.methods.context_discovery:ContextDiscovery",

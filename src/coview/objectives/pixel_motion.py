@@ -91,6 +91,20 @@ def flow_of_kernels(kernels: Tensor) -> Tensor:
     return -torch.stack([(kernels * x.flatten()).sum(-1), (kernels * y.flatten()).sum(-1)], -1)
 
 
+@in_float32
+def flow_of_affine(theta: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return how far affine maps (B, K, 6) move what they bring to every place, in pixels: (B, K, 2, H, W), x and y.
+
+    Args:
+        size: H and W.
+    """
+    (count, maps), (height, width) = theta.shape[:2], size
+    both = torch.cat([theta, theta.new_tensor([1, 0, 0, 0, 1, 0]).expand_as(theta)]).reshape(-1, 2, 3)
+    there, here = affine_grid(both, [len(both), 1, height, width], align_corners=True).chunk(2)
+    half = theta.new_tensor([width - 1, height - 1]) / 2
+    return ((here - there) * half).movedim(-1, 1).unflatten(0, (count, maps))
+
+
 def _shifts(x: Tensor, side: int) -> Tensor:
     """Return x (B, C, H, W) under every tap, (B, C, side * side, H * W)."""
     half, (height, width) = side // 2, x.shape[-2:]

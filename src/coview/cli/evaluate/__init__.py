@@ -20,6 +20,7 @@ PROTOCOLS = {
     "fine-tune": ("fine_tune", "the encoder learns the labels too; or a linear layer by gradient"),
     "image-transfer": ("image_transfer", "pictures: what a model is worth for other tasks, by --task"),
     "supervised": ("supervised", "the ceiling: learnt from labels, stopped on validation recordings"),
+    "prediction": ("prediction", "predicted pictures beside the last one shown, and without actions"),
     "study": ("study", "people: how often made colours were taken for real ones (coview paint --study)"),
     "gates": ("gates", "what a procedural world gives away without learning"),
 }
