@@ -197,5 +197,15 @@ def test_pictures_with_captions_from_a_manifest_to_a_search(tmp_path, capsys):
     assert main(["search", *asked, "--text", "Rouge", "-k", "8"]) == 0
     hits = json.loads(capsys.readouterr().out)["hits"]
     assert sum(int(hit["id"].partition(".")[0]) % 3 == 0 for hit in hits) >= 7
+    (tmp_path / "pairs.csv").write_text("a,b,how\nred,rouge,9\nred,vert,1\nblue,bleu,9\ngreen,bleu,2\nred,never,5\n")
+    words = ["--model", run, "--collection", data, "--device", "cpu", "--json", "--controls", "--map"]
+    assert main(["evaluate", "words", *words, "--similarities", str(tmp_path / "pairs.csv")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    figures = {row["name"]: row for row in found["results"]}
+    own, common = (figures[f"image_words_p5{what}/weak-captions"]["value"] for what in ("", "_commonest"))
+    # Of the five likeliest words a caption can have three, and all have "no".
+    assert own > 0.59 and common < 0.5 and figures["image_words_p5/random"]["value"] < own
+    assert figures["similarity/weak-captions"]["n"] == 4 and figures["similarity/weak-captions"]["value"] > 0.5
+    assert "rouge" in (tmp_path / "run" / "evaluations" / "words.svg").read_text()
     assert main(["search", *asked, "--text", "unheard"]) == 2
     assert "says nothing to this model" in capsys.readouterr().err

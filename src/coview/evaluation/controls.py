@@ -35,6 +35,10 @@ def random_weights(model: Model, unlabelled: Source, *, seed: int = 0, batch_siz
     with torch.random.fork_rng():  # initialisers draw from torch's own generator; the caller's is put back
         torch.manual_seed(int(make_key(seed, 0x72616E64)))
         method = build(model.method.about.slug, model.method.settings, facts)
+    with torch.no_grad():
+        # What the networks were told and did not learn, such as which words there are; statistics are calibrated below.
+        for own, told in zip(method.encoders.buffers(), model.method.encoders.buffers(), strict=True):
+            own.copy_(told)
     twin = Model(method, model.preprocess, model.about).to(next(model.method.parameters()).device)
     calibrate(twin, unlabelled, seed=seed, batch_size=batch_size)
     return twin

@@ -50,9 +50,15 @@ def cosines(vectors: NDArray[np.floating], pairs: NDArray[np.int64]) -> Floats:
 
 def rank_correlation(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     """Return Spearman's correlation of two rows of numbers (P,), equal ones sharing a rank; nan for a constant."""
-    ranks = [rankdata(values) - (len(values) + 1) / 2 for values in (x, y)]
-    size = np.linalg.norm(ranks[0]) * np.linalg.norm(ranks[1])
-    return float(ranks[0] @ ranks[1] / size) if size else float("nan")
+    return float(rank_correlations(x[None], y[None])[0])
+
+
+def rank_correlations(x: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
+    """Return `rank_correlation` of each row (S,) of two tables (S, P)."""
+    first, second = (rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y))
+    size = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    together: Floats = (first * second).sum(1)
+    return np.divide(together, size, out=np.full(len(size), np.nan), where=size > 0)
 
 
 def precision_at(scores: NDArray[np.floating], words: NDArray[np.bool_], k: int) -> Floats:

@@ -1,0 +1,164 @@
+"""The protocol words: published files of questions, predicted words beside the commonest ones, a map of the words."""
+
+import numpy as np
+import pytest
+import torch
+
+from coview.data.augment import PRESETS
+from coview.data.preprocess import Preprocess
+from coview.data.views import Batch, ImageView, TextView
+from coview.errors import UsageError
+from coview.evaluation.bench import Bench
+from coview.evaluation.word_files import read_analogies, read_languages, read_similarities, read_vectors
+from coview.evaluation.word_map import draw, language_of, neighbours
+from coview.evaluation.words import Asked, dictionary_of, words
+from coview.methods import build
+from coview.methods.contract import Facts
+from coview.methods.weak_captions import WeakCaptionsSettings
+from coview.model import Model
+
+
+def written(tmp_path, text, name="file.txt"):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path / name
+
+
+def test_analogies_as_word2vec_publishes_them(tmp_path):
+    text = ": capital-common-countries\nAthens Greece Oslo Norway\n\n: gram1\nbig bigger small smaller\n"
+    found = read_analogies(written(tmp_path, text))
+    assert found == {
+        "capital-common-countries": [("athens", "greece", "oslo", "norway")],
+        "gram1": [("big", "bigger", "small", "smaller")],
+    }
+    with pytest.raises(UsageError, match="line 2: expected four words, found 3"):
+        read_analogies(written(tmp_path, ": a\none two three\n"))
+    with pytest.raises(UsageError, match="there are no analogies in it"):
+        read_analogies(written(tmp_path, ": only a heading\n"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Word 1,Word 2,Human (mean)\nTiger,cat,7.35\nold,new,1.58\n",  # WordSim-353
+        "# a remark\ntiger\tcat\t7.35\told\nold\tnew\t1.58\tmore\n",
+        "tiger cat 7.35\nold new 1.58\n",  # MEN
+        "word1\tword2\tPOS\tSimLex999\tconc(w1)\ntiger\tcat\tN\t7.35\t4.9\nold\tnew\tA\t1.58\t2.7\n",  # SimLex-999
+    ],
+)
+def test_similarities_as_they_are_published(tmp_path, text):
+    assert read_similarities(written(tmp_path, text)) == [("tiger", "cat", 7.35), ("old", "new", 1.58)]
+
+
+def test_wrong_similarities_are_named(tmp_path):
+    with pytest.raises(UsageError, match=r"line 2: expected two words and a number, found 'old, new'"):
+        read_similarities(written(tmp_path, "tiger,cat,7\nold, new\n"))
+    with pytest.raises(UsageError, match="no pairs of words"):
+        read_similarities(written(tmp_path, "Word 1,Word 2,Human\n"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_similarities(tmp_path)
+
+
+@pytest.mark.parametrize("heading", ["", "3 2\n"])
+def test_vectors_of_word2vec_and_glove(tmp_path, heading):
+    path = written(tmp_path, f"{heading}Cat 1 2\ncat 5 6\n猫 -1.5 0\nunwanted 0 1\n")
+    found = read_vectors(path, ["cat", "猫"])
+    assert {word: vector.tolist() for word, vector in found.items()} == {"cat": [1, 2], "猫": [-1.5, 0]}
+    with pytest.raises(UsageError, match="no vectors of the dictionary's words"):
+        read_vectors(path, ["dog"])
+
+
+@pytest.mark.parametrize("line", ["dog 1 nan", "dog 1 x", "dog 1"])
+def test_wrong_vectors_are_named(tmp_path, line):
+    with pytest.raises(UsageError, match="line 2: expected"):
+        read_vectors(written(tmp_path, f"cat 1 2\n{line}\n"), ["cat", "dog", "dog 1"])
+
+
+def test_languages(tmp_path):
+    assert read_languages(written(tmp_path, "Chat\tfr\ncat\ten\n")) == {"chat": "fr", "cat": "en"}
+    with pytest.raises(UsageError, match="line 1: expected a word, a tab"):
+        read_languages(written(tmp_path, "chat fr\n"))
+
+
+NAMES = ["cat", "chat", "dog", "кот", "猫"]
+VECTORS = np.array([[1, 0.1], [1, 0], [0, 1], [1, 0.2], [-1, 0]])
+
+
+def test_nearest_words_of_another_language_are_joined(tmp_path):
+    assert [language_of(word) for word in NAMES] == ["latin", "latin", "latin", "cyrillic", "cjk"]
+    assert [pair[:2] for pair in neighbours(NAMES, VECTORS, {})] == [("cat", "кот")]
+    spoken = {"cat": "en", "chat": "fr", "dog": "en"}
+    apart = np.array([[1, 0.1], [1, 0], [0, 1], [-1, 0], [-1, 0.2]])
+    assert [pair[:2] for pair in neighbours(NAMES, apart, spoken)] == [("cat", "chat"), ("кот", "猫")]
+    drawn = draw(NAMES, VECTORS, np.arange(5), tmp_path / "map.svg", {})
+    assert [set(pair[:2]) for pair in drawn] == [{"cat", "кот"}]
+    assert (tmp_path / "map.svg").stat().st_size > 1000
+
+
+class Pictures:
+    """Raw pictures of one brightness each, and captions."""
+
+    name, classes, fingerprint = "pictures", [], "pictures"
+
+    def __init__(self, captions):
+        self.views = {"image": ImageView(size=8, margin=1.0), "text": TextView(length=40, tokens="words")}
+        self.ids, self.labels = [str(number) for number in range(len(captions))], torch.full((len(captions),), -1)
+        self.text = torch.stack([self.views["text"].spell(caption) for caption in captions])
+
+    def __len__(self):
+        return len(self.ids)
+
+    def windows(self, count):
+        return 1
+
+    def read_window(self, row, window, count):
+        pictures = (row * 20).to(torch.uint8)[:, None, None, None, None].expand(-1, 3, 1, 8, 8)
+        start = {name: torch.zeros(len(row), dtype=torch.float64) for name in self.views}
+        return Batch(views={"image": pictures, "text": self.text[row]}, row=row, key=row, start=start)
+
+
+def model_of(source, study=True):
+    torch.manual_seed(0)
+    settings = WeakCaptionsSettings(**source.views, image_encoder="image-tiny", words=10, frequent=0)
+    method = build("weak-captions", settings, Facts(rows=len(source)))
+    if study:
+        method.study(source)
+    return Model.of(method, Preprocess(method.views, PRESETS["none"]), source)
+
+
+def test_predicted_words_stand_beside_the_commonest(monkeypatch):
+    source = Pictures(["cat a", "cat b", "dog cat", "", "unheard? 1"])
+    model = model_of(source)
+    with Bench(model, None, source, name="m") as bench:
+        vectors = {
+            "cat": np.array([1.0, 0]),
+            "dog": np.array([1.0, 1]),
+            "a": np.array([0.0, 1]),
+            "b": np.array([1, 2.0]),
+        }
+        similarities = [("cat", "dog", 3.0), ("cat", "a", 1.0), ("a", "dog", 2.0), ("cat", "cow", 9.0)]
+        asked = {"one": [("cat", "dog", "a", "b")], "two": [("cat", "dog", "a", "cow")]}
+        words(bench, Asked(analogies=asked, similarities=similarities, vectors=vectors))
+    found = {m.name: m for m in bench.result.results}
+    assert found["image_words_p1_commonest/m"].value == pytest.approx(3 / 4)  # cat, of the four with a known word
+    assert found["image_words_p1/m"].n == 4 and found["image_words_p1/m"].chance == pytest.approx(7 / 4 / 5)
+    assert found["analogies_given/m"].value == 1 and found["analogies_given/m"].n == 1
+    # cosines .71, 0 and .71 against 3, 1, 2: the two equal ones share a rank
+    assert found["similarity_given/m"].value == pytest.approx(np.sqrt(3) / 2)
+    assert {"analogies/m", "analogies_joined/m", "similarity/m", "similarity_joined/m"} <= found.keys()
+    assert bench.result.choices["analogies"] == {"asked": 1, "with unknown words": 1}
+    assert bench.result.choices["similarity"] == {"pairs": 3, "with unknown words": 1}
+    assert "4 of 5 words have given vectors" in bench.result.notes[-1]
+
+
+def test_questions_without_known_words_are_lacking():
+    source = Pictures(["cat a", "dog"])
+    with Bench(model_of(source), None, source, name="m") as bench:
+        words(bench, Asked(analogies={"one": [("x", "y", "z", "w")]}, similarities=[("x", "y", 1.0)]))
+    lacking = dict(bench.result.problems)
+    assert "none of 1 questions" in lacking["analogies"] and "0 of 1 pairs" in lacking["similarity"]
+
+
+def test_a_model_without_a_dictionary_is_refused():
+    source = Pictures(["cat a", "dog"])
+    with pytest.raises(UsageError, match="learnt a dictionary"):
+        dictionary_of(model_of(source, study=False))
