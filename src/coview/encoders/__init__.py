@@ -6,7 +6,7 @@ import difflib
 import functools
 import importlib
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Protocol, cast
 
 from coview.encoders.alexnet import AlexNet
@@ -24,6 +24,7 @@ from coview.encoders.text import CharacterText, MiniLM
 from coview.encoders.vgg import VGG
 from coview.encoders.vgg16 import VGG16
 from coview.errors import UsageError
+from coview.plugins import entry_points
 
 __all__ = [
     "AUDIO",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, cast
 
 from coview.errors import UsageError
+from coview.plugins import entry_points
 from coview.settings import from_dict
 
 if TYPE_CHECKING:  # the names of methods are known without torch, so that help comes at once

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from coview.errors import SettingsError
+from coview.plugins import entry_points
 
 T = TypeVar("T", bound=type[Any])
 GROUP = "coview.views"
