@@ -117,7 +117,11 @@ def main(argv: list[str]) -> int:
     if rank != 0 or len(outcomes) < len(tasks):
         output.say(f"{len(outcomes)} of {len(tasks)} runs are finished; the same command writes the table when all are")
         return 0
-    return report(arguments, outcomes, output)
+    code = report(arguments, outcomes, output)
+    first = next((task for task in tasks if task.kind == "pairs"), None)
+    if first is not None and code != 1:
+        output.next("coview", "explain", "--model", first.folder, "--collection", first.test)
+    return code
 
 
 def read(arguments: Arguments) -> Comparison:

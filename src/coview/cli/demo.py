@@ -92,6 +92,7 @@ def main(argv: list[str]) -> int:
     for line in describe(searches):
         output.say(line)
     output.result(result if arguments.json else {**result, "searches": len(searches)})
+    output.next("coview", "explain", "--model", out / "xid", "--collection", out / "collection")
     return 0
 
 

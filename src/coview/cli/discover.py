@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from coview.cli.following import training
 from coview.cli.output import Output
 from coview.cli.places import check_files
 from coview.cli.static import check_words, stand_in
@@ -92,7 +93,7 @@ def _discover(slug: str, arguments: Any, out: Output) -> int:
     from coview.evaluation.discovered import write_page
     from coview.methods.pipeline import discover
 
-    collection = Collection.open(arguments.collection)
+    collection = whole = Collection.open(arguments.collection)
     if arguments.split != "all":
         collection = collection.select(split=arguments.split)
     name: Any = "processes" if arguments.executor == "auto" else arguments.executor
@@ -111,4 +112,6 @@ def _discover(slug: str, arguments: Any, out: Output) -> int:
     rows = [measurement.row() for measurement in results]
     if not found.clusters:
         out.say("no cluster's surroundings follow from each other; there may be too few pictures of one thing")
-    return out.finish({"page": str(page), "counts": counts, "results": rows}, found.problems)
+    code = out.finish({"page": str(page), "counts": counts, "results": rows}, found.problems)
+    out.next(*training(whole.about["counts"], arguments.collection))
+    return code

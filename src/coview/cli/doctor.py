@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tyro
 
+from coview.cli.following import free
 from coview.cli.output import Output
 from coview.errors import CoviewError
 
@@ -72,7 +73,10 @@ def main(argv: list[str]) -> int:
         marks = {True: "ok      ", False: "FAILED  ", None: "absent  "}
         for check in checks:
             print(f"{marks[check.ok]}{check.name}: {check.note}")
-    return 1 if any(check.ok is False for check in checks) else 0
+    if any(check.ok is False for check in checks):
+        return 1
+    output.next("coview", "demo", "-o", free("demo"))
+    return 0
 
 
 def _versions() -> list[Check]:

@@ -66,11 +66,12 @@ def main(argv: list[str]) -> int:
     whole: Literal["test"] | None = "test" if is_world(arguments.collection) else None
     source = open_source(arguments.collection, views, split=whole if arguments.split == "all" else arguments.split)
     problems: list[tuple[str, str]] = []
-    page, results = explain(
-        model, source, arguments.out or arguments.model, clusters=arguments.clusters, limit=arguments.count,
-        seed=arguments.seed, problems=problems,
-    )  # fmt: skip
     out = Output(json=arguments.json)
+    with out.steps() as show:
+        page, results = explain(
+            model, source, arguments.out or arguments.model, clusters=arguments.clusters, limit=arguments.count,
+            seed=arguments.seed, problems=problems, progress=show,
+        )  # fmt: skip
     said = verdict(results, records_of(arguments.model).signs())
     for sentence in said:
         out.say(sentence)

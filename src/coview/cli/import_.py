@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from coview.cli.following import collection_here, embedding
 from coview.cli.output import Output
 from coview.cli.places import check_files
 from coview.errors import CoviewError, UsageError
@@ -62,4 +63,10 @@ def main(argv: list[str]) -> int:
     views = {name: str(spec) for name, spec in model.views.items()}
     result = {"model": str(arguments.out), "method": model.method.about.slug, "views": views, "dim": dict(model.dim)}
     about = {name: model.about[name] for name in ("epochs", "statistics")}
-    return Output(json=arguments.json).finish({**result, **about}, [])
+    out = Output(json=arguments.json)
+    code = out.finish({**result, **about}, [])
+    if (collection := collection_here()) is not None:
+        out.next(*embedding(arguments.out, str(collection)))
+    else:
+        out.say("Index a folder of recordings next: coview index FOLDER -o my-collection")
+    return code

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coview.errors import UNSHOWN, shown
-from coview.progress import progress_bar
+from coview.progress import Lines, progress_bar
 
 FIRST = 10  # problems that are printed; JSON has all of them
 
@@ -49,7 +49,13 @@ class Output:
 
     @contextmanager
     def steps(self) -> Iterator[Callable[[str, int, int], None]]:
-        """Yield a function to call with (what is being done, done, total); each `what` gets a bar of its own."""
+        """Yield a function to call with (what is being done, done, total); each `what` gets a bar of its own.
+
+        Where stderr is no terminal, what takes long says from time to time how much is left.
+        """
+        if not self.console.is_terminal:
+            yield Lines(self.say).show
+            return
         with self.progress() as bars:
             tasks: dict[str, TaskID] = {}
 

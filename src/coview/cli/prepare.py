@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from coview.cli.following import training
+from coview.cli.following import training_on_copy
 from coview.cli.output import Output
 from coview.errors import SettingsError, UsageError
 
@@ -120,7 +121,9 @@ def _shards(arguments: Arguments, collection: Collection, out: Output) -> int:
         out.say("this process's shards are done; the process that ends last completes the copy")
     code = out.finish(result, [(name, "; ".join(reasons)) for name, reasons in problems.items()])
     if card["complete"]:
-        out.next(*training(collection.about["counts"], arguments.out))
+        stored = {"size": arguments.size, "margin": arguments.margin, "fps": arguments.fps}
+        stored |= {"sample_rate": arguments.sample_rate}
+        out.next(*training_on_copy(collection.about["counts"], arguments.out, stored))
     return code
 
 
@@ -154,4 +157,8 @@ def _memmap(arguments: Arguments, collection: Collection, out: Output) -> int:
     made = MemmapSource(folder)
     size_on_disk = sum(path.stat().st_size for path in folder.iterdir())
     out.result({"memmap_folder": str(folder), "recordings": len(made), "cuts": made.cuts, "bytes": size_on_disk})
+    stored = {name: value for view in views.values() for name, value in dataclasses.asdict(view).items()}
+    told = ("size", "margin", "frames", "fps", "seconds", "sample_rate")
+    held = {name: stored[name] for name in told if name in stored}
+    out.next(*training_on_copy(collection.about["counts"], folder, held))
     return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from coview.cli.following import looking
 from coview.cli.output import Output, cells
 from coview.cli.places import check_files, check_models, check_sources
 from coview.errors import UsageError
@@ -97,7 +98,9 @@ def main(argv: list[str]) -> int:
     }
     if not arguments.json:
         show(hits, asked, wanted)
-    return out.finish(result if arguments.json else {}, stored.problems)
+    code = out.finish(result if arguments.json else {}, stored.problems)
+    out.next(*looking(arguments.model, model, arguments.collection))
+    return code
 
 
 def embed_query(model: Model, arguments: Arguments, asked: str) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from coview.cli.following import free, normalising
 from coview.cli.output import Output
 from coview.cli.places import check_files, check_sources
 from coview.errors import UsageError
@@ -91,4 +92,10 @@ def main(argv: list[str]) -> int:
         }
         for name, part in moments.items()
     }
-    return out.finish({"statistics": str(arguments.out), "recordings": len(source), **found}, problems)
+    code = out.finish({"statistics": str(arguments.out), "recordings": len(source), **found}, problems)
+    how: list[object] = ["--settings", arguments.settings] if arguments.settings else ["--tiny"] * arguments.tiny
+    how += ["--recipe", arguments.recipe] if arguments.recipe and not arguments.settings else []
+    how += normalising(own)
+    where = ["--collection", arguments.collection, "--stats", arguments.out, "-o", free("my-run")]
+    out.next("coview", "pretrain", slug, *how, *where)
+    return code

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from torch.nn.functional import interpolate, normalize
 from coview.data.source import Source
 from coview.embedding.extract import Features, extract_locally
 from coview.errors import CoviewError, UsageError
+from coview.evaluation.bench import Progress
 from coview.evaluation.pointing import picture_and_sound, pointing, sound_maps
 from coview.evaluation.report import render
 from coview.evaluation.spectrogram import drawn
@@ -72,6 +75,7 @@ def explain(
     limit: int | None = None,
     seed: int = 0,
     problems: list[tuple[str, str]] | None = None,
+    progress: Progress = lambda what, done, total: None,
 ) -> tuple[Path, list[Measurement]]:
     """Write `out`/explain.html; return its path and the figures on it: purity, NMI and pointing.
 
@@ -80,6 +84,7 @@ def explain(
             and no more than a view has recordings.
         limit: recordings looked at, drawn by the seed; all of them by default.
         problems: gets (what, reason) of everything that could not be read or shown.
+        progress: called with (what is being done, done, total).
 
     Raises:
         UsageError: no view has as many recordings as clusters were asked for.
@@ -88,7 +93,7 @@ def explain(
     problems = [] if problems is None else problems
     chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 1), stable=True)[:limit].sort().values
     count = clusters or len(source.classes) or max(2, round((len(chosen) / 2) ** 0.5))
-    features = extract_locally(model, source, chosen)
+    features = extract_locally(model, source, chosen, progress=partial(progress, "embedding"))
     clips, name = Clips(source, BUDGET), model.method.about.slug
     results: list[Measurement] = []
     browsers: dict[str, list[Cluster]] = {}
@@ -100,7 +105,8 @@ def explain(
         if not 0 < wanted <= there:
             problems.append((view, f"{wanted} clusters need as many recordings with {view!r}; there are {there}"))
             continue
-        browsers[view], figures = browse(features, view, wanted, clips, name, seed)
+        shown = partial(progress, f"clusters by {plain_view(view)}")
+        browsers[view], figures = browse(features, view, wanted, clips, name, seed, shown)
         left_out[view] = wanted - len(browsers[view])
         results += figures
     if not browsers:
@@ -132,7 +138,13 @@ def explain(
 
 
 def browse(
-    features: Features, view: str, count: int, clips: Clips, name: str, seed: int
+    features: Features,
+    view: str,
+    count: int,
+    clips: Clips,
+    name: str,
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Cluster], list[Measurement]]:
     """Cluster a view's unit features by k-means; return the clusters, largest first, with purity and NMI."""
     present = torch.nonzero(features.present[view]).flatten()
@@ -140,7 +152,9 @@ def browse(
     found = kmeans(unit, count, seed=seed, spherical=True)
     labels = features.labels[present]
     made = []
-    for number in torch.argsort(found.counts, descending=True, stable=True)[:PAGE].tolist():
+    largest = torch.argsort(found.counts, descending=True, stable=True)[:PAGE].tolist()
+    for done, number in enumerate(largest):
+        progress(done, len(largest))
         members = torch.nonzero(found.labels == number).flatten()
         nearness = unit[members] @ found.centroids[number]
         best = members[torch.argsort(nearness, descending=True, stable=True)[:SHOWN]]
