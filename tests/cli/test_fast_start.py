@@ -56,6 +56,10 @@ import av-ssrl /none -o OUT
 export /none --onnx OUT
 doctor --help
 demo --help
+completion --help
+completion bash
+completion -- search --
+completion -- pretrain xid --method.
 """
 PLAY = """
 import io, sys, contextlib
@@ -78,6 +82,7 @@ def test_nothing_that_does_not_compute_imports_torch(tmp_path) -> None:
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-500:]
     codes = {line.split("[] ")[1]: int(line.split()[0]) for line in done.stdout.splitlines()}
     right = {"methods", "methods xid", "methods context-discovery", "methods --json", "--version"}
+    right |= {line for line in LIGHT.splitlines() if line.startswith("completion ")}
     assert codes == {line: 0 if line in right or "--help" in line else 2 for line in LIGHT.strip().splitlines()}
     assert not list(tmp_path.iterdir())
 

@@ -13,6 +13,7 @@ import keyword
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from types import FrameType
 
@@ -37,6 +38,7 @@ VERBS = {
     "export": "write a model as ONNX, or to a hub",
     "methods": "list the methods",
     "doctor": "say what works on this computer",
+    "completion": "print what makes bash, zsh or fish complete verbs, methods and options",
 }
 
 HELP = """coview: one view of a recording teaches another.
@@ -91,7 +93,13 @@ def _run(words: list[str]) -> int:
         print(f"coview: unknown verb {shown(repr(verb))}{hint} (coview --help lists them)", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _terminated)
-    return int(importlib.import_module(f"coview.cli.{verb}" + "_" * keyword.iskeyword(verb)).main(rest))
+    return main_of(verb)(rest)
+
+
+def main_of(verb: str) -> Callable[[list[str]], int]:
+    """Import a verb, and return what runs it and returns its exit code."""
+    run: Callable[[list[str]], int] = importlib.import_module(f"coview.cli.{verb}" + "_" * keyword.iskeyword(verb)).main
+    return run
 
 
 def _give_up_stdout() -> None:
