@@ -76,3 +76,14 @@ def test_probes_and_machines_from_the_command_line(place: tuple[str, str], capsy
     assert {f"lightness_svm_k2_map-{kind}/colorization" for kind in ("area", "11-point")} == set(rows)
     assert main([*words, "--view", "image"]) == 2
     assert "no view 'image'; it has lightness" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_colours_from_the_command_line(place: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = evaluate(place, "colour", "--size", "32")
+    assert main([*words, "--controls", "--json"]) == 0
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)["results"]]
+    assert {"colour_auc-rebalanced/colorization", "colour_auc/grey", "colour_chroma-share/random"} <= set(names)
+    assert len(names) == len(set(names))
+    assert main([*words, "--classifier", place[0]]) == 2
+    assert "classifier" in capsys.readouterr().err

@@ -7,12 +7,14 @@ import torch
 from torch.testing import assert_close
 
 from coview.evaluation.colour_scores import (
-    auc,
     bleeding,
     chroma_share,
     hue_confusion,
-    one_direction,
+    in_one_direction,
+    passed,
     rarity_of,
+    regions_of,
+    tint,
     unevenness,
 )
 from coview.objectives.colour_bins import colour_bins, smoothed_prior
@@ -21,6 +23,18 @@ GOLDEN = {
     name: torch.from_numpy(np.asarray(value))
     for name, value in np.load(Path(__file__).parents[1] / "golden" / "protocols-image-transfer.npz").items()
 }
+
+
+def ratio(sums: torch.Tensor) -> torch.Tensor:
+    return sums[0] / sums[1]
+
+
+def auc(errors: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    return ratio(passed(errors, weight))
+
+
+def one_direction(ab: torch.Tensor) -> torch.Tensor:
+    return in_one_direction(tint(ab))
 
 
 def colours(seed: int = 0, side: int = 12) -> torch.Tensor:
@@ -35,7 +49,7 @@ def test_golden_area_under_the_curve_of_errors() -> None:
 def test_the_curve_ends_at_150_and_counts_what_is_just_there() -> None:
     assert float(auc(torch.zeros(3))) == 1
     assert float(auc(torch.tensor([150.5]))) == 0
-    assert_close(auc(torch.tensor([150.0])), torch.tensor(1 / 151))
+    assert_close(auc(torch.tensor([150.0])), torch.tensor(1 / 151).double())
 
 
 def test_rare_colours_count_more() -> None:
@@ -49,8 +63,8 @@ def test_rare_colours_count_more() -> None:
 
 def test_too_grey() -> None:
     true = colours()
-    assert float(chroma_share(torch.zeros_like(true), true)) == 0
-    assert_close(chroma_share(0.5 * true, true), torch.tensor(0.5))
+    assert float(ratio(chroma_share(torch.zeros_like(true), true))) == 0
+    assert_close(ratio(chroma_share(0.5 * true, true)), torch.tensor(0.5).double())
 
 
 def test_one_tint() -> None:
@@ -64,18 +78,18 @@ def test_one_tint() -> None:
 
 def test_red_for_blue() -> None:
     true = colours()
-    assert float(hue_confusion(true, true)) == 0
-    assert float(hue_confusion(-true, true)) == 1
-    assert bool(hue_confusion(torch.zeros_like(true), true).isnan())
+    assert float(ratio(hue_confusion(true, true))) == 0
+    assert float(ratio(hue_confusion(-true, true))) == 1
+    assert float(hue_confusion(torch.zeros_like(true), true)[1]) == 0
 
 
 def test_colour_past_an_edge() -> None:
     lightness, ab = torch.full((1, 1, 20, 20), 30.0), torch.zeros(1, 2, 20, 20)
     lightness[..., 10:], ab[..., 10:] = 80, 50
-    assert float(bleeding(ab, lightness)) == 0
-    assert float(bleeding(ab.roll(5, dims=-1)[..., 3:17], lightness[..., 3:17])) == 1
-    assert float(bleeding(ab, torch.zeros_like(lightness))) == 1
-    assert bool(bleeding(torch.zeros_like(ab), lightness).isnan())
+    assert float(ratio(bleeding(ab, lightness))) == 0
+    assert float(ratio(bleeding(ab.roll(5, dims=-1)[..., 3:17], lightness[..., 3:17]))) == 1
+    assert float(ratio(bleeding(ab, torch.zeros_like(lightness)))) == 1
+    assert float(bleeding(torch.zeros_like(ab), lightness)[1]) == 0
 
 
 def test_uneven_regions() -> None:
@@ -83,14 +97,23 @@ def test_uneven_regions() -> None:
     regions[:, 4:], regions[:, :, 7] = 1, -1
     flat = torch.where(regions[:, None] == 1, torch.tensor([30.0, 5.0])[None, :, None, None], 20.0)
     for value in unevenness(flat, regions):
-        assert_close(value, torch.tensor(0.0).double(), rtol=0, atol=1e-9)
+        assert_close(ratio(value), torch.tensor(0.0).double(), rtol=0, atol=1e-9)
     halves = flat.clone()
     halves[..., :4, 0:3], halves[..., :4, 3:6] = 20.0, -20.0  # three against three, and one column of each sign more
     halves[..., :4, 6] = 0.0
     strength, hue = unevenness(halves, regions)
-    assert float(strength) > 1
-    assert_close(hue, torch.tensor(24 / (24 + 28)).double())
+    assert float(ratio(strength)) > 1
+    assert_close(ratio(hue), torch.tensor(24 / (24 + 28)).double())
     grey, none = unevenness(torch.zeros_like(flat), regions)
-    assert float(grey) == 0
-    assert bool(none.isnan())
-    assert all(bool(value.isnan()) for value in unevenness(flat, torch.full_like(regions, -1)))
+    assert float(ratio(grey)) == 0 and float(none[1]) == 0
+    assert all(float(value[1]) == 0 for value in unevenness(flat, torch.full_like(regions, -1)))
+
+
+def test_regions_are_connected_and_not_small() -> None:
+    lab = torch.full((2, 3, 10, 10), 5.0)
+    lab[:, 1, :, 5:] = 45  # two halves of one lightness
+    lab[1, 1, 0, 0] = -45  # a spot
+    regions = regions_of(lab)
+    assert regions.unique().tolist() == [-1, 0, 1, 2, 3]
+    assert int((regions == -1).sum()) == 1 and int(regions[1, 0, 0]) == -1
+    assert int((regions[0] == regions[0, 0, 0]).sum()) == 50

@@ -247,7 +247,8 @@ class Model:
     def encode_image(self, pictures: Tensor, *, view: str | None = None, space: Space = "projected") -> Tensor:
         """Embed pictures that are in memory, uint8 (B, 3, H, W) or (3, H, W), RGB; otherwise as `encode_video`."""
         name = view_of(list(self.reads), dict(self.views), "image", view)
-        return self._encode_raw(name, raw_frames(pictures, self.views[name]), space)
+        clips = pictures[..., None, :, :] if pictures.ndim > 2 else pictures  # else `raw_frames` says what is wrong
+        return self._encode_raw(name, raw_frames(clips, self.views[name]), space)
 
     def encode_audio(
         self, waveform: Tensor, rate: int, *, view: str | None = None, space: Space = "projected"

@@ -14,13 +14,12 @@ from coview.media.sounds import resample
 
 
 def raw_frames(frames: Tensor, view: ViewSpec) -> Tensor:
-    """Return raw views of pictures: uint8 (B, 3, T, S, S), without T for a view of one picture.
+    """Return raw views of pictures: uint8 (B, 3, T, S, S), T = 1 for a view of one picture.
 
     The short side is scaled to S, with averaging, and the square in the middle is kept.
 
     Args:
-        frames: uint8 (B, 3, T, H, W) or (3, T, H, W), RGB, T as many as the view has; (B, 3, H, W) or (3, H, W) for a
-            view of one picture.
+        frames: uint8 (B, 3, T, H, W) or (3, T, H, W), RGB, T as many as the view has.
 
     Raises:
         InputError: another shape or type.

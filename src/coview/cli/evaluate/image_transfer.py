@@ -13,6 +13,7 @@ TASKS = {
     "probe": ("probe", "a linear classifier on every stage of the frozen encoder, learnt at once"),
     "svm": ("svm", "a linear support vector machine for each class, as on VOC2007; or from few positives"),
     "strategies": ("strategies", "four ways to learn another task from it: init, freeze, augment, joint"),
+    "colour": ("colour", "made colours: errors, named failures, and whether a classifier still knows the things"),
     "detection": ("detection", "Fast or Faster R-CNN on its encoder: mean average precision of boxes"),
     "segmentation": ("segmentation", "FCN-32s on its encoder: mean intersection over union of masks"),
 }
