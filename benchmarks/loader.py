@@ -31,6 +31,7 @@ from coview.data.index import index_source
 from coview.data.loader import Loader
 from coview.data.media_source import MediaSource
 from coview.data.preprocess import Preprocess
+from coview.data.source import cropped
 from coview.data.views import AudioView, VideoView
 from coview.media.cuts import AudioCut, VideoCut
 from coview.media.decode import read_clip
@@ -127,9 +128,8 @@ def main() -> None:
     paths = make_files(arguments.folder / "clips")
     size = sum(path.stat().st_size for path in paths) / len(paths) / 1e6
     collection = index_source(str(arguments.folder / "clips"), arguments.folder / "index", workers=0, overwrite=True)
-    loader = Loader(
-        MediaSource(collection, VIEWS), batch_size=BATCH, seed=0, clips_per_recording=4, workers=arguments.workers
-    )
+    source = cropped(MediaSource(collection, VIEWS), VIEWS, PRESETS["xid"])
+    loader = Loader(source, batch_size=BATCH, seed=0, clips_per_recording=4, workers=arguments.workers)
     preprocess = Preprocess(VIEWS, PRESETS["xid"])
     starts = torch.rand(arguments.samples, generator=torch.Generator().manual_seed(0)).mul(9).tolist()
     cuts = [(paths[k % len(paths)], start) for k, start in enumerate(starts)]

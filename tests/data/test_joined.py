@@ -24,7 +24,7 @@ from coview.data.open import is_decoded, open_source
 from coview.data.preprocess import Preprocess
 from coview.data.recording import TrackFile
 from coview.data.shuffle import ShuffledPairs
-from coview.data.source import narrowed, sample_keys
+from coview.data.source import cropped, narrowed, sample_keys
 from coview.data.views import AudioView, Batch, DepthView, FeaturesView, ImageView, SeriesView, VideoView
 from coview.errors import InputError, UsageError
 from coview.files import sha256_of
@@ -210,11 +210,15 @@ def test_depth_is_the_same_crop_as_its_picture(films, tmp_path):
     assert raw.present["depth"].all() and raw.views["depth"].shape == (2, 1, 1, 24, 24)
     torch.testing.assert_close(raw.views["depth"].amax((1, 2, 3, 4)), torch.full((2,), 1.4), atol=0.25, rtol=0)
     # Depth and colour are linear in the place, so that an equal crop shows the same line through both.
-    still = Preprocess(views, dataclasses.replace(PRESETS["none"], crop_area=(0.2, 0.6)))(raw, train=True)
-    red, green = still.views["image"][:, 0], still.views["image"][:, 1]
-    expected = red * 255 / 5 * 0.01 + green * 255 / 4 * 0.02
-    inner = (slice(None), slice(2, -2), slice(2, -2))
-    torch.testing.assert_close(still.views["depth"][:, 0][inner], expected[inner], atol=0.03, rtol=0)
+    augment = dataclasses.replace(PRESETS["none"], crop_area=(0.2, 0.6))
+    from_files = cropped(source, views, augment).read(rows, sample_keys(0, 0, rows))
+    assert from_files.cropped == {"image", "depth"}
+    for batch in (raw, from_files):
+        still = Preprocess(views, augment)(batch, train=True)
+        red, green = still.views["image"][:, 0], still.views["image"][:, 1]
+        expected = red * 255 / 5 * 0.01 + green * 255 / 4 * 0.02
+        inner = (slice(None), slice(2, -2), slice(2, -2))
+        torch.testing.assert_close(still.views["depth"][:, 0][inner], expected[inner], atol=0.03, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from coview.data.timeline import Timeline
 from coview.data.views import ViewSpec
-from coview.media.cuts import AudioCut, VideoCut
+from coview.media.cuts import AudioCut, VideoCut, Window
 from coview.media.decode import Cuts, Read
 
 Found = dict[str, tuple[Tensor, float, int]]  # view -> what was cut, where it starts, valid steps of a sequence
@@ -22,7 +22,7 @@ class Sample:
 
     Attributes:
         views, starts: those that are cut, and the second at which each starts.
-        window: of a wide or high picture, which square of it, by view.
+        window: of a wide or high picture, which square of it, or the crop of it, by view.
         asked: view -> the track it is decoded from (None: the recording's own file), and the cut.
         found: what is known already.
     """
@@ -30,7 +30,7 @@ class Sample:
     recording: Timeline
     views: Mapping[str, ViewSpec]
     starts: Mapping[str, float]
-    window: Mapping[str, float]
+    window: Mapping[str, Window]
     asked: dict[str, tuple[str | None, VideoCut | AudioCut]] = field(default_factory=dict)
     found: Found = field(default_factory=dict)
 
@@ -40,9 +40,9 @@ class Sample:
         recording: Timeline,
         views: Mapping[str, ViewSpec],
         starts: Mapping[str, float],
-        window: Mapping[str, float],
+        window: Mapping[str, Window],
     ) -> Sample:
-        """Ask for those of `views` that start somewhere; aligned ones show the same square."""
+        """Ask for those of `views` that start somewhere; aligned ones show the same square or crop."""
         here = {name: views[name] for name in starts if name in views}
         seen = {name: window.get(view.with_ or name, window[name]) for name, view in here.items()}
         sample = cls(recording, here, starts, seen)

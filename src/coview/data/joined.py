@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coview.data.source import Source, blank, narrowed
+from coview.data.augment.settings import AugmentSettings
+from coview.data.source import Source, blank, cropped, narrowed
 from coview.data.views import Batch, ViewSpec
 from coview.errors import UsageError
 
@@ -95,6 +96,13 @@ class JoinedSource:
         part.views = {name: spec for name, spec in self.views.items() if name in views}
         return part
 
+    def cropped(self, views: Mapping[str, ViewSpec], augment: AugmentSettings) -> JoinedSource:
+        """See `source.cropped`."""
+        part = copy.copy(self)
+        part.sources = [cropped(source, views, augment) for source in self.sources]
+        part.views = {name: spec for source in part.sources for name, spec in source.views.items()}
+        return part
+
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """See `Source.read`."""
         batch = self.sources[0].read(row, key)
@@ -143,7 +151,7 @@ class JoinedSource:
         same = got.row == rows[known]  # another recording is no stand-in for one that is here already
         got = got.select(same)
         added = empty.map(lambda mine, theirs: mine.index_copy(0, known[same], theirs), got)
-        return _beside(batch, dataclasses.replace(added, replaced=problems))
+        return _beside(batch, dataclasses.replace(added, replaced=problems, cropped=got.cropped))
 
     def _nothing(self, views: Mapping[str, ViewSpec], batch: Batch) -> Batch:
         empty = blank(views, batch.row.clone(), batch.key.clone())
@@ -160,5 +168,6 @@ def _beside(batch: Batch, other: Batch) -> Batch:
         present=batch.present | other.present,
         length=batch.length | other.length,
         mirrorable=batch.mirrorable & other.mirrorable,
+        cropped=batch.cropped | other.cropped,
         replaced=[*batch.replaced, *other.replaced],
     )

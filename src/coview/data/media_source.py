@@ -12,15 +12,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from coview.data.augment.settings import AugmentSettings
 from coview.data.collection import Collection
 from coview.data.cutting import Found, Sample
+from coview.data.looks import Crops
 from coview.data.placing import place, place_window
 from coview.data.rows import COLUMNS, Rows
 from coview.data.source import blank
 from coview.data.timeline import Timeline, Timelines
-from coview.data.views import Batch, ViewSpec
+from coview.data.views import Batch, ViewSpec, cut_from
 from coview.errors import DataProblemsError, MediaError, UsageError
-from coview.media.cuts import Excerpt
+from coview.media.cuts import Excerpt, Window
 from coview.media.decode import Read, read_samples
 from coview.media.excerpt import read_excerpt
 from coview.randomness import integers, uniform
@@ -56,7 +58,9 @@ class MediaSource:
         if off_sync < 0 or not views:
             raise UsageError("a source needs at least one view and off_sync >= 0")
         self.name, self.views, self.off_sync = str(collection.folder), dict(views), off_sync
-        self._placed = self.views  # what samples are placed by, if fewer are cut
+        self._placed = self.views  # what samples are placed by, if fewer or other ones are cut
+        self._crops: Crops | None = None
+        self._cut_with: dict[str, str] = {}  # view -> that of `_placed` whose moment and square it has, for crops
         self.classes = collection.classes
         self.fingerprint = collection.fingerprint
         table = collection.columns(COLUMNS)
@@ -107,6 +111,27 @@ class MediaSource:
         part = copy.copy(self)
         part.views = {name: view for name, view in self.views.items() if name in views}
         return part
+
+    def cropped(self, views: Mapping[str, ViewSpec], augment: AugmentSettings) -> Self:
+        """Return the same recordings for training in these views; see `source.cropped`.
+
+        Each view has its own raw form; those that take no random crop are cut as before. Windows are read from the
+        source itself.
+        """
+        own = {name: cut for name, spec in views.items() if (cut := self._cut_alone(name, spec)) in self.views}
+        crops = Crops.among(own, views, augment)
+        if not crops.names:
+            return self
+        part = copy.copy(self)
+        part._crops, part._cut_with = crops, own
+        part.views = {name: views[name].cropped if name in crops.names else views[name] for name in own}
+        part._has = self._has | {name: self._has[cut] for name, cut in own.items()}
+        return part
+
+    @staticmethod
+    def _cut_alone(name: str, spec: ViewSpec) -> str | None:
+        """Return the view whose moment a view has; None for one that is made of the same pixels."""
+        return cut_from(name, spec) if spec.track or not spec.with_ else None
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """Cut raw views where `key` says; see `Source.read`.
@@ -165,12 +190,18 @@ class MediaSource:
         recording = self._recordings[row]
         return read_excerpt(self._rows.path(row), recording.start, recording.end, seconds, side)
 
-    def _draws(self, key: Tensor) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-        """Return two numbers in [0, 1) per key and view, for its window and its place; drawn together: cheaper."""
+    def _draws(self, key: Tensor) -> tuple[list[dict[str, Window]], list[dict[str, float]]]:
+        """Return per key and view its window, and a number in [0, 1) for its place; drawn together: cheaper."""
         count = len(self._placed)
         streams = torch.tensor([first + number for first in (_WINDOW, _PLACE) for number in range(count)])
         drawn = uniform(key[:, None], streams).tolist()
-        windows = [dict(zip(self._placed, numbers[:count], strict=True)) for numbers in drawn]
+        windows: list[dict[str, Window]] = [dict(zip(self._placed, numbers[:count], strict=True)) for numbers in drawn]
+        if self._crops is not None:
+            crops = self._crops.drawn(key)
+            windows = [
+                own | {name: own[cut] for name, cut in self._cut_with.items()} | crop
+                for own, crop in zip(windows, crops, strict=True)
+            ]
         return windows, [dict(zip(self._placed, numbers[count:], strict=True)) for numbers in drawn]
 
     def _read_together(
@@ -178,7 +209,7 @@ class MediaSource:
         index: int,
         numbers: Sequence[int],
         keys: Sequence[Tensor],
-        windows: Sequence[Mapping[str, float]],
+        windows: Sequence[Mapping[str, Window]],
         places: Sequence[Mapping[str, float]],
     ) -> Sequence[Found | None]:
         """Return what the samples `numbers`, all of recording `index`, hold; None where each must be tried alone."""
@@ -191,7 +222,7 @@ class MediaSource:
             return [None] * len(numbers)  # one of them cannot be read: which, and why, is found one by one
 
     def _read_one(
-        self, wanted: int, key: Tensor, window: Mapping[str, float], places: Mapping[str, float]
+        self, wanted: int, key: Tensor, window: Mapping[str, Window], places: Mapping[str, float]
     ) -> tuple[int, Found, list[tuple[int, str]]]:
         problems: list[tuple[int, str]] = []
         index = wanted
@@ -213,9 +244,10 @@ class MediaSource:
         """Return the recording, or the part of it, that a window lies in, and which of how many it is there."""
         return self._recordings[index], window, count
 
-    def _sample(self, index: int, key: Tensor, window: Mapping[str, float], places: Mapping[str, float]) -> Sample:
+    def _sample(self, index: int, key: Tensor, window: Mapping[str, Window], places: Mapping[str, float]) -> Sample:
         recording = self._recording(index, key)
         starts = place(recording, self._views_of(index), places, self.off_sync)
+        starts |= {name: starts[cut] for name, cut in self._cut_with.items() if cut in starts}
         return Sample.of(recording, self.views, starts, window)
 
     def _views_of(self, index: int) -> dict[str, ViewSpec]:
@@ -244,6 +276,7 @@ class MediaSource:
     def _blank(self, row: Tensor, key: Tensor) -> Batch:
         batch = blank(self.views, row, key)
         batch.label, batch.mirrorable = self.labels[row], self._rows.mirrorable[row]
+        batch.cropped = self._crops.names if self._crops else frozenset()
         return batch
 
     def _put(self, batch: Batch, number: int, found: Found) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from coview.data.source import Source, excerpt
+from coview.data.augment.settings import AugmentSettings
+from coview.data.source import Source, cropped, excerpt
 from coview.data.views import Batch, ViewSpec
 from coview.errors import DataProblemsError, UsageError
 from coview.media.cuts import Excerpt
@@ -69,6 +71,12 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def cropped(self, views: Mapping[str, ViewSpec], augment: AugmentSettings) -> Part:
+        """See `source.cropped`."""
+        part = copy.copy(self)
+        part.source = cropped(self.source, views, augment)
+        return part
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """See `Source.read`; what replaces a recording that cannot be read is drawn from this part too.

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from coview.data.augment.settings import AugmentSettings
+from coview.data.looks import augment_of, key_of
 from coview.data.source import Source
-from coview.data.views import Batch, ViewSpec, cut_from
+from coview.data.views import Batch, ViewSpec, made_of
 from coview.errors import UsageError
-from coview.randomness import make_key
 
 _ROWS = 4096  # recordings read at a time for statistics
 
@@ -39,14 +39,13 @@ class Preprocess(nn.Module):
     @torch.no_grad()
     def forward(self, batch: Batch, train: bool) -> Batch:
         """Return the batch with model views; `train` says whether to augment."""
-        made, whole = dataclasses.replace(batch, views={}, whole=frozenset()), set(batch.whole)
+        made, whole = dataclasses.replace(batch, views={}, cropped=frozenset(), whole=frozenset()), set(batch.whole)
         made.start, made.present, made.length = dict(batch.start), dict(batch.present), dict(batch.length)
-        places = {name: place for place, name in enumerate(self.views)}
         for name, spec in self.views.items():
-            cut = cut_from(name, spec)
+            cut = made_of(name, spec, batch)
             if cut not in batch.views:
                 raise UsageError(f"the batch lacks the view {cut!r}; it has {', '.join(batch.views) or 'none'}")
-            key = make_key(batch.key, places.get(spec.with_ or name, places[name])) if train else None
+            key = key_of(self.views, name, batch.key) if train else None
             made.views[name], made.present[name] = self._model_view(name, spec, batch, key), batch.present[cut]
             whole |= {name} if cut in batch.whole else set()
             for known, field in ((batch.start, made.start), (batch.length, made.length)):
@@ -57,15 +56,16 @@ class Preprocess(nn.Module):
 
     def _model_view(self, name: str, spec: ViewSpec, batch: Batch, key: Tensor | None) -> Tensor:
         """Return one view (B, ...): only what is there is computed on, the rest stays zero."""
-        cut = cut_from(name, spec)
+        cut = made_of(name, spec, batch)
         raw, present, mirrorable = batch.views[cut], batch.present[cut], batch.mirrorable
         some = not batch.has_all(cut)
         if some:
             raw, mirrorable = raw[present], mirrorable[present]
             key = None if key is None else key[present]
         statistics = self.statistics_of(name)
-        partner = self.views.get(spec.with_ or name, spec)
-        augment = spec.changed(self.augment if partner is spec else partner.changed(self.augment))
+        augment = augment_of(self.views, name, self.augment)
+        if cut in batch.cropped:
+            augment = dataclasses.replace(augment, crop_area=None)
         made = spec.prepare(raw, key, mirrorable, augment, statistics) if len(raw) else spec.nothing.to(raw.device)
         if some:
             made = spec.fill(made, present)

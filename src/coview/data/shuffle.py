@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from coview.data.augment.settings import AugmentSettings
 from coview.data.order import permute
-from coview.data.source import Source, narrowed
-from coview.data.views import Batch, ViewSpec
+from coview.data.source import Source, cropped, narrowed
+from coview.data.views import Batch, ViewSpec, cut_from
 from coview.errors import UsageError
 
 
@@ -55,6 +57,14 @@ class ShuffledPairs:
     def __len__(self) -> int:
         return len(self.source)
 
+    def cropped(self, views: Mapping[str, ViewSpec], augment: AugmentSettings) -> ShuffledPairs:
+        """See `source.cropped`; each crop comes from the recording of the view that it is a crop of."""
+        part = copy.copy(self)
+        part._parts = [cropped(one, views, augment) for one in self._parts]
+        part.views = {name: spec for one in part._parts for name, spec in one.views.items()}
+        part._place = {name: self._place[cut_from(name, views.get(name, spec))] for name, spec in part.views.items()}
+        return part
+
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """See `Source.read`; the partners are those of the recording really read."""
         first = self._parts[0].read(row, key)
@@ -90,6 +100,7 @@ class ShuffledPairs:
             length={name: pick(name).length[name] for name in self.views if name in pick(name).length},
             mirrorable=torch.stack([one.mirrorable for one in batches]).all(0),  # another may lend a picture
             replaced=[problem for one in batches for problem in one.replaced],
+            cropped=frozenset(name for name in self.views if name in pick(name).cropped),
         )
 
 

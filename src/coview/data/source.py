@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from coview.data.augment.settings import AugmentSettings
 from coview.data.views import Batch, ViewSpec
 from coview.media.cuts import Excerpt
 from coview.randomness import make_key
@@ -73,6 +74,17 @@ def narrowed(source: Source, views: Collection[str]) -> Source:
     """
     narrow = getattr(source, "narrowed", None)
     part: Source = source if narrow is None else narrow(views)
+    return part
+
+
+def cropped(source: Source, views: Mapping[str, ViewSpec], augment: AugmentSettings) -> Source:
+    """Return a source for training in these views, which cuts their random crops from the files themselves.
+
+    Moments, keys and boxes are those that `Preprocess` would draw; what it does not find cut it crops. Where a source
+    has no way to do so (`cropped(views, augment)`), as where its pictures are made or stored, it stays as it is.
+    """
+    crop = getattr(source, "cropped", None)
+    part: Source = source if crop is None else crop(views, augment)
     return part
 
 

@@ -11,6 +11,40 @@ from torch import Tensor
 SAME_INSTANT = 1e-6
 
 
+class Crop(NamedTuple):
+    """A part of a frame, drawn before its size is known.
+
+    Attributes:
+        shapes: share of the frame's area (0 to 1) and width / height in pixels; the first one that fits is taken, and
+            where none does the last, cut to the frame.
+        x, y: share of the room it has from the left and from the top, 0 to 1.
+    """
+
+    shapes: tuple[tuple[float, float], ...]
+    x: float
+    y: float
+
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return left, top, right and bottom in pixels of a frame."""
+        sides = [
+            ((area * ratio * width * height) ** 0.5, (area / ratio * width * height) ** 0.5)
+            for area, ratio in self.shapes
+        ]
+        wide, high = next((side for side in sides if side[0] <= width and side[1] <= height), sides[-1])
+        wide, high = min(wide, width), min(high, height)
+        left, top = (width - wide) * self.x, (height - high) * self.y
+        return left, top, left + wide, top + high
+
+    def short(self, width: int, height: int, size: int) -> float:
+        """Return the short side of a frame in which the shorter side of the crop has `size` pixels."""
+        left, top, right, bottom = self.box(width, height)
+        return size * max(1.0, min(width, height) / min(right - left, bottom - top))
+
+
+# Which part of a frame is seen: along its long side the square at this fraction, 0 (left or top) to 1; or a crop.
+Window = float | Crop
+
+
 @dataclass(frozen=True, kw_only=True)
 class VideoCut:
     """Frames to read.
@@ -18,18 +52,20 @@ class VideoCut:
     Attributes:
         start: seconds on the recording's clock (see `coview.media.container`).
         count, fps: frame k is the one being shown at start + k / fps, the last with a timestamp at or before it.
-        size: the short side is scaled to this many pixels, and a square of this side is kept.
-        window: where along the long side the square sits, 0 (left or top) to 1.
+        size: the short side is scaled to this many pixels, and a square of this side is kept; a crop is made such a
+            square, from a frame no smaller than it needs.
+        window: where along the long side the square sits, 0 (left or top) to 1, or the crop.
     """
 
     start: float
     count: int
     fps: float
     size: int
-    window: float = 0.5
+    window: Window = 0.5
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.fps <= 0 or self.size < 1 or not 0 <= self.window <= 1 or self.start < 0:
+        outside = not isinstance(self.window, Crop) and not 0 <= self.window <= 1
+        if self.count < 1 or self.fps <= 0 or self.size < 1 or outside or self.start < 0:
             raise ValueError(f"a video cut needs start >= 0, count >= 1, fps > 0, size >= 1, window in 0..1: {self}")
 
     @property

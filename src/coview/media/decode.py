@@ -14,11 +14,11 @@ from torch import Tensor
 from coview.errors import MediaError, UsageError
 from coview.media.access import sequential_streams
 from coview.media.container import Kind, Media, open_media
-from coview.media.cuts import AudioCut, Clip, Sound, VideoCut
+from coview.media.cuts import AudioCut, Clip, Crop, Sound, VideoCut
 from coview.media.pictures import read_frames_of
 from coview.media.regular import head_of
 from coview.media.sounds import read_sound
-from coview.media.stills import is_still, read_still
+from coview.media.stills import is_still, read_stills
 
 Backend = Literal["pyav", "torchcodec"]
 Cuts = Sequence[tuple[VideoCut | None, AudioCut | None]]
@@ -69,14 +69,15 @@ def read_clip(path: Path | str, video: VideoCut | None, audio: AudioCut | None, 
 def read_clips(path: Path | str, cuts: Cuts, *, backend: Backend = "pyav") -> Read:
     """Read several cuts of one file, opening it once; a `Sound` also says how much of it the file really holds.
 
-    A still picture is shown at every second and has no sound. It is read the same by every backend, as are films that
-    torchcodec would show at another second, mirrored or stretched.
+    A still picture is shown at every second and has no sound. It is read the same by every backend, as are crops and
+    films that torchcodec would show at another second, mirrored or stretched.
 
     Raises:
         MediaError: naming the file, with a reason word.
         UsageError: the backend is unknown or cannot be used here.
     """
-    if backend == "pyav" or (backend == "torchcodec" and is_still(head_of(path))):
+    crops = any(video and isinstance(video.window, Crop) for video, _ in cuts)
+    if backend == "pyav" or (backend == "torchcodec" and (crops or is_still(head_of(path)))):
         return read_samples(path, [cuts])[0]
     if backend == "torchcodec":
         from coview.media import torchcodec_backend  # loads another copy of FFmpeg
@@ -102,7 +103,7 @@ def read_samples(
     if is_still(head_of(path)):
         if any(audio for cuts in samples for _, audio in cuts):
             raise MediaError(str(path), "no-audio", "sound was asked for, and the file is a still picture")
-        return [[(read_still(path, video) if video else None, None) for video, _ in cuts] for cuts in samples]
+        return [_read_still(path, cuts) for cuts in samples]
     if sequential is None:
         sequential = sequential_streams(path)
     with open_media(path, sequential) as media:
@@ -120,6 +121,11 @@ def read_samples(
         [(next(pictures) if video else None, sound) for (video, _), sound in zip(cuts, heard, strict=True)]
         for cuts, heard in zip(samples, sounds, strict=True)
     ]
+
+
+def _read_still(path: Path | str, cuts: Cuts) -> Read:
+    pictures = iter(read_stills(path, [video for video, _ in cuts if video]))
+    return [(next(pictures) if video else None, None) for video, _ in cuts]
 
 
 def _read_sounds(media: Media, cuts: Cuts) -> list[Sound | None]:

@@ -37,3 +37,18 @@ def decode(data: bytes, width: int, height: int, name: str) -> Picture:
     except ValueError as error:
         raise MediaError(name, "undecodable", f"a stored picture is damaged ({error})") from error
     return picture
+
+
+def decode_scaled(data: bytes, width: int, height: int) -> Picture:
+    """Decode a picture at an eighth to the whole of its size: uint8 (height, width, 3), RGB.
+
+    Raises:
+        ValueError: it is damaged, or cannot be decoded at this size.
+    """
+    rows, columns = simplejpeg.decode_jpeg_header(data)[:2]
+    picture: Picture = simplejpeg.decode_jpeg(
+        data, min_height=height, min_width=width, min_factor=max(1, rows // height, columns // width)
+    )
+    if picture.shape[:2] != (height, width):
+        raise ValueError(f"it was decoded at {picture.shape[1]} x {picture.shape[0]}, not at {width} x {height}")
+    return picture

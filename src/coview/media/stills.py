@@ -6,11 +6,14 @@ mid-grey; 16 bits of grey become 8; a picture is turned as its EXIF data say; of
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,13 +24,19 @@ from torch import Tensor
 from coview.errors import MediaError
 from coview.media.container import MAX_PIXELS, NARROW, boundary
 from coview.media.content import Look, look_at_brightness
-from coview.media.cuts import VideoCut
+from coview.media.cuts import Crop, VideoCut
 from coview.media.heif import is_heif, read_heif
-from coview.media.pictures import square
+from coview.media.jpeg import decode_scaled
+from coview.media.pictures import seen
 from coview.media.regular import check_file, head_of
 from coview.media.told import told
 
+T = TypeVar("T")
+Form = Callable[[Path, Image.Image], T]  # what is made of a file that Pillow has opened
+Least = Callable[[int, int], float]  # width and height as shown -> the short side, in pixels, that is enough
 _GROUND = (128, 128, 128, 255)  # black and white drawings both stay visible on it
+# Crops are decoded so much finer than they become: of their sharpness no more than about 1 % is lost so.
+_FINER = 2.5
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF")  # the only readers of Pillow that see a file
 _BRANDS = (b"avif", b"avis")  # of files that look like MP4
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes, the format's versions
@@ -90,7 +99,7 @@ def look_at_still(path: Path | str) -> tuple[Still, Look]:
         MediaError: "missing", "unreadable", "empty", "truncated", "undecodable", "too-large" or "too-narrow".
     """
     path = Path(path)
-    picture, about = _load(path, None)
+    picture, about = _load(path, _whole, _to_rgb)
     if about.codec == "png":
         _check_sums(path)
     return about, look_at_brightness(np.asarray(picture.convert("L")))
@@ -98,37 +107,59 @@ def look_at_still(path: Path | str) -> tuple[Still, Look]:
 
 def read_whole_still(path: Path | str, size: int) -> NDArray[np.uint8]:
     """Read a picture, uncropped: uint8 (H, W, 3), RGB, short side `size`, upright; errors as of `look_at_still`."""
-    picture, about = _load(Path(path), size)
+    # Twice the size leaves scaling its work.
+    picture, about = _load(Path(path), lambda width, height: 2 * size, _to_rgb)
     scale = size / min(about.width, about.height)
     width, height = max(size, round(about.width * scale)), max(size, round(about.height * scale))
     turned = about.orientation in (5, 6, 7, 8)
     # Its window grows as it shrinks: an average, as films are scaled.
     picture = picture.resize((height, width) if turned else (width, height), Image.Resampling.BILINEAR)
-    if about.orientation in _TURNS:
-        picture = picture.transpose(_TURNS[about.orientation][0])
-    return np.asarray(picture)
+    return np.asarray(_upright(picture, about))
 
 
 def read_full_still(path: Path | str) -> NDArray[np.uint8]:
     """Read a picture as large as it is: uint8 (H, W, 3), RGB, upright; errors as of `look_at_still`."""
-    picture, about = _load(Path(path), None)
-    if about.orientation in _TURNS:
-        picture = picture.transpose(_TURNS[about.orientation][0])
-    return np.array(picture)
+    return np.array(_upright(*_load(Path(path), _whole, _to_rgb)))
 
 
-def read_still(path: Path | str, cut: VideoCut) -> Tensor:
-    """Read the frames of a cut, all the same picture: uint8 (3, count, size, size); errors as of `look_at_still`."""
-    picture = np.array(square(read_whole_still(path, cut.size), cut.size, cut.window))  # Pillow's own cannot be written
-    return torch.from_numpy(picture).permute(2, 0, 1)[:, None].repeat(1, cut.count, 1, 1)
+def read_stills(path: Path | str, cuts: Sequence[VideoCut]) -> list[Tensor]:
+    """Read the frames of cuts, all of a cut the same picture: uint8 (3, count, size, size); errors of `look_at_still`.
+
+    All crops are made of one decoding of the picture, as coarse as the finest of them allows.
+    """
+    crops = [(cut.window, cut.size) for cut in cuts if isinstance(cut.window, Crop)]
+
+    def least(width: int, height: int) -> float:
+        return math.ceil(_FINER * max(crop.short(width, height, size) for crop, size in crops))
+
+    fine = _fine(*_load(Path(path), least, _to_array)) if crops else None
+    found = []
+    for cut in cuts:
+        picture = fine if isinstance(cut.window, Crop) else read_whole_still(path, cut.size)
+        assert picture is not None
+        part = torch.from_numpy(np.array(seen(picture, cut.size, cut.window)))  # Pillow's own cannot be written
+        found.append(part[None].expand(cut.count, -1, -1, -1).permute(3, 0, 1, 2))
+    return found
 
 
-def _load(path: Path, short: int | None) -> tuple[Image.Image, Still]:
-    """Return a picture in RGB as it lies in the file; with `short`, perhaps at a size that is nearer to it."""
+def _fine(pixels: NDArray[np.uint8], about: Still) -> NDArray[np.uint8]:
+    return np.array(_upright(Image.fromarray(pixels), about)) if about.orientation in _TURNS else pixels
+
+
+def _upright(picture: Image.Image, about: Still) -> Image.Image:
+    return picture.transpose(_TURNS[about.orientation][0]) if about.orientation in _TURNS else picture
+
+
+def _whole(width: int, height: int) -> float:
+    return min(width, height)
+
+
+def _load(path: Path, least: Least, form: Form[T]) -> tuple[T, Still]:
+    """Return a picture as it lies in the file, in a form, perhaps smaller, but no smaller than `least` says."""
     check_file(path)
     with boundary(path):
         try:
-            return _decode(path, short)
+            return _decode(path, least, form)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise MediaError(str(path), "too-large", f"at most {MAX_PIXELS} pixels are read ({error})") from error
         except PermissionError:
@@ -138,24 +169,23 @@ def _load(path: Path, short: int | None) -> tuple[Image.Image, Still]:
             raise MediaError(str(path), reason, f"the picture cannot be decoded ({error})") from error
 
 
-def _decode(path: Path, short: int | None) -> tuple[Image.Image, Still]:
+def _decode(path: Path, least: Least, form: Form[T]) -> tuple[T, Still]:
     if is_heif(head_of(path)):
         stored, mirrored, turns = read_heif(path)
         _check_size(path, stored.shape[1], stored.shape[0])
         orientation = next(number for number, lies in _LIES.items() if lies == (mirrored, 90 * turns))
         height, width = stored.shape[:2] if orientation < 5 else stored.shape[1::-1]
-        return Image.fromarray(stored), Still(width, height, "heic", orientation, animated=False)
+        return form(path, Image.fromarray(stored)), Still(width, height, "heic", orientation, animated=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF data, without which a picture is one
         with Image.open(path, formats=_FORMATS) as image:
             orientation, codec, animated = _check(path, image)
             width, height = image.size if orientation < 5 else image.size[::-1]
-            if short is not None:
-                # A JPEG can be decoded at an eighth to a half; twice the size leaves scaling its work.
-                times = 2 * short / min(image.size)
+            times = least(width, height) / min(image.size)
+            if times < 1:  # a JPEG can be decoded at an eighth to a half
                 image.draft(None, (round(image.width * times), round(image.height * times)))
-            picture = _to_rgb(image)
+            picture = form(path, image)
             spoken = told(image.info | {"imagedescription": _described(image)})
     return picture, Still(width, height, codec, orientation, animated, spoken)
 
@@ -200,7 +230,17 @@ def _described(image: Image.Image) -> object:
         return None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_array(path: Path, image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels of an opened picture; of a plain JPEG without the copies that Pillow makes."""
+    if image.format == "JPEG" and image.mode in ("RGB", "L"):
+        try:
+            return decode_scaled(path.read_bytes(), *image.size)
+        except ValueError:  # Pillow reads it, or knows what is wrong
+            pass
+    return np.array(_to_rgb(path, image))
+
+
+def _to_rgb(path: Path, image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
         grey = np.asarray(image).astype(np.float32) / 257
         return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from coview.errors import UsageError
 from coview.media.access import sequential_streams
 from coview.media.container import Media, open_media, pixel_aspect
-from coview.media.cuts import SAME_INSTANT, AudioCut, Sound, VideoCut
+from coview.media.cuts import SAME_INSTANT, AudioCut, Crop, Sound, VideoCut
 from coview.media.sounds import MARGIN_SECONDS
 from coview.media.upright import Upright
 
@@ -82,6 +82,7 @@ def _frames(media: Media, decoders: Any, cut: VideoCut) -> Tensor:
     scale = cut.size / min(height, width)
     sides = (max(cut.size, round(height * scale)), max(cut.size, round(width * scale)))
     pictures = interpolate(pictures, sides, mode="bilinear", antialias=True)
+    assert not isinstance(cut.window, Crop)  # PyAV reads them
     top, left = (round((side - cut.size) * cut.window) for side in sides)
     return pictures[:, :, top : top + cut.size, left : left + cut.size].transpose(0, 1).contiguous()
 

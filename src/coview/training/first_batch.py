@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from coview.data.views import Batch, ViewSpec, cut_from
+from coview.data.views import Batch, ViewSpec, made_of
 from coview.media.waveform import to_int16
 
 SHOWN = 8  # samples
@@ -28,7 +28,7 @@ def write_samples(folder: Path, views: Mapping[str, ViewSpec], raw: Batch, model
         strips = [strip for value in values if (strip := spec.strip(value)) is not None]
         if strips:
             _write_png(folder / f"{name}.png", torch.cat([_stretch(strip) for strip in strips], dim=1))
-        here = raw.views[cut_from(name, spec)][:SHOWN]
+        here = raw.views[made_of(name, spec, raw)][:SHOWN]
         for index, sound in enumerate(spec.sound(value) for value in here):
             if sound is not None:
                 _write_wav(folder / f"{name}-{index}.wav", *sound)

@@ -17,7 +17,7 @@ from coview import batchnorm, parallel
 from coview.data.loader import Loader
 from coview.data.open import open_source
 from coview.data.preprocess import Preprocess
-from coview.data.source import Source
+from coview.data.source import Source, cropped
 from coview.data.statistics import read_statistics
 from coview.encoders.recompute import recompute
 from coview.errors import SettingsError, UsageError
@@ -209,7 +209,7 @@ def _gathered(
     first = 0 if saved is None else saved.step
     display = Display(train.steps, first, quiet=start.quiet or not parallel.is_main())
     loader = Loader(
-        source,
+        cropped(source, method.views, settings.augment),
         batch_size=train.batch_size,
         seed=settings.seed,
         rank=parallel.rank(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,20 @@ class AugmentSettings:
             raise ValueError("crop_area is a share of the frame: 0 < low <= high <= 1")
         if self.time_mask < 1 or self.band_mask < 1:
             raise ValueError("time_mask and band_mask are lengths of at least 1")
+
+
+def with_changes(augment: AugmentSettings, changes: Mapping[str, float]) -> AugmentSettings:
+    """Return the augmentation with some numbers changed.
+
+    Raises:
+        ValueError: there is no such number.
+    """
+    numbers = {one.name: one.default for one in fields(augment)}
+    known: dict[str, Any] = {name: type(value) for name, value in numbers.items() if isinstance(value, (int, float))}
+    wrong = sorted(set(changes) - set(known))
+    if wrong:
+        raise ValueError(f"augment: no number is called {', '.join(wrong)}; there are {', '.join(known)}")
+    return replace(augment, **{name: known[name](value) for name, value in changes.items()})
 
 
 _STILL = AugmentSettings(

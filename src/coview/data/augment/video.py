@@ -18,6 +18,7 @@ from coview.randomness import normal, uniform
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
+_TOGETHER = 8  # clips that a processor changes at a time: more of them leave its caches
 _Operation = Callable[[Tensor, Tensor], Tensor]  # clips and an amount of each -> changed clips
 _Change = Callable[[Tensor, Tensor, _Operation, Tensor], Tensor]
 # One stream of random numbers per purpose.
@@ -49,11 +50,9 @@ def random_view(
         half_h = half_w = torch.ones_like(key, dtype=torch.float32)
         y = x = torch.zeros_like(half_h)
     else:
-        area = _between(uniform(key, _AREA), augment.crop_area)
-        low, high = (torch.tensor(r).log().item() for r in augment.crop_ratio)
-        ratio = _between(uniform(key, _RATIO), (low, high)).exp()
+        area, ratio = draw_shapes(key, augment.crop_area, augment.crop_ratio)
         half_w, half_h = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-        place = uniform(key, _PLACE, 2) * 2 - 1
+        place = draw_places(key) * 2 - 1
         x, y = place[:, 0] * (1 - half_w), place[:, 1] * (1 - half_h)
     if augment.shift:
         steps = torch.floor(uniform(key, _SHIFT, 2) * (2 * augment.shift + 1)) - augment.shift
@@ -71,6 +70,19 @@ def random_view(
     flat = frames.reshape(batch, channels * time, height, width)
     cut = grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return cut.reshape(batch, channels, time, size, size)
+
+
+def draw_shapes(
+    key: Tensor, area: tuple[float, float], ratio: tuple[float, float], *tries: int
+) -> tuple[Tensor, Tensor]:
+    """Return crops' shares of the frame, uniform, and width / height, of uniform logarithm: both (B, *tries)."""
+    low, high = (torch.tensor(limit).log().item() for limit in ratio)
+    return _between(uniform(key, _AREA, *tries), area), _between(uniform(key, _RATIO, *tries), (low, high)).exp()
+
+
+def draw_places(key: Tensor) -> Tensor:
+    """Return the shares (B, 2) of the room that crops have from the left and from the top."""
+    return uniform(key, _PLACE, 2)
 
 
 def jitter_colours(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:
@@ -98,9 +110,10 @@ def _change(device: torch.device) -> _Change:
 
 
 def _change_some(frames: Tensor, chosen: Tensor, operation: _Operation, amount: Tensor) -> Tensor:
-    """Change the chosen clips (bool (B,)) by their `amount` (B,), in place; computes on those alone."""
-    rows = chosen.nonzero()[:, 0]
-    frames[rows] = operation(frames[rows], _wide(amount[rows])).clamp(0, 1)
+    """Change the chosen clips (bool (B,)) by their `amount` (B,), in place; computes on those alone, by a few."""
+    for rows in chosen.nonzero()[:, 0].split(_TOGETHER):
+        changed = operation(frames.index_select(0, rows), _wide(amount.index_select(0, rows)))
+        frames.index_copy_(0, rows, changed.clamp_(0, 1))
     return frames
 
 
@@ -198,11 +211,11 @@ def _hue(frames: Tensor, turns: Tensor) -> Tensor:
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
     spread = chroma.clamp(min=1e-8)
     # Where channels tie for the top, the sectors meet, and each formula gives the same hue.
-    sector = torch.where(value == green, 2 + (blue - red) / spread, 4 + (red - green) / spread)
-    hue = torch.where(value == red, (green - blue) / spread, sector) + 6 * turns[:, 0]
-    channels = []
-    for offset in (5.0, 3.0, 1.0):
-        k = (hue + offset) / 6
-        k = (k - k.floor()) * 6  # the remainder operator takes several times as long
-        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp(0, 1))
-    return torch.stack(channels, dim=1)
+    sector = torch.where(value == green, (blue - red).div_(spread).add_(2), (red - green).div_(spread).add_(4))
+    hue = torch.where(value == red, (green - blue).div_(spread), sector).add_(6 * turns[:, 0])
+    turned = torch.empty_like(frames)
+    for channel, offset in enumerate((5.0, 3.0, 1.0)):
+        k = (hue + offset).div_(6)
+        k.sub_(k.floor()).mul_(6)  # the remainder operator takes several times as long
+        torch.sub(value, torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma), out=turned[:, channel])
+    return turned

@@ -6,12 +6,13 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from coview.data.augment.settings import AugmentSettings
 from coview.data.collection import Collection
 from coview.data.cutting import Sample
 from coview.data.media_source import MediaSource
@@ -27,7 +28,7 @@ from coview.media import jpeg
 from coview.media.cuts import SAME_INSTANT, AudioCut, Excerpt, Sound, VideoCut
 from coview.media.decode import Read
 from coview.media.flac import FlacDecoder
-from coview.media.pictures import square
+from coview.media.pictures import seen
 from coview.media.waveform import to_float
 from coview.randomness import integers
 
@@ -81,6 +82,10 @@ class ShardSource(MediaSource):
         """Return what a model is given: the files themselves may not be here any more."""
         return as_given(self, row)
 
+    def cropped(self, views: Mapping[str, ViewSpec], augment: AugmentSettings) -> Self:
+        """Return the source itself: crops are made of the stored squares, on the device."""
+        return self
+
     def _recording(self, index: int, key: Tensor) -> Timeline:
         first, last = self._clips.of_row(self._row[index])
         return self._part(index, first + (int(integers(key, _CLIP, last - first)) if last - first > 1 else 0))
@@ -125,7 +130,7 @@ class ShardSource(MediaSource):
                 continue
             at = members.pictures[index] + BLOCK - first
             picture = jpeg.decode(data[at : at + sizes[index]], about["width"], about["height"], name)
-            out[k] = square(picture, cut.size, cut.window)
+            out[k] = seen(picture, cut.size, cut.window)
         return torch.from_numpy(out).permute(3, 0, 1, 2)
 
     def _sound(self, members: Members, cut: AudioCut) -> Sound | None:

@@ -12,8 +12,9 @@ from typing import Any
 from coview.data.views.batch import Batch
 from coview.data.views.depth import DepthView
 from coview.data.views.features import FeaturesView
+from coview.data.views.image import ImageView
 from coview.data.views.kinds import register_view
-from coview.data.views.picture import ImageView, PictureView, VideoView
+from coview.data.views.picture import PictureView, VideoView
 from coview.data.views.series import SeriesView
 from coview.data.views.sound import AudioView
 from coview.data.views.spec import ViewSpec
@@ -34,6 +35,7 @@ __all__ = [
     "ViewSpec",
     "check_views",
     "cut_from",
+    "made_of",
     "raw_views",
     "read_view",
     "register_view",
@@ -48,6 +50,14 @@ def read_view(fields: Mapping[str, Any]) -> ViewSpec:
 def cut_from(name: str, view: ViewSpec) -> str:
     """Return the name of the raw view that a view is made of: its own, or that of the view it is cut with."""
     return view.of or (None if view.track else view.with_) or name
+
+
+def made_of(name: str, view: ViewSpec, batch: Batch) -> str:
+    """Return the name of the raw view that a view is made of in a batch: of its own crop where that was cut, or as
+    `cut_from` says.
+    """
+    own = (None if view.track else view.with_) or name
+    return own if own in batch.views else cut_from(name, view)
 
 
 def raw_views(views: Mapping[str, ViewSpec]) -> dict[str, ViewSpec]:

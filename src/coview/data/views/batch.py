@@ -29,6 +29,7 @@ class Batch:
         epoch, epochs: whole epochs passed, and planned; schedules inside a method read these.
         step, steps: optimiser steps done before this batch, and planned; 0 planned where there is no plan.
         replaced: (row, reason) of every sample that could not be read and was replaced by another.
+        cropped: raw views that are random crops already, cut from the file.
         whole: views that all samples have, as far as the host knows: noted where a batch leaves it (`to`).
     """
 
@@ -45,6 +46,7 @@ class Batch:
     step: int = 0
     steps: int = 0
     replaced: list[tuple[int, str]] = field(default_factory=list)
+    cropped: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -65,7 +67,7 @@ class Batch:
     def map(self, change: Callable[..., Tensor], *others: Batch) -> Batch:
         """Return the batch with every tensor changed; `change` is given this batch's and those of `others`.
 
-        What is no tensor (epoch, step, replaced, whole) is this batch's own.
+        What is no tensor (epoch, step, replaced, cropped, whole) is this batch's own.
         """
 
         def each(name: str) -> Any:

@@ -19,6 +19,7 @@ from coview.data.views.picture import PictureView
 from coview.data.views.spec import Statistics
 from coview.errors import MediaError
 from coview.media.container import NARROW
+from coview.media.cuts import Crop, Window
 from coview.media.pictures import square
 
 if TYPE_CHECKING:
@@ -64,10 +65,10 @@ class DepthView(PictureView):
         """Shape of one model view."""
         return 1, self.size, self.size
 
-    def cut(self, start: float, window: float) -> None:
+    def cut(self, start: float, window: Window) -> None:
         """Nothing is decoded: see `load`."""
 
-    def load(self, recording: Timeline, path: Path | None, start: float, window: float) -> tuple[Tensor, int]:
+    def load(self, recording: Timeline, path: Path | None, start: float, window: Window) -> tuple[Tensor, int]:
         """See `ViewSpec.load`; what is unknown takes no part in the mean of its neighbours."""
         assert path is not None
         depth = torch.from_numpy(read_depth(path))
@@ -75,10 +76,14 @@ class DepthView(PictureView):
         if long > NARROW * short:
             raise MediaError(str(path), "too-narrow", f"a map of {tuple(depth.shape)} is no picture")
         size = [max(self.decode_size, round(side * self.decode_size / short)) for side in depth.shape]
+        if isinstance(window, Crop):
+            left, top, right, bottom = (round(edge) for edge in window.box(depth.shape[1], depth.shape[0]))
+            depth, size = depth[top : max(bottom, top + 1), left : max(right, left + 1)], [self.decode_size] * 2
         both = torch.stack([depth, (depth > 0).float()])[None]
         scaled, known = interpolate(both, size=size, mode="bilinear", antialias=True)[0]
         filled = torch.where(known > 0.5, scaled / known.clamp(min=0.5), 0.0)
-        return square(filled, self.decode_size, window)[None, None], 0
+        place = 0.5 if isinstance(window, Crop) else window  # a crop has the size already
+        return square(filled, self.decode_size, place)[None, None], 0
 
     def made_up(self, key: Tensor, stream: int) -> Tensor:
         """See `ViewSpec.made_up`; metres are above 0, known everywhere."""

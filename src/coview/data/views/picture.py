@@ -1,4 +1,4 @@
-"""Pictures: a clip of frames, or one frame or still; in colour, in a part of their colour, or as depth."""
+"""Pictures: a clip of frames, or (`image.py`) one; in colour, in a part of their colour, or (`depth.py`) as depth."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from coview.data.augment import video
-from coview.data.augment.settings import AugmentSettings
+from coview.data.augment.settings import AugmentSettings, with_changes
 from coview.data.views.kinds import register_view
-from coview.data.views.spec import Made, Span, Statistics, ViewSpec, shared, with_changes
-from coview.media.cuts import VideoCut
+from coview.data.views.spec import Made, Span, Statistics, ViewSpec, shared
+from coview.media.cuts import Crop, VideoCut, Window
 from coview.objectives.colour import split
 
 if TYPE_CHECKING:
     from coview.data.timeline import Timelines
 
+_TRIES = 10  # shapes drawn for a crop, of which the first that fits the frame is taken
 _CHANNELS = {"rgb": 3, "lightness": 1, "colour": 2, "intensity": 1}
 
 
@@ -32,7 +33,8 @@ class PictureView(ViewSpec):
     """Frames of a recording or of a file beside it.
 
     Raw: uint8 (3, frames, decode_size, decode_size), a square window of the frame whose short side was scaled to
-    `decode_size`. Model: float32 (channels, frames, size, size), normalised; without the frames for one picture.
+    `decode_size`. Model: float32 (channels, frames, size, size), normalised; without the frames for one picture. Random
+    crops of files are cut from the frame itself where that square is too small for them (`crops`).
     """
 
     frames: int = 8  # pictures in a clip
@@ -76,8 +78,8 @@ class PictureView(ViewSpec):
 
     @property
     def decode_size(self) -> int:
-        """Side in pixels of the square that the decoder delivers; even."""
-        return 2 * round(self.size * self.margin / 2)
+        """Side in pixels of the square that the decoder delivers; even, and no less than the model's."""
+        return max(2 * round(self.size * self.margin / 2), self.size + self.size % 2)
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
@@ -117,7 +119,31 @@ class PictureView(ViewSpec):
         room = max(0.0, span[1] - span[0] - self.seconds)
         return span[0] + math.floor(room * self.fps * share + 1e-6) / self.fps
 
-    def cut(self, start: float, window: float) -> VideoCut | None:
+    def crops(self, key: Tensor, augment: AugmentSettings) -> list[Crop] | None:
+        """See `ViewSpec.crops`: ten shapes are tried, as in Inception-style training (and torchvision).
+
+        None too where the smallest has `size` pixels in the decoded square: it is made of that, at a fixed scale.
+        """
+        if augment.crop_area is None:
+            return None
+        low, high = augment.crop_ratio
+        if self.decode_size * math.sqrt(augment.crop_area[0] * min(low, 1 / high)) > self.size - 0.5:
+            return None
+        areas, ratios = (
+            each.tolist() for each in video.draw_shapes(key, augment.crop_area, augment.crop_ratio, _TRIES)
+        )
+        places = video.draw_places(key).tolist()
+        return [
+            Crop(tuple(zip(area, ratio, strict=True)), *place)
+            for area, ratio, place in zip(areas, ratios, places, strict=True)
+        ]
+
+    @property
+    def cropped(self) -> PictureView:
+        """See `ViewSpec.cropped`."""
+        return dataclasses.replace(self, margin=1.0, of=None)
+
+    def cut(self, start: float, window: Window) -> VideoCut | None:
         """See `ViewSpec.cut`."""
         return VideoCut(start=start, count=self.frames, fps=self.fps, size=self.decode_size, window=window)
 
@@ -254,41 +280,3 @@ class VideoView(PictureView):
     """A short clip of frames; see `PictureView`."""
 
     stream: Literal["video"] = "video"  # a clip of frames
-
-
-@register_view
-@dataclass(frozen=True, kw_only=True)
-class ImageView(PictureView):
-    """One picture: a frame of a recording, or a still.
-
-    Raw: uint8 (3, 1, decode_size, decode_size). Model: float32 (channels, size, size), normalised.
-    """
-
-    stream: Literal["image"] = "image"  # one picture
-    frames: int = 1  # always one
-    size: int = 224  # side of the model's view in pixels
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.frames != 1:
-            raise ValueError("an image view has one frame; a video view has more")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one model view."""
-        return self.channels, self.size, self.size
-
-    def prepare(
-        self,
-        raw: Tensor,
-        key: Tensor | None,
-        mirrorable: Tensor,
-        augment: AugmentSettings,
-        statistics: Statistics | None,
-    ) -> Tensor:
-        """See `ViewSpec.prepare`."""
-        return super().prepare(raw, key, mirrorable, augment, statistics)[:, :, 0]
-
-    def __str__(self) -> str:
-        part = "" if self.space == "rgb" else f", {self.space}"
-        return f"one picture, {self.size} x {self.size} pixels{part}"

@@ -6,7 +6,6 @@ outside this folder asks of which kind a view is.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from torch.utils.data import get_worker_info
 from coview.data.augment.settings import AugmentSettings
 from coview.data.views.kinds import kind_of
 from coview.errors import UsageError
-from coview.media.cuts import AudioCut, VideoCut
+from coview.media.cuts import AudioCut, Crop, VideoCut, Window
 from coview.randomness import integers, normal
 
 if TYPE_CHECKING:
@@ -171,15 +170,28 @@ class ViewSpec(ABC):
 
     # Cutting
 
-    def cut(self, start: float, window: float) -> VideoCut | AudioCut | None:
-        """Return what a decoder is asked for, from second `start`; None where nothing is decoded.
+    def crops(self, key: Tensor, augment: AugmentSettings) -> list[Crop] | None:
+        """Return the random crop of the frame that is drawn from each key (B,); None where it cuts none from a file.
 
         Args:
-            window: of a wide or high picture, which square of it, 0 to 1.
+            augment: the run's, with this view's own changes.
         """
         return None
 
-    def load(self, recording: Timeline, path: Path | None, start: float, window: float) -> tuple[Tensor, int] | None:
+    @property
+    def cropped(self) -> ViewSpec:
+        """The view whose raw form is its random crop alone, not what room for it is left in."""
+        return self
+
+    def cut(self, start: float, window: Window) -> VideoCut | AudioCut | None:
+        """Return what a decoder is asked for, from second `start`; None where nothing is decoded.
+
+        Args:
+            window: of a wide or high picture, which square of it, 0 to 1; or a crop of it.
+        """
+        return None
+
+    def load(self, recording: Timeline, path: Path | None, start: float, window: Window) -> tuple[Tensor, int] | None:
         """Return what is not decoded: the raw view and how many of its steps are valid (0 where it has none).
 
         None where the recording has nothing there.
@@ -308,17 +320,3 @@ def shared(room: Tensor) -> Tensor:
     if get_worker_info() is not None:
         room.share_memory_()  # type: ignore[no-untyped-call]
     return room
-
-
-def with_changes(augment: AugmentSettings, changes: Mapping[str, float]) -> AugmentSettings:
-    """Return the augmentation with some numbers changed.
-
-    Raises:
-        ValueError: there is no such number.
-    """
-    numbers = {field.name: field.default for field in dataclasses.fields(augment)}
-    known: dict[str, Any] = {name: type(value) for name, value in numbers.items() if isinstance(value, (int, float))}
-    wrong = sorted(set(changes) - set(known))
-    if wrong:
-        raise ValueError(f"augment: no number is called {', '.join(wrong)}; there are {', '.join(known)}")
-    return dataclasses.replace(augment, **{name: known[name](value) for name, value in changes.items()})
