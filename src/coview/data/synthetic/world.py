@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coview.data.synthetic.signals import SAMPLE_RATE, SAMPLES
 from coview.data.views import Batch, ViewSpec, check_views
-from coview.data.views.spec import Made
+from coview.data.views.made import Made
 from coview.errors import UsageError
 from coview.media.cuts import Excerpt
 from coview.randomness import make_key

@@ -17,7 +17,8 @@ from torch.nn.functional import interpolate
 from coview.data.augment import video
 from coview.data.augment.settings import AugmentSettings, with_changes
 from coview.data.views.kinds import register_view
-from coview.data.views.spec import Made, Span, Statistics, ViewSpec, shared
+from coview.data.views.made import Made
+from coview.data.views.spec import Span, Statistics, ViewSpec, shared
 from coview.media.cuts import Crop, VideoCut, Window
 from coview.objectives.colour import split
 

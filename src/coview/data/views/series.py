@@ -14,8 +14,8 @@ from torch import Tensor
 
 from coview.data.tracks import read_series
 from coview.data.views.kinds import register_view
+from coview.data.views.made import Made
 from coview.data.views.numbers import NumbersView
-from coview.data.views.spec import Made
 from coview.errors import MediaError
 from coview.media.cuts import SAME_INSTANT
 

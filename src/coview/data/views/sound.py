@@ -14,7 +14,8 @@ from torch import Tensor
 from coview.data.augment import audio
 from coview.data.augment.settings import AugmentSettings, with_changes
 from coview.data.views.kinds import register_view
-from coview.data.views.spec import Made, Statistics, ViewSpec
+from coview.data.views.made import Made
+from coview.data.views.spec import Statistics, ViewSpec
 from coview.media.cuts import AudioCut
 from coview.media.logmel import log_mel
 from coview.media.waveform import to_float, to_int16

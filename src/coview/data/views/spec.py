@@ -11,8 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,44 +21,16 @@ from torch.utils.data import get_worker_info
 
 from coview.data.augment.settings import AugmentSettings
 from coview.data.views.kinds import kind_of
+from coview.data.views.made import Made
 from coview.errors import UsageError
 from coview.media.cuts import AudioCut, Crop, VideoCut, Window
-from coview.randomness import integers, normal
+from coview.randomness import normal
 
 if TYPE_CHECKING:
     from coview.data.timeline import Timeline, Timelines
 
 Span = tuple[float, float]
 Statistics = tuple[Tensor, Tensor]  # mean and deviation (C,): a number for each channel, band or feature
-
-
-_CUT = 7001  # stream of a key that places a view in a world's clip
-
-
-class Made(NamedTuple):
-    """What clips that a procedural world makes are like: length and rate of their pictures and of their sound.
-
-    Attributes:
-        samples: 0 where they have no sound.
-        tracks: what lies beside them at the pictures' rate: name -> numbers at a step.
-    """
-
-    frames: int
-    fps: float
-    samples: int
-    sample_rate: int
-    tracks: Mapping[str, int] = MappingProxyType({})
-
-    def places(self, count: int, rate: float) -> list[int]:
-        """Return which pictures a view of `count` steps at `rate` takes, from 0 on: the last at or before k / rate."""
-        return [math.floor(k * self.fps / rate + 1e-6) for k in range(count)]
-
-    def picked(self, places: list[int], where: Tensor | None, like: Tensor) -> Tensor:
-        """Return int64 (B, steps): `places` from where keys (B,) say, or from 0 on, for clips `like` (B, ...)."""
-        first = torch.zeros(len(like), dtype=torch.int64, device=like.device)
-        if where is not None:
-            first = integers(where, _CUT, self.frames - places[-1])
-        return first[:, None] + torch.tensor(places, device=like.device)
 
 
 @dataclass(frozen=True, kw_only=True)
