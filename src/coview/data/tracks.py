@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from coview.errors import MediaError
-from coview.files import read_text
+from coview.files import read_text, write_aside
 
 TIME = "time"  # the column that says when a row begins
 _MOST_BYTES = 1 << 28  # of a table or a map; what is larger is no sidecar but a data set
@@ -43,6 +43,14 @@ def read_series(path: Path) -> Series:
     series = _read(path, _series)
     assert isinstance(series, Series)
     return series
+
+
+def write_series(path: Path, values: NDArray[np.float32], times: NDArray[np.float64]) -> None:
+    """Write rows of numbers (rows, columns) and when each begins, in seconds, as a table that `read_series` reads."""
+    names = ",".join([TIME, *map(str, range(values.shape[1]))])
+    rows = np.column_stack([times, values.astype(np.float64)]).tolist()
+    lines = [",".join([f"{time:.12g}", *(f"{value:.9g}" for value in row)]) for time, *row in rows]
+    write_aside(path, "\n".join([names, *lines]) + "\n")
 
 
 def read_depth(path: Path) -> NDArray[np.float32]:

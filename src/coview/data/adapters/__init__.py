@@ -34,6 +34,7 @@ ADAPTERS: dict[str, str] = {
     "voc2007": "coview.data.adapters.voc:make_2007",
     "voc2012": "coview.data.adapters.voc:make_2012",
     "imagenet": "coview.data.adapters.imagenet:make",
+    "frames": "coview.data.adapters.frames:make",
     "places205": "coview.data.adapters.places205:make",
 }
 

@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from coview.data.manifest import TRACK
 from coview.data.synthetic.signals import SAMPLE_RATE
 from coview.data.synthetic.world import World
-from coview.data.tracks import TIME
-from coview.files import write_aside
+from coview.data.tracks import write_series
 from coview.media.encode import write_clip
 
 _BLOCK = 32
@@ -71,14 +71,8 @@ def _paths(world: World, folder: Path, total: int, progress: Callable[[int, int]
             for number, (path, picture, sound) in enumerate(zip(paths, frames, sounds, strict=True)):
                 if not path.exists():  # a complete file: it gets its name only when it is whole, after its tables
                     for track in world.tracks:
-                        _write_table(table_of(path, track), clips[track][number], world.fps)
+                        table = clips[track][number].numpy()
+                        write_series(table_of(path, track), table, np.arange(len(table)) / world.fps)
                     write_clip(path, picture, world.fps, sound, SAMPLE_RATE if world.samples else None, crf=_QUALITY)
         progress(rows.stop, total)
         yield from paths
-
-
-def _write_table(path: Path, rows: Tensor, fps: float) -> None:
-    """Write rows (T, numbers) as a table that begins with the time of every picture."""
-    names = ",".join([TIME, *map(str, range(rows.shape[1]))])
-    lines = [",".join(f"{value:.7g}" for value in (step / fps, *row)) for step, row in enumerate(rows.tolist())]
-    write_aside(path, "\n".join([names, *lines]) + "\n")
