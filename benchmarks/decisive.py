@@ -228,8 +228,8 @@ def weak_captions(seed: int) -> Figures:
 
 
 def steady_features(seed: int) -> Figures:
-    """A spot on a circle: per cent of other pictures nearer to 2 z_m - z_l than the true next one; chance 50."""
-    from test_steady_features import flipped, toy
+    """A spot on a circle: per cent of other pictures nearer to 2 z_m - z_l than the true next; few labels."""
+    from test_steady_features import few_labels, flipped, toy
 
     alone, both = toy(seed, steady=0.0), toy(seed)
     yield "steady-features, slow alone, rank in %", alone, alone > 1.8
@@ -239,6 +239,11 @@ def steady_features(seed: int) -> Figures:
     yield "with one difference the wrong way round", wrong, wrong > both
     untrained = toy(seed, steps=0)
     yield "untrained", untrained, untrained > both
+    labels = few_labels(seed, weight=1e-9)
+    yield "8 labels of four classes alone, accuracy", labels, True
+    for what, steady in (("slow", 0.0), ("slow and steady", 1.0)):
+        value = few_labels(seed, weight=0.3, steady=steady)
+        yield f"8 labels and {what}", value, value > labels
 
 
 def physical_prediction(seed: int) -> Figures:
