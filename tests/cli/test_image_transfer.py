@@ -9,6 +9,8 @@ from PIL import Image
 
 from coview.cli.evaluate.image_transfer import TASKS
 from coview.cli.main import main
+from coview.data.synthetic.shapes import ShapesWorld
+from coview.data.synthetic.voc_layout import write_voc
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -87,3 +89,24 @@ def test_colours_from_the_command_line(place: tuple[str, str], capsys: pytest.Ca
     assert len(names) == len(set(names))
     assert main([*words, "--classifier", place[0]]) == 2
     assert "classifier" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_pictures_of_several_classes_in_the_layout_of_voc(
+    place: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worlds = {"train": ShapesWorld("train", 24, size=40), "val": ShapesWorld("validation", 1, size=40)}
+    write_voc({**worlds, "test": ShapesWorld("test", 12, size=40)}, tmp_path / "VOC2030")
+    assert (
+        main(["index", "voc:trainval", "--folder", str(tmp_path), "-o", str(tmp_path / "voc"), "--workers", "0"]) == 0
+    )
+    voc = place[0], str(tmp_path / "voc")
+    capsys.readouterr()
+    words = evaluate(voc, "svm", "--view", "lightness", "--json")
+    assert main(words) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}
+    assert rows["lightness_svm_map-area/colorization"]["n"] == 12
+    words = evaluate(voc, "classify", "--view", "lightness", "--epochs", "1", "--workers", "0", "--rescale", "--json")
+    assert main(words) == 0
+    names = {row["name"] for row in json.loads(capsys.readouterr().out)["results"]}
+    assert {f"lightness_classify{kind}_map-11-point/colorization" for kind in ("", "_1crop", "_rescaled")} <= names

@@ -12,6 +12,7 @@ from coview.errors import UsageError
 TASKS = {
     "probe": ("probe", "a linear classifier on every stage of the frozen encoder, learnt at once"),
     "svm": ("svm", "a linear support vector machine for each class, as on VOC2007; or from few positives"),
+    "classify": ("classify", "pictures of several classes, by fine-tuning as on VOC2007; ten random crops"),
     "strategies": ("strategies", "four ways to learn another task from it: init, freeze, augment, joint"),
     "colour": ("colour", "made colours: errors, named failures, and whether a classifier still knows the things"),
     "detection": ("detection", "Fast or Faster R-CNN on its encoder: mean average precision of boxes"),
