@@ -97,7 +97,7 @@ def _item(row: Mapping[str, Any], where: str, problems: list[str]) -> Item:
     given = {name: value for name, value in row.items() if not _empty(value)}
     if not isinstance(given.get("path"), str):
         problems.append(f"{where}: no path" if "path" not in given else f"{where}: path {given['path']!r} is no text")
-    words: dict[str, str | None] = {}
+    words: dict[str, Any] = {}
     for name in _WORDS:
         try:
             words[name] = word_of(given.get(name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torchvision.models
@@ -129,4 +129,4 @@ def _behead(net: nn.Module) -> int:
     name, last = [(name, module) for name, module in net.named_modules() if isinstance(module, kinds)][-1]
     parent, _, own = name.rpartition(".")
     setattr(net.get_submodule(parent), own, nn.Identity())
-    return cast(int, last.in_features if isinstance(last, nn.Linear) else last.in_channels)
+    return last.in_features if isinstance(last, nn.Linear) else last.in_channels

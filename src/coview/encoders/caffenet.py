@@ -33,7 +33,7 @@ class CaffeNet(Encoder):
             and shift, since a learned scale can silence a layer early on.
     """
 
-    stages = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")
+    stages: tuple[str, ...] = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")
 
     def __init__(self, channels: int = 3, patches: bool = False) -> None:
         super().__init__()

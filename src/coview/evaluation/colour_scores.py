@@ -46,7 +46,7 @@ def rarity_of(ab: Tensor, prior: Tensor | None = None) -> Tensor:
     bins = colour_bins().to(ab)
     index, _ = soft_labels(ab, bins, neighbours=1)
     share = smoothed_prior(ab, bins) if prior is None else prior.to(ab)
-    return 1 / share[index[:, 0]].clamp(min=torch.finfo(ab.dtype).tiny)
+    return share[index[:, 0]].clamp(min=torch.finfo(ab.dtype).tiny).reciprocal()
 
 
 def chroma(ab: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ def unit_rows(vectors: NDArray[np.floating]) -> Floats:
     """Return vectors (K, D) of length 1, float64; those of length 0 stay."""
     wide = vectors.astype(np.float64)
     length = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.divide(wide, length, out=np.zeros_like(wide), where=length > 0)
+    unit: Floats = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0)
+    return unit
 
 
 def joined(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
@@ -45,7 +46,8 @@ def analogies(vectors: NDArray[np.floating], questions: NDArray[np.int64], block
 def cosines(vectors: NDArray[np.floating], pairs: NDArray[np.int64]) -> Floats:
     """Return the cosine (P,) of pairs of words, (P, 2)."""
     unit = unit_rows(vectors)
-    return (unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(1)
+    found: Floats = (unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(1)
+    return found
 
 
 def rank_correlation(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
@@ -58,7 +60,8 @@ def rank_correlations(x: NDArray[np.floating], y: NDArray[np.floating]) -> Float
     first, second = (rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (x, y))
     size = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     together: Floats = (first * second).sum(1)
-    return np.divide(together, size, out=np.full(len(size), np.nan), where=size > 0)
+    found: Floats = np.divide(together, size, out=np.full(len(size), np.nan), where=size > 0)
+    return found
 
 
 def precision_at(scores: NDArray[np.floating], words: NDArray[np.bool_], k: int) -> Floats:

@@ -129,7 +129,7 @@ class WeakCaptions(Method):
         Raises:
             UsageError: fewer than two words are left.
         """
-        captions = [self._spelt(source, rows) for rows in torch.arange(len(source)).split(_ROWS)]
+        captions = [self._spelt(source, rows) for rows in torch.split(torch.arange(len(source)), _ROWS)]
         text = self.settings.text
         counts = frequencies((text.words(caption) or "").split() for part in captions for caption in part)
         dictionary = kept(counts, self.settings.frequent, self.settings.words)

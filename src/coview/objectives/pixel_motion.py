@@ -35,7 +35,8 @@ def move_by_kernels(x: Tensor, kernels: Tensor) -> Tensor:
         kernels: (B, K, k, k), k odd.
     """
     side, (height, width) = kernels.shape[-1], x.shape[-2:]
-    return torch.einsum("bcthw,bkt->bkchw", _shifts(x, side).unflatten(3, (height, width)), kernels.flatten(2))
+    shifted = _shifts(x, side)
+    return torch.einsum("bcthw,bkt->bkchw", shifted.view(*shifted.shape[:3], height, width), kernels.flatten(2))
 
 
 @in_float32
@@ -47,7 +48,7 @@ def move_by_places(x: Tensor, kernels: Tensor) -> Tensor:
         kernels: (B, k * k, H, W), k odd, the taps of every place.
     """
     side = round(kernels.shape[1] ** 0.5)
-    return torch.einsum("bctp,btp->bcp", _shifts(x, side), kernels.flatten(2)).unflatten(2, x.shape[-2:])
+    return torch.einsum("bctp,btp->bcp", _shifts(x, side), kernels.flatten(2)).view(x.shape)
 
 
 @in_float32
@@ -70,7 +71,7 @@ def move_by_affine(x: Tensor, theta: Tensor, as_released: bool = False) -> Tenso
     moved = grid_sample(x.repeat_interleave(maps, 0), grid, align_corners=True)
     if as_released:
         moved = moved * ((grid >= -1) & (grid < 1)).all(-1)[:, None]
-    return moved.unflatten(0, (count, maps))
+    return moved.view(count, maps, *moved.shape[1:])
 
 
 @in_float32

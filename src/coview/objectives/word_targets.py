@@ -58,7 +58,7 @@ def one_word(x: Tensor, weights: Tensor, word: Tensor, subset: bool = True) -> T
     """
     if not subset:
         return cross_entropy(x @ weights.T, word, reduction="none")
-    classes = gather(word).unique()
+    classes = gather(word).unique()  # type: ignore[no-untyped-call]
     return cross_entropy(x @ weights[classes].T, torch.searchsorted(classes, word), reduction="none")
 
 

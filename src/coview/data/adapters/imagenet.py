@@ -82,10 +82,10 @@ def _truth(download: Download, top: Path) -> dict[str, str]:
         )
     wnids = _wnids(names)
     found = {}
-    for number, line in enumerate(numbers.read_bytes().splitlines(), start=1):  # a line's place is its picture
-        wnid = wnids.get(int(line)) if line.strip().isdigit() and len(line) < 9 else None
+    for number, said in enumerate(numbers.read_bytes().splitlines(), start=1):  # a line's place is its picture
+        wnid = wnids.get(int(said)) if said.strip().isdigit() and len(said) < 9 else None
         if wnid is None:
-            download.bad_line("val", f"{_TRUTH}, line {number}: {line!r}", f"a number from 1 to {len(wnids)}")
+            download.bad_line("val", f"{_TRUTH}, line {number}: {said!r}", f"a number from 1 to {len(wnids)}")
         else:
             found[f"ILSVRC2012_val_{number:08d}"] = wnid
     return found

@@ -52,9 +52,8 @@ class PushesWorld(World):
 
 def default_views() -> dict[str, ViewSpec]:
     """Return the views that cut a whole clip."""
-    series = {"dim": 2, "steps": FRAMES, "rate": FPS, "with_": "video"}
     return {
         "video": VideoView(frames=FRAMES, fps=FPS, size=SIZE, margin=1.0, normalise="none"),
-        "actions": SeriesView(track="actions", **series),
-        "states": SeriesView(track="states", **series),
+        "actions": SeriesView(track="actions", dim=2, steps=FRAMES, rate=FPS, with_="video"),
+        "states": SeriesView(track="states", dim=2, steps=FRAMES, rate=FPS, with_="video"),
     }

@@ -9,7 +9,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else its own crashes are sent to its makers
 
@@ -27,7 +27,7 @@ class WandbLogger:
     def __init__(self, out: Path, settings: Mapping[str, Any], step: int) -> None:
         self.run = init(
             project=os.environ.get("WANDB_PROJECT", "coview"),
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=cast(Any, os.environ.get("WANDB_MODE", "offline")),
             name=out.name,
             dir=str(out),
             id=kept_id(out / "wandb" / "run-id", lambda: uuid.uuid4().hex[:8]),
