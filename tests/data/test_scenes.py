@@ -157,6 +157,15 @@ def test_mirrors_and_other_truths(worlds):
         def __getitem__(self, row):
             return (worlds["test"][0], large[0])[row]
 
+        def truth(self, row):
+            return self[row].objects
+
+        def mask(self, row):
+            return self[row].mask
+
+        def size(self, row):
+            return tuple(self[row].picture.shape[1:])
+
     scaled = Permuted(Both(), 0)[0]
     assert scaled.mask.shape == scaled.picture.shape[1:] == (40, 40)
     assert torch.allclose(scaled.objects.boxes, large.truth(0).boxes / 2)

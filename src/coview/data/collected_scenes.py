@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from coview.data.annotations import Annotation, read_annotation, read_mask
 from coview.data.collection import Collection
@@ -47,6 +48,7 @@ class CollectedScenes:
         self.problems: list[tuple[str, str]] = []
         self._files: list[tuple[Path, Path | None]] = []
         self._truth: list[Objects] = []
+        self._sizes: list[tuple[int, int]] = []
         for recording in collection:
             tracks = {name: self._root / real_path(path) for name, path in recording.tracks.items()}
             try:
@@ -63,6 +65,7 @@ class CollectedScenes:
             self.ids.append(recording.id)
             self._files.append((self._root / real_path(recording.path), tracks.get("mask")))
             self._truth.append(objects)
+            self._sizes.append((recording.height, recording.width))
         if not self.ids:
             first = ": ".join(self.problems[0]) if self.problems else "it has no recordings"
             raise UsageError(f"{self.name}: no picture with {needs} is left ({first})")
@@ -71,13 +74,21 @@ class CollectedScenes:
         return len(self.ids)
 
     def __getitem__(self, row: int) -> Scene:
-        path, mask = self._files[row]
-        picture = torch.from_numpy(read_full_still(path)).permute(2, 0, 1)
-        return Scene(picture, self._truth[row], None if self._needs != "mask" or mask is None else read_mask(mask))
+        picture = torch.from_numpy(read_full_still(self._files[row][0])).permute(2, 0, 1)
+        return Scene(picture, self._truth[row], self.mask(row))
 
     def truth(self, row: int) -> Objects:
         """See `Scenes.truth`."""
         return self._truth[row]
+
+    def mask(self, row: int) -> Tensor | None:
+        """See `Scenes.mask`; None where masks are not needed."""
+        place = self._files[row][1]
+        return None if self._needs != "mask" or place is None else read_mask(place)
+
+    def size(self, row: int) -> tuple[int, int]:
+        """See `Scenes.size`."""
+        return self._sizes[row]
 
     def _objects(self, name: str, found: Annotation, size: tuple[int, int], empty: bool) -> Objects:
         if self._needs == "mask":  # the boxes beside it are not asked for

@@ -51,7 +51,15 @@ class Scenes(Protocol):
     def __getitem__(self, row: int) -> Scene: ...
 
     def truth(self, row: int) -> Objects:
-        """Return a row's objects alone."""
+        """Return a row's objects alone: no picture is read."""
+        ...
+
+    def mask(self, row: int) -> Tensor | None:
+        """Return a row's mask alone."""
+        ...
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Return height and width of a row's picture."""
         ...
 
 
@@ -82,14 +90,20 @@ class Permuted:
         return len(self._scenes)
 
     def __getitem__(self, row: int) -> Scene:
-        picture, other = self._scenes[row].picture, self._scenes[int(self._other[row])]
-        height, width = picture.shape[1:]
-        scale = torch.tensor([width, height] * 2) / torch.tensor([*other.picture.shape[:0:-1]] * 2)
-        mask = other.mask
-        if mask is not None:
-            mask = interpolate(mask[None, None], (height, width), mode="nearest")[0, 0]
-        return Scene(picture, other.objects._replace(boxes=other.objects.boxes * scale), mask)
+        return Scene(self._scenes[row].picture, self.truth(row), self.mask(row))
 
     def truth(self, row: int) -> Objects:
         """See `Scenes.truth`."""
-        return self[row].objects
+        other = int(self._other[row])
+        (high, wide), (height, width) = self._scenes.size(other), self.size(row)
+        objects = self._scenes.truth(other)
+        return objects._replace(boxes=objects.boxes * torch.tensor([width / wide, height / high] * 2))
+
+    def mask(self, row: int) -> Tensor | None:
+        """See `Scenes.mask`."""
+        mask = self._scenes.mask(int(self._other[row]))
+        return None if mask is None else interpolate(mask[None, None], self.size(row), mode="nearest")[0, 0]
+
+    def size(self, row: int) -> tuple[int, int]:
+        """See `Scenes.size`."""
+        return self._scenes.size(row)

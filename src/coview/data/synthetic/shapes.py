@@ -61,7 +61,7 @@ class ShapesWorld:
                 f"shapes: expected a split ({', '.join(SPLITS)}), a picture, a shape and 32 pixels at least, and radii "
                 f"below half of the side; found {split!r}, {count}, {most}, {size}, {radius}"
             )
-        self.split, self.seed, self.most, self.size, self.radius = split, seed, most, size, radius
+        self.split, self.seed, self.most, self.side, self.radius = split, seed, most, size, radius
         self.name = f"shapes ({split})"
         self.ids = [f"{split}-{index:06d}" for index in range(count)]
         text = f"shapes {_VERSION} {split} {count} {seed} {most} {size} {radius}"
@@ -81,9 +81,17 @@ class ShapesWorld:
         """See `Scenes.truth`."""
         return self._truth[row]
 
+    def mask(self, row: int) -> Tensor:
+        """See `Scenes.mask`."""
+        return self.masks[row]
+
+    def size(self, row: int) -> tuple[int, int]:
+        """See `Scenes.size`."""
+        return self.side, self.side
+
     def _render(self, index: Tensor) -> tuple[Tensor, Tensor, list[Objects], Tensor]:
         """Return pictures uint8 (B, 3, S, S), masks uint8 (B, S, S), objects, and the first shapes' kinds (B,)."""
-        key, size = make_key(self.seed, SPLITS.index(self.split), index), self.size
+        key, size = make_key(self.seed, SPLITS.index(self.split), index), self.side
         draw = Draw(key)
         picture = _ground(draw, size)
         mask = torch.zeros(len(key), size, size, dtype=torch.int64)
