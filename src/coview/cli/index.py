@@ -35,6 +35,7 @@ Examples:
   coview index ucf101 -o ucf --folder UCF101/
   coview index vggsound:50k -o vggsound --folder vggsound/
   coview index voc2007:trainval -o voc --folder VOCdevkit/
+  coview index shapes -o shapes       (made pictures with boxes and masks)
 """
 
 # Who chose the training, validation and test part (`data.parts`) -> how that is said.
@@ -52,7 +53,7 @@ class Arguments:
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """Folder (any depth), manifest (.csv, .jsonl, .parquet), or a named data set: tuxpaint, digits-av, objects-av,
     pushes, vggsound, ucf101, hmdb51, kinetics-sounds, flickr-soundnet, audioset, esc50, dcase, voc2007, voc2012, voc,
-    imagenet, places205, frames."""
+    imagenet, places205, frames, shapes."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="COLLECTION")]
     """The collection's folder."""
     follow_links: bool = False

@@ -35,6 +35,7 @@ ADAPTERS: dict[str, str] = {
     "voc2012": "coview.data.adapters.voc:make_2012",
     "imagenet": "coview.data.adapters.imagenet:make",
     "frames": "coview.data.adapters.frames:make",
+    "shapes": "coview.data.adapters.shapes:make",
     "places205": "coview.data.adapters.places205:make",
 }
 
