@@ -10,13 +10,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 import tyro
+from PIL import Image
 
 from coview.cli.main import main
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.synthetic import NOISY_DIGITS, is_world
+from coview.data.synthetic.digits import DigitsWorld
 from coview.data.views import FeaturesView
+from coview.methods import build, load_method
+from coview.methods.contract import Facts
+from coview.model import Model
 
 ROOT = Path(__file__).parents[1]
-film = runpy.run_path(str(ROOT / "benchmarks" / "first_hour.py"))["film"]  # its folder has a worlds.py as tests have
+_MADE = runpy.run_path(str(ROOT / "benchmarks" / "first_hour.py"))  # its folder has a worlds.py as tests have
+film, photo = _MADE["film"], _MADE["photo"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NO_SHELL = {"python", "mermaid", "yaml"}
 
@@ -35,7 +43,8 @@ def commands() -> list[tuple[str, list[str]]]:
     found = []
     for page in PAGES:
         for line in code(page):
-            words = shlex.split(re.sub(r"^(python3 start\.py|torchrun .* -m) (?=coview)", "", line), comments=True)
+            line = re.sub(r"^(python3 start\.py|torchrun .* -m) (?=coview)| > \S+$", "", line)
+            words = shlex.split(line, comments=True)
             if words[:1] == ["coview"]:
                 found.append((page.name, ["xid" if word == "barlow-av" else word for word in words[1:]]))
     return found
@@ -78,6 +87,12 @@ def make_films(folder: Path, count: int) -> None:
         film(folder / f"{number}.mp4", number % 6, number)
 
 
+def untrained(slug: str) -> Model:
+    """Return a small model of a method, with the weights that it begins with."""
+    method = build(slug, load_method(slug).Settings.tiny(), Facts(rows=16))
+    return Model.of(method, Preprocess(method.views, AugmentSettings()), DigitsWorld("A", "train", 16))
+
+
 @pytest.fixture
 def small_folder(tmp_path, monkeypatch) -> Path:
     """A folder as README supposes it: five films in my-videos, and the files it asks with."""
@@ -91,14 +106,13 @@ def small_folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 def test_readme_runs_as_printed(small_folder: Path, capsys) -> None:
-    # What else is there needs hours, other encoders' features, or a model of another kind; it is parsed above.
+    # Others below; what is left needs hours (demo, compare) or photographs of some size (discover): parsed above.
     verbs = ["index", "pretrain", "evaluate", "search", "prepare", "explain"]
     own = [words for page, words in COMMANDS if page == "README.md" and words[0] in verbs]
     assert [words[0] for words in own] == verbs
     for words in own:
         assert main(words) == 0, (words, capsys.readouterr().err)
-        if words[0] not in ("search",):
-            assert "Next: coview " in capsys.readouterr().err, words
+        assert "Next: coview " in capsys.readouterr().err, words
 
 
 @pytest.mark.slow
@@ -122,3 +136,41 @@ def test_the_correlation_page_runs_as_printed(small_folder: Path, capsys) -> Non
         if page == "correlation.md" and "speech-fr-fr-0.parquet" not in words:
             words = ["0.mp4" if word == "ID" else word for word in words]
             assert main(words) == 0, (words, capsys.readouterr().err)
+    shutil.rmtree("fused")
+    for name in "ab":
+        shutil.copytree(name, name.upper())
+    [words] = [words for page, words in COMMANDS if page == "README.md" and words[0] == "fuse"]
+    assert main(words) == 0, capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_pictures_are_painted_as_printed(tmp_path, monkeypatch, capsys) -> None:
+    # Models as they are before learning: what is tried is the command, not the picture.
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photographs", "old-photographs", "grainy"):
+        for number in range(20 if folder == "photographs" else 2):
+            photo(Path(folder) / f"{number}.jpg", number % 6, number)
+    for name, size in (("torn.jpg", (64, 64)), ("street.jpg", (320, 240))):
+        Image.effect_noise(size, 60).convert("RGB").save(name)
+    Image.new("L", (64, 64), 0).save("tear.png")
+    with Image.open("tear.png") as mask:
+        mask.paste(255, (20, 20, 34, 34))
+        mask.save("tear.png")
+    painters = {"filled": "context-encoder", "clean": "denoising-autoencoder"}
+    tried = [words for page, words in COMMANDS if page in ("README.md", "paint.md") and words[0] == "paint"]
+    assert len(tried) == 6
+    for words in tried:
+        out = words[words.index("-o") + 1]
+        for model in ("my-run", "run-a", "run-b"):
+            shutil.rmtree(model, ignore_errors=True)
+            untrained(painters.get(out, "colorization")).save(Path(model))
+        assert main(words) == 0, (words, capsys.readouterr().err)
+        shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("words", [["pretrain", "xid", "--help"], ["completion", "bash"]], ids=" ".join)
+def test_what_says_something_says_it(words, capsys) -> None:
+    assert words in [words for _, words in COMMANDS]
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main(words))
+    assert ended.value.code == 0 and "coview" in capsys.readouterr().out
