@@ -11,7 +11,7 @@ from measured import collection
 
 import coview
 from coview.cli.main import main
-from coview.comparison.figure import draw
+from coview.comparison.figure import LOOKS, best, draw
 from coview.comparison.plan import Comparison, apply, base_settings, plan
 from coview.comparison.table import Outcome, orders, orders_to_markdown, summarise, to_markdown
 from coview.data.memmap import MemmapSource
@@ -43,6 +43,16 @@ def test_the_table_has_means_over_seeds_and_says_what_was_not_run(tmp_path: Path
     assert "not run: digits-av:A has no text" in table
     draw(lines, outcomes(), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_few_rows_stand_out_and_controls_never_do(tmp_path: Path) -> None:
+    values = {"random": 0.99, "supervised-av": 0.98, "a, shuffled": 0.97} | {f"m{k}": k / 10 for k in range(7)}
+    lines = summarise(Outcome(row=name, seed=0, results=[row(f"video_probe/{name}", v)]) for name, v in values.items())
+    assert best(lines, "video_probe") == ["m6", "m5", "m4", "m3"]
+    assert len({colour for colour, _, _ in LOOKS}) == len({mark for _, mark, _ in LOOKS}) == len(LOOKS) == 4
+    draw(lines, [], tmp_path / "figure.svg")
+    drawn = (tmp_path / "figure.svg").read_text()
+    assert all(colour in drawn for colour, _, _ in LOOKS)
 
 
 def test_an_order_holds_where_the_interval_of_the_difference_leaves_zero_out() -> None:

@@ -19,6 +19,7 @@ def measured(name, value=0.417, chance=1 / 12, n=12):
         ("class_p1_a2a", "the most similar sound is of the same class in 5 of 12, chance 1 of 12"),
         ("audio_probe", "a linear classifier on the sound is right in 5 of 12, chance 1 of 12"),
         ("video_purity", "recordings that have their picture cluster's commonest class in 5 of 12, chance 1 of 12"),
+        ("cluster_purity", "patches that have their cluster's commonest class in 5 of 12, chance 1 of 12"),
         ("left_knn", "the nearest neighbours of the left name its class in 5 of 12, chance 1 of 12"),
         ("class_map_v2a", ""),
         ("retrieval_a2v_r5", ""),

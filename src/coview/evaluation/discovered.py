@@ -17,6 +17,7 @@ from coview.errors import CoviewError, MediaError
 from coview.evaluation.report import render
 from coview.evaluation.sheets import as_uri
 from coview.evaluation.statistics import Measurement, mean
+from coview.evaluation.wording import in_words
 from coview.files import write_aside
 from coview.methods.parts.patch_pictures import read_picture
 from coview.methods.pipeline import Cluster, Found, Member
@@ -52,8 +53,8 @@ def write_page(found: Found, collection: Collection, out: Path, name: str) -> tu
         for cluster in found.clusters[:PAGE]
     ]
     page = render(
-        "clusters.html.jinja", name=name, pictures=found.pictures, clusters=clusters, results=results,
-        left_out=len(found.clusters) - len(clusters),
+        "clusters.html.jinja", name=name, pictures=found.pictures, clusters=clusters,
+        results=[(in_words(m), m) for m in results], left_out=len(found.clusters) - len(clusters),
     )  # fmt: skip
     path = out / "clusters.html"
     try:

@@ -17,6 +17,8 @@ _FORMS = (
     (r"class_p1_(?P<one>\w+?)2(?P<other>\w+)", "the first {other} that the {one} finds is of its class"),
     (r"(?P<one>\w+)_probe", "a linear classifier on the {one} is right"),
     (r"(?P<one>\w+)_knn", "the nearest neighbours of the {one} name its class"),
+    (r"picture_coverage", "pictures that the clusters touch"),
+    (r"cluster_purity", "patches that have their cluster's commonest class"),
     (r"(?P<one>\w+)_purity", "recordings that have their {one} cluster's commonest class"),
     (r"(?P<one>\w+)_nmi", "what {one} clusters say of the class (mutual information)"),
     (r"pointing", "the map is highest where the sound is"),
