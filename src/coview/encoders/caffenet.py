@@ -1,7 +1,8 @@
-"""AlexNet as Caffe trains it, with local response normalisation, and the form of it that looks at patches.
+"""AlexNet as Caffe trains it, with local response or batch normalisation, and the form of it that looks at patches.
 
-Krizhevsky, Sutskever & Hinton 2012; Pathak et al., CVPR 2016 (arXiv 1604.07379) take the first form up to pool5,
-Doersch, Gupta & Efros, ICCV 2015 (arXiv 1505.05192) the second. Maxima keep what hangs over the border, as in Caffe.
+Krizhevsky, Sutskever & Hinton 2012; Pathak et al., CVPR 2016 (arXiv 1604.07379) take the first form up to pool5, Owens
+et al., ECCV 2016 (arXiv 1608.07017) the one with batch normalisation, Doersch, Gupta & Efros, ICCV 2015 (arXiv
+1505.05192) that for patches. Maxima keep what hangs over the border, as in Caffe.
 """
 
 from __future__ import annotations
@@ -24,26 +25,29 @@ _CONVS = {
 class CaffeNet(Encoder):
     """Five convolutions and three maxima on pictures (B, C, H, W), the first two maxima normalised over channels.
 
-    227 pixels give pool5 maps (256, 6, 6); 2 334 080 parameters for three channels, and 256 features, the mean. In the
-    form for patches, 96 pixels give maps (256, 3, 3), all of which are features, 2304; 3 746 176 parameters.
+    227 pixels give pool5 maps (256, 6, 6); 2 334 080 parameters for three channels, and 256 features, the mean. With
+    batch normalisation all of the maps are features, 9216; 2 335 456 parameters. In the form for patches, 96 pixels
+    give maps (256, 3, 3), all of which are features, 2304; 3 746 176 parameters.
 
     Args:
         channels: of the pictures.
         patches: no groups, the first convolution padded, and after the last three batch normalisation without scale
             and shift, since a learned scale can silence a layer early on.
+        batchnorm: batch normalisation after every convolution, and no other.
     """
 
     stages: tuple[str, ...] = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")
 
-    def __init__(self, channels: int = 3, patches: bool = False) -> None:
+    def __init__(self, channels: int = 3, patches: bool = False, batchnorm: bool = False) -> None:
         super().__init__()
-        self.places = 3 if patches else 1  # along each side of the features
+        self.places = 6 if batchnorm else 3 if patches else 1  # along each side of the features
         for name in self.stages:
             if name in _CONVS:
                 width, kernel, stride, padding, groups = _CONVS[name]
                 if patches:
                     padding, groups = kernel // 2, 1
-                norm = [nn.BatchNorm2d(width, affine=False)] if patches and name > "conv2" else []
+                bare = patches and name > "conv2"
+                norm = [nn.BatchNorm2d(width, affine=batchnorm)] if batchnorm or bare else []
                 conv = nn.Conv2d(channels, width, kernel, stride, padding, groups=groups, bias=not norm)
                 most = (3 / conv.weight[0].numel()) ** 0.5
                 nn.init.uniform_(conv.weight, -most, most)
@@ -52,7 +56,7 @@ class CaffeNet(Encoder):
                 self.add_module(name, nn.Sequential(conv, *norm, nn.ReLU(inplace=True)))
                 channels = width
             else:
-                local = [] if name == "pool5" else [nn.LocalResponseNorm(5)]
+                local = [] if batchnorm or name == "pool5" else [nn.LocalResponseNorm(5)]
                 self.add_module(name, nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), *local))
         self.dim = channels * self.places**2
 

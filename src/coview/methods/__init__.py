@@ -49,6 +49,7 @@ METHODS: dict[str, str] = {
     "dgcca": "coview.methods.dgcca:DGCCA",
     "supervised-dcca": "coview.methods.supervised_dcca:SupervisedDCCA",
     "tnn-c-cca": "coview.methods.tnn_ccca:TNNCCCA",
+    "ambient-sound": "coview.methods.ambient_sound:AmbientSound",
     "xdc": "coview.methods.xdc:XDC",
     "sdc": "coview.methods.xdc:SDC",
     "mdc": "coview.methods.xdc:MDC",

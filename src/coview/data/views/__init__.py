@@ -19,6 +19,7 @@ from coview.data.views.series import SeriesView
 from coview.data.views.sound import AudioView
 from coview.data.views.spec import ViewSpec
 from coview.data.views.text import TextView
+from coview.data.views.texture import TextureView
 from coview.errors import UsageError
 from coview.settings import from_dict
 
@@ -31,6 +32,7 @@ __all__ = [
     "PictureView",
     "SeriesView",
     "TextView",
+    "TextureView",
     "VideoView",
     "ViewSpec",
     "check_views",

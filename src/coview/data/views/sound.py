@@ -1,4 +1,4 @@
-"""Sound: a waveform that becomes a spectrogram."""
+"""Sound: a waveform, and the view of it that is a spectrogram."""
 
 from __future__ import annotations
 
@@ -29,35 +29,15 @@ _CUT = 7002  # stream of a key that places a view in a world's clip
 _STATISTICS = {"mel": (-2.19, 0.50), "spectrogram": (-28.5, 19.7)}
 
 
-@register_view
-@dataclass(frozen=True, kw_only=True)
-class AudioView(ViewSpec):
-    """A short piece of sound, mono.
+class SoundView(ViewSpec):
+    """A short piece of sound, mono. Raw: float32 waveform (samples,), full scale 1.
 
-    Raw: float32 waveform (samples,), full scale 1. Model: float32 (1, mels, time) for layout "mel" or
-    (1, time, frequencies) for layout "spectrogram".
+    What it becomes for a method is said by the kinds below it, whose fields are `seconds`, `sample_rate` and `track`.
     """
 
-    stream: Literal["audio"] = "audio"  # a piece of sound
-    seconds: float = 2.0  # length of the piece
-    sample_rate: int = 16000  # Hz
-    layout: Literal["mel", "spectrogram"] = "mel"  # xID's log10 mel magnitude; AVID's dB power
-    n_fft: int = 512  # samples of a Fourier transform
-    hop: int = 256  # samples from one frame of the spectrogram to the next
-    window: int = 512  # samples that a frame looks at
-    mels: int = 128  # bands of layout "mel"
-    # Per-band z-score from data statistics, or each clip by its own: mean of every band, or one mean and deviation.
-    normalise: Literal["statistics", "clip"] = "clip"
-    track: str | None = None  # a further file of the recording with sound; None: the recording's own
-    augment: dict[str, float] = field(default_factory=dict, hash=False)  # the run's, changed: {"tilt": 0}
-
+    sample_rate: int
     stored_dtype: ClassVar[type[np.generic]] = np.int16
     medium: ClassVar[Literal["sound"]] = "sound"
-
-    def __post_init__(self) -> None:
-        if self.seconds <= 0 or self.sample_rate < 1000 or self.hop < 1 or self.window > self.n_fft:
-            raise ValueError("an audio view needs seconds > 0, sample_rate >= 1000, hop >= 1 and window <= n_fft")
-        with_changes(AugmentSettings(), self.augment)
 
     @property
     def samples(self) -> int:
@@ -68,17 +48,6 @@ class AudioView(ViewSpec):
     def raw_shape(self) -> tuple[int, ...]:
         """Shape of one raw view."""
         return (self.samples,)
-
-    @property
-    def bands(self) -> int:
-        """How many bands or frequencies a model view has."""
-        return self.mels if self.layout == "mel" else self.n_fft // 2 + 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one model view."""
-        time = self.samples // self.hop
-        return (1, self.bands, time) if self.layout == "mel" else (1, time, self.bands)
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -115,6 +84,64 @@ class AudioView(ViewSpec):
             first = integers(where, _CUT, made.samples - self.samples + 1)
         pick = first[:, None] + torch.arange(self.samples, device=waveform.device)
         return waveform.gather(1, pick), first.double() / made.sample_rate
+
+    def sound(self, raw: Tensor) -> tuple[Tensor, int]:
+        """See `ViewSpec.sound`."""
+        return raw, self.sample_rate
+
+    def pack(self, raw: Tensor) -> Tensor:
+        """See `ViewSpec.pack`: int16; values beyond full scale are clipped to it."""
+        return to_int16(raw)
+
+    def unpack(self, stored: Tensor) -> Tensor:
+        """See `ViewSpec.unpack`."""
+        return to_float(stored)
+
+    def unlike(self, prepared: Mapping[str, Any]) -> list[str]:
+        """See `ViewSpec.unlike`."""
+        problems = super().unlike(prepared)
+        if self.sample_rate != prepared["sample_rate"]:
+            problems.append(f"sound is stored at {prepared['sample_rate']} Hz, {self.sample_rate} is wanted")
+        return problems
+
+
+@register_view
+@dataclass(frozen=True, kw_only=True)
+class AudioView(SoundView):
+    """A short piece of sound, mono.
+
+    Raw: float32 waveform (samples,), full scale 1. Model: float32 (1, mels, time) for layout "mel" or
+    (1, time, frequencies) for layout "spectrogram".
+    """
+
+    stream: Literal["audio"] = "audio"  # a piece of sound
+    seconds: float = 2.0  # length of the piece
+    sample_rate: int = 16000  # Hz
+    layout: Literal["mel", "spectrogram"] = "mel"  # xID's log10 mel magnitude; AVID's dB power
+    n_fft: int = 512  # samples of a Fourier transform
+    hop: int = 256  # samples from one frame of the spectrogram to the next
+    window: int = 512  # samples that a frame looks at
+    mels: int = 128  # bands of layout "mel"
+    # Per-band z-score from data statistics, or each clip by its own: mean of every band, or one mean and deviation.
+    normalise: Literal["statistics", "clip"] = "clip"
+    track: str | None = None  # a further file of the recording with sound; None: the recording's own
+    augment: dict[str, float] = field(default_factory=dict, hash=False)  # the run's, changed: {"tilt": 0}
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0 or self.sample_rate < 1000 or self.hop < 1 or self.window > self.n_fft:
+            raise ValueError("an audio view needs seconds > 0, sample_rate >= 1000, hop >= 1 and window <= n_fft")
+        with_changes(AugmentSettings(), self.augment)
+
+    @property
+    def bands(self) -> int:
+        """How many bands or frequencies a model view has."""
+        return self.mels if self.layout == "mel" else self.n_fft // 2 + 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one model view."""
+        time = self.samples // self.hop
+        return (1, self.bands, time) if self.layout == "mel" else (1, time, self.bands)
 
     def prepare(
         self,
@@ -157,10 +184,6 @@ class AudioView(ViewSpec):
         """See `ViewSpec.changed`."""
         return with_changes(augment, self.augment)
 
-    def sound(self, raw: Tensor) -> tuple[Tensor, int]:
-        """See `ViewSpec.sound`."""
-        return raw, self.sample_rate
-
     def picture(self, raw: Tensor) -> Tensor:
         """See `ViewSpec.picture`: mel bands over time, low ones at the bottom."""
         image = log_mel(
@@ -177,21 +200,6 @@ class AudioView(ViewSpec):
     def strip(self, value: Tensor) -> Tensor:
         """See `ViewSpec.strip`: low bands at the bottom."""
         return (value if self.layout == "mel" else value.transpose(1, 2)).flip(1).expand(3, -1, -1)
-
-    def pack(self, raw: Tensor) -> Tensor:
-        """See `ViewSpec.pack`: int16; values beyond full scale are clipped to it."""
-        return to_int16(raw)
-
-    def unpack(self, stored: Tensor) -> Tensor:
-        """See `ViewSpec.unpack`."""
-        return to_float(stored)
-
-    def unlike(self, prepared: Mapping[str, Any]) -> list[str]:
-        """See `ViewSpec.unlike`."""
-        problems = super().unlike(prepared)
-        if self.sample_rate != prepared["sample_rate"]:
-            problems.append(f"sound is stored at {prepared['sample_rate']} Hz, {self.sample_rate} is wanted")
-        return problems
 
     def __str__(self) -> str:
         bands = f"{self.mels} bands" if self.layout == "mel" else f"{self.n_fft // 2 + 1} frequencies"
