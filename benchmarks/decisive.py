@@ -257,6 +257,19 @@ def physical_prediction(seed: int) -> Figures:
     yield "copy of the last picture, dB", copied, copied < untold
 
 
+def ambient_sound(seed: int) -> Figures:
+    """Four kinds of sound with four kinds of picture, every fifth pair wrong: clusters, answers and probe."""
+    from test_ambient_sound import experiment
+
+    found, broken = experiment(seed), experiment(seed, shuffled=True)
+    least = {"purity": 0.95, "clusters left": 3, "sound of new pairs": 0.7, "kind of new pictures": 0.9, "probe": 0.95}
+    for what, value in found.items():
+        yield f"ambient-sound, {what}", value, value > least.get(what, 0)
+    yield "ambient-sound, one median: clusters left", experiment(seed, epochs=0, median="global")["clusters left"], True
+    for what in ("sound of new pairs", "kind of new pictures", "probe"):
+        yield f"ambient-sound on shuffled sounds, {what}", broken[what], broken[what] < found[what] - 0.15
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(contrastive),
     "avid": Experiment(avid),
@@ -275,6 +288,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "weak-captions": Experiment(weak_captions),
     "steady-features": Experiment(steady_features),
     "physical-prediction": Experiment(physical_prediction),
+    "ambient-sound": Experiment(ambient_sound),
 }
 
 

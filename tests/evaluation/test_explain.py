@@ -1,6 +1,7 @@
 """Clusters, maps of the sound, pointing, and the page that shows them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,18 @@ from measured import tiny_model
 from torch import nn
 
 from coview.cli.main import main
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
+from coview.data.synthetic.digits import DigitsWorld
 from coview.data.synthetic.objects import ObjectsWorld
 from coview.errors import UsageError
 from coview.evaluation.explain import agreement, explain
 from coview.evaluation.pointing import pointing, sound_maps, unlike_pairs
+from coview.methods import build
+from coview.methods.ambient_sound import AmbientSoundSettings
+from coview.methods.contract import Facts
 from coview.methods.xid import XIDSettings
+from coview.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +105,27 @@ def test_the_page_has_clusters_maps_and_figures(tmp_path: Path, capsys: pytest.C
 def test_more_clusters_than_recordings_is_an_error(objects, tmp_path):
     with pytest.raises(UsageError, match="ask for fewer"):
         explain(tiny_model(), objects, tmp_path, clusters=61)
+
+
+@pytest.mark.slow
+def test_a_methods_own_clusters_stand_beside_each_other(tmp_path):
+    settings = replace(AmbientSoundSettings.tiny(), clusters=3)
+    torch.manual_seed(0)
+    method = build("ambient-sound", settings, Facts(rows=16, classes=10))
+    world = DigitsWorld("A", "test", 24, views=settings.specs())
+    model = Model.of(method, Preprocess(method.views, AugmentSettings()), world)
+    batch = model.prepared(world.read_window(torch.arange(24), 0, 1))
+    method.fit(batch.views["sound"])
+    page, results = explain(model, world, tmp_path, limit=20)
+    assert {row.name.partition("/")[0] for row in results} == {"image_purity", "image_nmi", "sound_purity", "sound_nmi"}
+    text = page.read_text(encoding="utf-8")
+    assert "Clusters that ambient-sound made" in text and "By sound: " in text and "Clusters by" not in text
+    sizes = [int(size) for size in re.findall(r"By sound: (\d+) recording", text)]
+    assert sum(sizes) == 20
+    wanted = method.code(batch.views["sound"])[0].bincount(minlength=3)
+    whole, _ = explain(model, world, tmp_path)
+    found = [int(size) for size in re.findall(r"By sound: (\d+) recording", whole.read_text(encoding="utf-8"))]
+    assert sorted(found) == sorted(wanted.tolist())
+    _, results = explain(model, world, tmp_path, clusters=4)  # asked for: k-means, of features
+    assert "Clusters by" in page.read_text(encoding="utf-8")
+    assert {row.name.partition("/")[0] for row in results} == {"image_purity", "image_nmi", "sound_purity", "sound_nmi"}

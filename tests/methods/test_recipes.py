@@ -23,12 +23,11 @@ STANDING = [
     "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg", "vicreg-video",
     "supervised-av", "denoising-autoencoder", "relative-position", "context-encoder",
     "split-brain", "colorization", "larsson-colorization", "context-discovery", "weak-captions", "steady-features",
-    "physical-prediction",
+    "physical-prediction", "ambient-sound",
 ]  # fmt: skip
 TO_COME = [
     "ccl", "uavm", "cloven", "elo", "vilbert", "mov",
     "video-triplet",
-    "ambient-sound",
 ]  # fmt: skip
 
 

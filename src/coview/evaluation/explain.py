@@ -1,7 +1,8 @@
 """explain.html: what a trained model has put together, to look at and to listen to.
 
-Clusters of the recordings by each view, with those nearest to the centre and, where labels exist, how pure they are;
-and maps of where in a picture its sound comes from.
+Clusters of the recordings by each view, with those nearest to the centre and, where labels exist, how pure they are:
+the method's own where it has some, whose views stand beside each other, or else those of k-means; and maps of where in
+a picture its sound comes from.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def explain(
     """Write `out`/explain.html; return its path and the figures on it: purity, NMI and pointing.
 
     Args:
-        clusters: of k-means on each view's features; None: as many as labels, else the root of half the recordings,
-            and no more than a view has recordings.
+        clusters: of k-means on each view's features; None: the method's own clusters, or where it has none as many as
+            labels, else the root of half the recordings, and no more than a view has recordings.
         limit: recordings looked at, drawn by the seed; all of them by default.
         problems: gets (what, reason) of everything that could not be read or shown.
         progress: called with (what is being done, done, total).
@@ -93,13 +94,18 @@ def explain(
     problems = [] if problems is None else problems
     chosen = torch.argsort(uniform(make_key(seed, torch.arange(len(source))), 1), stable=True)[:limit].sort().values
     count = clusters or len(source.classes) or max(2, round((len(chosen) / 2) ** 0.5))
-    features = extract_locally(model, source, chosen, progress=partial(progress, "embedding"))
+    own = not clusters and model.grouped
+    embed = model.groups if own else None
+    features = extract_locally(model, source, chosen, embed=embed, progress=partial(progress, "embedding"))
     clips, name = Clips(source, BUDGET), model.method.about.slug
     results: list[Measurement] = []
+    shared: list[list[tuple[str, Cluster]]] = []
     browsers: dict[str, list[Cluster]] = {}
     left_out: dict[str, int] = {}
     problems += features.problems
-    for view in model.distinct_views():
+    if own:
+        shared, results = own_clusters(features, clips, name, seed)
+    for view in [] if own else model.distinct_views():
         there = int(features.present[view].sum())
         wanted = count if clusters else min(count, there)
         if not 0 < wanted <= there:
@@ -109,7 +115,7 @@ def explain(
         browsers[view], figures = browse(features, view, wanted, clips, name, seed, shown)
         left_out[view] = wanted - len(browsers[view])
         results += figures
-    if not browsers:
+    if not browsers and not shared:
         raise UsageError(f"{source.name}: {'; '.join(why for _, why in problems[-len(model.views) :])}; ask for fewer")
     heard: list[Heard] = []
     try:
@@ -123,6 +129,7 @@ def explain(
         note = ""
     page = render(
         "explain.html.jinja", name=name, collection=source.name, recordings=len(chosen), heard=heard,
+        shared=[[(plain_view(view), cluster) for view, cluster in group] for group in shared],
         browsers=[(view, plain_view(view), found) for view, found in browsers.items()],
         results=[(in_words(m), m) for m in results], note=note, left_out=left_out, clips=clips, played=clips.played,
         points=any(m.name.startswith("pointing/") for m in results), labelled=bool((features.labels >= 0).any()),
@@ -150,21 +157,44 @@ def browse(
     present = torch.nonzero(features.present[view]).flatten()
     unit = normalize(features.values[view][present].double(), dim=1)
     found = kmeans(unit, count, seed=seed, spherical=True)
-    labels = features.labels[present]
+    nearness = (unit * found.centroids[found.labels]).sum(1)
     made = []
     largest = torch.argsort(found.counts, descending=True, stable=True)[:PAGE].tolist()
     for done, number in enumerate(largest):
         progress(done, len(largest))
-        members = torch.nonzero(found.labels == number).flatten()
-        nearness = unit[members] @ found.centroids[number]
-        best = members[torch.argsort(nearness, descending=True, stable=True)[:SHOWN]]
-        known = Counter(labels[members][labels[members] >= 0].tolist())
-        label, most = known.most_common(1)[0] if known else (-1, 0)
-        purity = most / sum(known.values()) if known else None
-        text = features.classes[label] if label >= 0 else ""
-        tiles = [tile(features, clips, int(present[place])) for place in best]
-        made.append(Cluster(number, members.numel(), text, purity, tiles))
-    return made, agreement(found.labels, labels, view, name, seed)
+        made.append(show(features, present, found.labels, nearness, number, clips))
+    return made, agreement(found.labels, features.labels[present], view, name, seed)
+
+
+def own_clusters(
+    scores: Features, clips: Clips, name: str, seed: int
+) -> tuple[list[list[tuple[str, Cluster]]], list[Measurement]]:
+    """Return the clusters that a method's scores (N, K) of each view name, those of most recordings first.
+
+    Each is a list of (view, cluster): which recordings fall into it by this view, and which do so most surely.
+    """
+    found, figures, total = {}, [], torch.zeros(0, dtype=torch.int64)
+    for view, values in scores.values.items():
+        present = torch.nonzero(scores.present[view]).flatten()
+        nearness, labels = values[present].max(1)
+        counts = torch.bincount(labels, minlength=values.shape[1])
+        total = counts if not len(total) else total + counts
+        found[view] = present, labels, nearness
+        figures += agreement(labels, scores.labels[present], view, name, seed)
+    order = [number for number in torch.argsort(total, descending=True, stable=True)[:PAGE].tolist() if total[number]]
+    return [[(view, show(scores, *found[view], number, clips)) for view in found] for number in order], figures
+
+
+def show(features: Features, present: Tensor, clusters: Tensor, nearness: Tensor, number: int, clips: Clips) -> Cluster:
+    """Return one of the clusters (M,) of the recordings at `present` (M,), the nearest of them as tiles."""
+    members = torch.nonzero(clusters == number).flatten()
+    best = members[torch.argsort(nearness[members], descending=True, stable=True)[:SHOWN]]
+    labels = features.labels[present][members]
+    known = Counter(labels[labels >= 0].tolist())
+    label, most = known.most_common(1)[0] if known else (-1, 0)
+    purity = most / sum(known.values()) if known else None
+    tiles = [tile(features, clips, int(present[place])) for place in best]
+    return Cluster(number, members.numel(), features.classes[label] if label >= 0 else "", purity, tiles)
 
 
 def agreement(clusters: Tensor, labels: Tensor, view: str, name: str, seed: int) -> list[Measurement]:

@@ -86,7 +86,7 @@ class AmbientSound(Method):
         slug="ambient-sound",
         title="Ambient sound: a frame says what its sound is like on the whole",
         paper="Owens et al., ECCV 2016; arXiv 1608.07017",
-        family="prediction",
+        family="clustering",
         state="verified: statistics equal the released codes', clusters, rejection and bits independent values",
     )
     Settings = AmbientSoundSettings
@@ -199,6 +199,13 @@ class AmbientSound(Method):
         right = (logits.argmax(1) == code) if self.in_clusters else ((logits > 0) == code).float().mean(1)
         parts = {"accuracy": mean_over_world(right.to(cost.dtype))}
         return Step(mean_over_world(cost), parts, {"image": features.detach()})
+
+    def groups(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Method.groups`: clusters by the sound itself, and as frames are thought to sound."""
+        if not self.in_clusters:
+            return {}
+        scores = self.embed(batch)
+        return {name: value.log_softmax(1) if name == "image" else value for name, value in scores.items()}
 
     def chance_loss(self, global_batch: int) -> float:
         """Return the loss of guessing: ln k of clusters, ln 2 for every bit."""

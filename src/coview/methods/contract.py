@@ -195,6 +195,14 @@ class Method(nn.Module, ABC):
             embedded[name] = features
         return embedded
 
+    def groups(self, batch: Batch) -> dict[str, Tensor]:
+        """Return view -> scores (B, K) of the groups that the method itself puts recordings into, the same K for all.
+
+        The highest says which group a view of a recording falls into, and how surely. Empty where it has no groups.
+        `coview explain` shows them; all rows of `batch` may be taken as present.
+        """
+        return {}
+
     def canvas(self) -> str:
         """Return the view as which `sketch` is shown pictures: one of pictures.
 

@@ -143,6 +143,18 @@ class Model:
         with self.evaluating():
             return {name: value.float() for name, value in self.method.embed(self.prepared(batch), space).items()}
 
+    @cached_property
+    def grouped(self) -> bool:
+        """Whether the method puts recordings into groups of its own."""
+        with torch.no_grad(), self.evaluating():
+            return bool(self.method.groups(self.method.example_batch(1, 0).to(self.device)))
+
+    @torch.no_grad()
+    def groups(self, batch: Batch) -> dict[str, Tensor]:
+        """Return view -> scores float32 (B, K) of the method's own groups, of raw views; otherwise as `encode`."""
+        with self.evaluating():
+            return {name: value.float() for name, value in self.method.groups(self.prepared(batch)).items()}
+
     @torch.no_grad()
     def feature_maps(self, batch: Batch, augmented: bool = False) -> dict[str, dict[str, Tensor]]:
         """Return view -> stage -> maps of the raw views that have an encoder; otherwise as `encode`.
