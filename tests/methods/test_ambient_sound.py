@@ -304,7 +304,7 @@ def test_pictures_learn_their_kind_from_the_clusters_of_their_sounds():
     assert found["purity"] > 0.95 and found["clusters left"] == KINDS
     assert found["sound of new pairs"] > 0.7  # at most .8 can be right
     assert found["kind of new pictures"] > 0.9
-    assert found["probe"] > 0.95 > found["probe of random weights"] + 0.1
+    assert found["probe"] > 0.9 > found["probe of random weights"] + 0.1
     broken = experiment(0, shuffled=True)
     # .25 on average over seeds; with four kinds a network without a clue is right about none, one or two of them.
     assert broken["sound of new pairs"] < 0.5 and broken["kind of new pictures"] < 0.5
