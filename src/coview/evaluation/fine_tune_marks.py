@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -125,10 +125,9 @@ def _scores(tuned: Model, batch: Batch, how: FineTune) -> dict[str, Tensor]:
     preprocess = Preprocess(tuned.preprocess.views, how.augment)
     preprocess.load_state_dict(tuned.preprocess.state_dict())
     varied = Model(tuned.method, preprocess.to(tuned.device), tuned.about)
-    rows, total = batch.row.cpu(), None
+    crops = []
     with varied.evaluating():
         for crop in range(CROPS):
-            keyed = dataclasses.replace(batch, key=sample_keys(how.seed, crop, rows))
-            scores = varied.method.embed(varied.prepared(keyed, augmented=True))[how.view]
-            total = scores if total is None else total + scores
-    return {f"{how.view}/one": tuned.encode(batch)[how.view], f"{how.view}/ten": cast(Tensor, total)}
+            keyed = dataclasses.replace(batch, key=sample_keys(how.seed, crop, batch.row.cpu()))
+            crops.append(varied.method.embed(varied.prepared(keyed, augmented=True))[how.view])
+    return {f"{how.view}/one": tuned.encode(batch)[how.view], f"{how.view}/ten": torch.stack(crops).sum(0)}

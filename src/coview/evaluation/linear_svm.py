@@ -65,7 +65,7 @@ def linear_svm(bench: Bench, view: str, fit: Marks, held: Marks, how: LinearSVM)
     stages = stages_of(bench.model, view, how.stages)
     parts: dict[str, tuple[Features, Features, str]] = {}
     if how.stages:
-        fitted, tested = (bench.features(part, stages={view: stages}) for part in ("train", "test"))
+        fitted, tested = bench.features("train", stages={view: stages}), bench.features("test", stages={view: stages})
         parts = {f"{view}_svm@{stage.name}": (fitted, tested, f"{view}/{stage}") for stage in stages}
     else:
         parts = {f"{view}_svm": (bench.features("train"), bench.features("test"), view)}

@@ -61,8 +61,10 @@ class StageProbesSettings:
 
     def specs(self) -> dict[str, ViewSpec]:
         """Return the view as the base has it, with the changes; see `ClassifierSettings.specs`."""
-        base = {"base": self.base, "base_settings": self.base_settings}
-        return ClassifierSettings(**base, view=self.view, changes=self.changes).specs()
+        like = ClassifierSettings(
+            base=self.base, base_settings=self.base_settings, view=self.view, changes=self.changes
+        )
+        return like.specs()
 
 
 class Reduced(nn.Module):

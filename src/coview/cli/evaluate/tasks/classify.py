@@ -75,11 +75,14 @@ def _measure(case: Case) -> Result:
     from coview.evaluation.several_labels import marks_of
 
     asked: Any = case.arguments
-    same = ("view", "epochs", "lr", "weight_decay", "dropout", "frozen", "workers")
-    same += ("head_from", "train_from", "reinit_from")
+    same = ("view", "epochs", "lr", "weight_decay", "dropout", "frozen", "head_from", "train_from", "reinit_from")
     try:
         how = replace(
-            VOC2007, **{name: getattr(asked, name) for name in same}, batch_size=asked.train_batch, seed=case.seed
+            VOC2007,
+            **{name: getattr(asked, name) for name in same},
+            batch_size=asked.train_batch,
+            workers=asked.workers,
+            seed=case.seed,
         )
     except ValueError as error:
         raise SettingsError([str(error)]) from error
