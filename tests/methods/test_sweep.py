@@ -27,6 +27,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "stage-probes average": ("stage-probes", {"form": "average"}),
     "infonce sound and caption": ("infonce", {"views": ("audio", "text"), "positives": "label"}),
     "infonce two clips": ("infonce", {"views": ("video", "video_later")}),
+    "infonce two crops": ("infonce", {"views": ("image", "image_2")}),
     "infonce still and caption": ("infonce", {"views": ("image", "text")}),
     "vicreg picture and caption": ("vicreg", {"views": ("video", "text")}),
     "stica one clip": ("stica", {"elsewhere": False}),

@@ -16,7 +16,8 @@ from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO
 from coview.methods.parts.crops import TINY_IMAGE
 
 LATER = "video_later"  # the second clip of a recording, which has the networks of "video"
-ViewName = Literal["video", "video_later", "image", "audio", "text"]
+AGAIN = {LATER: "video", "image_2": "image"}  # a second look at a recording -> the view whose networks it has
+ViewName = Literal["video", "video_later", "image", "image_2", "audio", "text"]
 TINY: dict[str, Any] = {
     "video": TINY_VIDEO,
     "audio": TINY_AUDIO,
@@ -48,7 +49,7 @@ class PairSettings:
 class TwoViewSettings(PairSettings):
     """Which two views, how they are cut, their encoders and their heads; what is not named is not used.
 
-    Film and sound, film or still and caption, sound and caption, or two clips of one recording.
+    Film and sound, film or still and caption, sound and caption, two clips of a recording, or two crops of a picture.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"apart": "later"}
@@ -66,8 +67,9 @@ class TwoViewSettings(PairSettings):
     def __post_init__(self) -> None:
         if self.views[0] == self.views[1]:
             raise ValueError(f"views: two different ones are needed, found {self.views[0]!r} twice")
-        if LATER in self.views and "video" not in self.views:
-            raise ValueError("views: video_later goes with video")
+        for name in self.views:
+            if AGAIN.get(name, name) not in self.views:
+                raise ValueError(f"views: {name} goes with {AGAIN[name]}")
 
     @classmethod
     def tiny(cls) -> Self:
@@ -77,7 +79,7 @@ class TwoViewSettings(PairSettings):
     def specs(self) -> dict[str, ViewSpec]:
         """Return the named views, in their order."""
         known = {name: getattr(self, name) for name in ("video", "image", "audio", "text")}
-        known[LATER] = replace(self.video, after=self.later)
+        known |= {LATER: replace(self.video, after=self.later), "image_2": replace(self.image, of="image")}
         return {name: known[name] for name in self.views}
 
 
@@ -87,7 +89,7 @@ def encoder_of(settings: Any, view: ViewSpec) -> Encoder:
 
 
 def encoders_of(settings: Any, views: Mapping[str, ViewSpec]) -> nn.ModuleDict:
-    """Build the encoders of views, view -> network; a later clip shares that of "video"."""
+    """Build the encoders of views, view -> network; a second look shares that of the first."""
     built: dict[str, Encoder] = {}
     for name, view in views.items():
         if _owner(name) not in built:
@@ -132,7 +134,7 @@ def with_later(stored: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tens
 
 
 class TwoViews(Method, base=True):
-    """An encoder and a head for each of two views; two clips of one recording share one of each."""
+    """An encoder and a head for each of two views; two looks at one recording share one of each."""
 
     settings: TwoViewSettings
     least_batch = 2
@@ -165,4 +167,4 @@ def _head(settings: Any, encoder: nn.Module, batchnorm: bool) -> Head:
 
 
 def _owner(name: str) -> str:
-    return "video" if name == LATER else name
+    return AGAIN.get(name, name)
