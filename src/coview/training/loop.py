@@ -78,9 +78,7 @@ def train(
     if resume and overwrite:
         raise UsageError("--resume continues a run and --overwrite removes it; ask for one of them")
     joined = parallel.joined()  # a group that the caller has made is left to the caller
-    loggers = load_loggers(settings.train.loggers)
     device = parallel.initialise(choose_device(settings.train.device))
-    main = parallel.is_main()
     try:
         # Weights and dropout need torch's own generator; the caller's is put back afterwards.
         with (
@@ -90,9 +88,10 @@ def train(
         ):
             start = Start(out=out, resume=resume, overwrite=overwrite, init_from=init_from, quiet=quiet)
             parts, first = prepare(settings, start, device, source, held)
-            out, plain = parts.out, run_to_dict(parts.settings)
-            with parts.display, Loggers(loggers if main else {}, out, plain, first, parts.display.say) as logs:
-                told: list[Tell] = [logs.write, *filter(None, [after_step])] if main else []
+            kinds, plain = load_loggers(settings.train.loggers), run_to_dict(parts.settings)
+            with parts.display, Loggers(parts.display.say) as logs:
+                parallel.on_main(lambda: logs.begin(kinds, parts.out, plain, first))
+                told: list[Tell] = [logs.write, *filter(None, [after_step])] if parallel.is_main() else []
                 return _steps(parts, first, stop, told, after_epoch)
     finally:
         if not joined:

@@ -28,6 +28,7 @@ from coview.training import checkpoint
 from coview.training.checkpoint import Checkpoint
 from coview.training.display import Display
 from coview.training.harvest import Harvest
+from coview.training.loggers import load_loggers
 from coview.training.optimisers import make_optimiser
 from coview.training.problems import Problems
 from coview.training.run import enter
@@ -147,11 +148,13 @@ def prepare(
 
 
 def check_parts(settings: RunSettings, method: Method) -> None:
-    """Refuse parts of a batch in which nothing can ever be learnt.
+    """Refuse parts of a batch in which nothing can ever be learnt, and loggers that are not installed.
 
     Raises:
         SettingsError: a part holds fewer samples than the method's loss needs.
+        UsageError: a logger needs an extra.
     """
+    load_loggers(settings.train.loggers)
     train, least = settings.train, method.least_batch
     part = train.batch_size // train.accumulate
     if part < least and not method.closed_form:

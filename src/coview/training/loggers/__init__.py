@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, cast
@@ -62,27 +62,22 @@ class Loggers:
     """A context that tells all loggers of a run. One that fails is named and left out: training goes on.
 
     Args:
-        kinds: name -> class, as `load_loggers` returns them.
         say: prints a line for people.
-
-    Raises:
-        CoviewError: a logger cannot begin.
     """
 
-    def __init__(
-        self,
-        kinds: Mapping[str, type[Logger]],
-        out: Path,
-        settings: Mapping[str, Any],
-        step: int,
-        say: Callable[[str], object],
-    ) -> None:
+    def __init__(self, say: Callable[[str], object]) -> None:
         self.say, self.open = say, dict[str, Logger]()
+
+    def begin(self, kinds: Mapping[str, type[Logger]], out: Path, settings: Mapping[str, Any], step: int) -> None:
+        """Begin loggers (name -> class, as `load_loggers` returns them), each as `Logger.__init__`.
+
+        Raises:
+            CoviewError: one cannot begin.
+        """
         for name, kind in kinds.items():
             try:
                 self.open[name] = kind(out, settings, step)
             except Exception as error:  # another program's, of any kind
-                self._end(complete=False)
                 raise CoviewError(f"train.loggers: {name} cannot begin ({error})") from error
 
     def __enter__(self) -> Loggers:
@@ -91,18 +86,15 @@ class Loggers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(complete=kind is None)
+        self._each(lambda logger: logger.close(kind is None))
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Tell a step's line of metrics.jsonl; what is null there is left out."""
         numbers = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
-        self._each(lambda logger: logger.write(step, numbers), list(self.open))
+        self._each(lambda logger: logger.write(step, numbers))
 
-    def _end(self, complete: bool) -> None:
-        self._each(lambda logger: logger.close(complete), list(self.open))
-
-    def _each(self, act: Callable[[Logger], None], names: Sequence[str]) -> None:
-        for name in names:
+    def _each(self, act: Callable[[Logger], None]) -> None:
+        for name in list(self.open):
             try:
                 act(self.open[name])
             except Exception as error:  # another program's, of any kind: no reason to lose a training run
