@@ -18,11 +18,13 @@ from sklearn.linear_model import LogisticRegression
 from coview import parallel
 from coview.correlation.principal import principal_components
 from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.views import Batch
 from coview.errors import UsageError
 from coview.media.textures import texture
 from coview.methods import build, load_method
 from coview.methods.contract import Facts
+from coview.model import Model
 from coview.objectives.codes import bit_cost, median_distances, medians, nearest
 from coview.objectives.contingency import contingency
 
@@ -138,6 +140,9 @@ def test_silent_sounds_are_absent():
     everywhere = torch.ones(4, dtype=torch.bool)
     values = view.prepare(raw, None, everywhere, AugmentSettings(), None)
     assert values.shape == (4, *view.shape) and bool(values.isfinite().all())
+    picture = view.picture(raw[0])
+    assert picture.shape == (3, 32, 400) and float(picture.min()) == 0 and float(picture.max()) == 1
+    assert "470 statistics" in str(view)
     assert not values[[1, 2]].any()
     batch = method.example_batch(4, 0)
     batch.views["sound"] = values
@@ -200,6 +205,21 @@ def test_gradients_are_those_of_finite_differences(target):
             parameter.add_(1e-6 * direction)
         found, expected = (parameter.grad * direction).sum(), (losses[0] - losses[1]) / 2e-6
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8, msg=name)
+
+
+@pytest.mark.parametrize("target", ["clusters", "bits"])
+def test_codes_are_kept_with_the_model(target, tmp_path):
+    method = method_of(target=target).eval()
+    method.fit(spread(method).float())
+    about = {"collection": {"name": "made", "fingerprint": "", "rows": 40}, "classes": []}
+    Model(method, Preprocess(method.views, AugmentSettings()), about).save(tmp_path)
+    read = Model.from_run(tmp_path)
+    batch = method.example_batch(4, 0)
+    torch.testing.assert_close(read.method.eval().embed(batch), method.embed(batch), rtol=0, atol=0)
+    sounds = spread(method, 9, 3).float()
+    for one, other in zip(read.method.code(sounds), method.code(sounds), strict=True):
+        assert torch.equal(one, other)
+    assert read.grouped == (target == "clusters")
 
 
 def found_on_a_rank(changes):

@@ -173,12 +173,13 @@ def own_clusters(
 
     Each is a list of (view, cluster): which recordings fall into it by this view, and which do so most surely.
     """
-    found, figures, total = {}, [], torch.zeros(0, dtype=torch.int64)
+    found: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    figures: list[Measurement] = []
+    total = torch.zeros((), dtype=torch.int64)
     for view, values in scores.values.items():
         present = torch.nonzero(scores.present[view]).flatten()
         nearness, labels = values[present].max(1)
-        counts = torch.bincount(labels, minlength=values.shape[1])
-        total = counts if not len(total) else total + counts
+        total = total + torch.bincount(labels, minlength=values.shape[1])
         found[view] = present, labels, nearness
         figures += agreement(labels, scores.labels[present], view, name, seed)
     order = [number for number in torch.argsort(total, descending=True, stable=True)[:PAGE].tolist() if total[number]]

@@ -3,7 +3,7 @@
 McDermott & Simoncelli, "Sound texture perception via statistics of the auditory periphery", Neuron 71, 2011: 30
 half-cosine filters that are equally wide on the scale of equivalent rectangular bandwidths (Glasberg & Moore 1990), and
 what lies below and above them. Filters are applied to the whole spectrum, so that time is circular: where a sound's end
-does not fit its beginning, a click is heard.
+does not fit its beginning, a click is heard. Filters are made on the CPU even where networks are built without memory.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def band_edges(rate: float, bands: int = BANDS) -> Tensor:
 
     They reach from 20 Hz to 10 kHz, or to half the sample rate where that is less.
     """
-    ends = erb_number(torch.tensor([_LOW, min(_HIGH, rate / 2)], dtype=torch.float64))
-    return erb_hertz(torch.linspace(float(ends[0]), float(ends[1]), bands, dtype=torch.float64))
+    ends = erb_number(torch.tensor([_LOW, min(_HIGH, rate / 2)], dtype=torch.float64, device="cpu"))
+    return erb_hertz(torch.linspace(float(ends[0]), float(ends[1]), bands, dtype=torch.float64, device="cpu"))
 
 
 @lru_cache(maxsize=16)
 def cochlear_filters(samples: int, rate: float, bands: int = BANDS) -> Tensor:
     """Return the response of every band, float64 (bands, samples // 2 + 1); the squares sum to 1 at every frequency."""
-    frequencies = torch.arange(samples // 2 + 1, dtype=torch.float64) * rate / samples
+    frequencies = torch.arange(samples // 2 + 1, dtype=torch.float64, device="cpu") * rate / samples
     edges, place = erb_number(band_edges(rate, bands)), erb_number(frequencies)
     low, high = edges[:-2, None], edges[2:, None]
     inside = (place > low) & (place < high)
@@ -120,6 +120,6 @@ def filtered(x: Tensor, step: int) -> Tensor:
 def _low_pass(step: int) -> Tensor:
     cutoff, rejection = 1 / (2 * step), 60.0
     side = math.ceil((rejection - 8) / (28.714 * cutoff / 10))
-    window = torch.kaiser_window(2 * side + 1, False, 0.1102 * (rejection - 8.7), dtype=torch.float64)
-    moments = torch.arange(-side, side + 1, dtype=torch.float64)
+    window = torch.kaiser_window(2 * side + 1, False, 0.1102 * (rejection - 8.7), dtype=torch.float64, device="cpu")
+    moments = torch.arange(-side, side + 1, dtype=torch.float64, device="cpu")
     return 2 * cutoff * torch.special.sinc(2 * cutoff * moments) * window

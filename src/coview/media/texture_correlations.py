@@ -49,8 +49,8 @@ def full_texture(waveform: Tensor, rate: float) -> dict[str, Tensor]:
 @lru_cache(maxsize=16)
 def octave_filters(frames: int) -> Tensor:
     """Return half a cosine over two octaves around each centre, on a logarithmic scale: (7, frames // 2 + 1)."""
-    frequencies = torch.arange(frames // 2 + 1, dtype=torch.float64) * RATE / frames
-    away = (frequencies.clamp(min=1e-9) / torch.tensor(OCTAVES, dtype=torch.float64)[:, None]).log2()
+    frequencies = torch.arange(frames // 2 + 1, dtype=torch.float64, device="cpu") * RATE / frames
+    away = (frequencies.clamp(min=1e-9) / torch.tensor(OCTAVES, dtype=torch.float64, device="cpu")[:, None]).log2()
     return torch.where(away.abs() < 1, (away * math.pi / 2).cos(), 0.0)
 
 

@@ -74,7 +74,7 @@ def sizes(seconds: float) -> dict[str, int]:
 
 def modulation_centres(count: int) -> Tensor:
     """Return the centres of modulation bands, float64 (count,), Hz: equally spaced on a logarithmic scale."""
-    return torch.linspace(math.log2(_LOWEST), math.log2(_HIGHEST), count, dtype=torch.float64).exp2()
+    return torch.linspace(math.log2(_LOWEST), math.log2(_HIGHEST), count, dtype=torch.float64, device="cpu").exp2()
 
 
 @lru_cache(maxsize=16)
@@ -87,7 +87,7 @@ def modulation_filters(frames: int, count: int, quality: float) -> Tensor:
     Raises:
         ValueError: no frequency lies there: the sound is too short, below a tenth of a second.
     """
-    frequencies = torch.arange(frames // 2 + 1, dtype=torch.float64) * RATE / frames
+    frequencies = torch.arange(frames // 2 + 1, dtype=torch.float64, device="cpu") * RATE / frames
     centres = modulation_centres(count)
     away = (frequencies - centres[:, None]) * quality / centres[:, None]  # -1 to 1 inside of the band
     filters = torch.where(away.abs() < 1, (away * math.pi / 2).cos(), 0.0)
