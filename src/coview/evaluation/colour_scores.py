@@ -20,6 +20,7 @@ from coview.objectives.colour_bins import colour_bins, smoothed_prior, soft_labe
 LARGEST = 150  # error up to which the curve goes
 COLOURED = 10.0  # chroma from which on a place has a hue to speak of
 FLAT = 2.0  # step of lightness below which there is no edge
+AT_ONCE = 1 << 14  # colours
 LEAST = 16  # places of a region
 NEAR = 2  # pixels from an edge of lightness that still belong to it
 
@@ -44,9 +45,10 @@ def rarity_of(ab: Tensor, prior: Tensor | None = None) -> Tensor:
         prior: p, (313,); None: the share among these colours.
     """
     bins = colour_bins().to(ab)
-    index, _ = soft_labels(ab, bins, neighbours=1)
     share = smoothed_prior(ab, bins) if prior is None else prior.to(ab)
-    return share[index[:, 0]].clamp(min=torch.finfo(ab.dtype).tiny).reciprocal()
+    # In parts: every colour is held against all bins.
+    nearest = torch.cat([soft_labels(part, bins, neighbours=1)[0][:, 0] for part in ab.split(AT_ONCE)])
+    return 1 / share[nearest].clamp(min=torch.finfo(ab.dtype).tiny)
 
 
 def chroma(ab: Tensor) -> Tensor:

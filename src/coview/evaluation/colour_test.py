@@ -155,9 +155,9 @@ def _colours(source: Source, result: Result) -> tuple[Tensor, Tensor, int]:
         without += grey
         for picture in some:
             ab = srgb_to_lab(picture[None])[0, 1:].flatten(1).T
-            total += ab.double().sum(0)
-            shares += len(ab) * smoothed_prior(ab, bins).double()
-            places += len(ab)
+            total, places = total + ab.double().sum(0), places + len(ab)
+            for part in ab.split(scores.AT_ONCE):
+                shares += len(part) * smoothed_prior(part, bins).double()
     if not places:
         raise UsageError(f"{source.name}: none of its {len(source)} pictures has colour: nothing to compare with")
     return (total / places).float(), shares / places, without

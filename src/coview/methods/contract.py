@@ -78,7 +78,8 @@ class Method(nn.Module, ABC):
         views: view name -> specification of what it learns from.
         encoders: view name -> backbone with `.dim`; views may share one.
         projectors: view name -> head with `.dim`, into the space where views are compared; may be empty.
-        makers: networks that make a view, or a part of one, from features; kept with a model. May be empty.
+        makers: networks that make a view, or a part of one, from features, and what else is kept with a model. May be
+            empty.
         coupling: how the loss ties samples across processes.
         paints: what it makes of pictures (`sketch`): colour for grey ones, what is in holes, or pictures without noise;
             None: nothing.
