@@ -12,6 +12,7 @@ from coview.evaluation.bench import Bench
 from coview.evaluation.word_files import read_analogies, read_languages, read_similarities, read_vectors
 from coview.evaluation.word_map import draw, language_of, neighbours
 from coview.evaluation.words import Asked, dictionary_of, words
+from coview.evaluation.zero_shot import zero_shot
 from coview.methods import build
 from coview.methods.contract import Facts
 from coview.methods.weak_captions import WeakCaptionsSettings
@@ -162,3 +163,29 @@ def test_a_model_without_a_dictionary_is_refused():
     source = Pictures(["cat a", "dog"])
     with pytest.raises(UsageError, match="learnt a dictionary"):
         dictionary_of(model_of(source, study=False))
+
+
+class Named(Pictures):
+    """The same, of three classes."""
+
+    classes = ["cat", "dog_house", "unheard"]
+
+    def __init__(self, captions):
+        super().__init__(captions)
+        self.labels = torch.tensor([0, 1, 0, 2, 1])
+
+
+def test_zero_shot_takes_the_nearest_name_and_lists_unknown_ones():
+    source = Named(["cat a", "dog", "cat", "", "dog"])
+    model = model_of(source)
+    with Bench(model, None, source, name="m") as bench:
+        zero_shot(bench)
+    [figure] = bench.result.results
+    features, texts = bench.features("test", "projected").values["image"], model.embed_texts(["cat", "dog house"])
+    nearest = torch.cosine_similarity(features[:, None], texts[None], dim=2).argmax(1)
+    kept = torch.tensor([0, 1, 2, 4])
+    assert figure.name == "image_zero_shot/m" and figure.n == 4 and figure.chance == 1 / 2
+    assert figure.value == pytest.approx((nearest[kept] == source.labels[kept]).double().mean().item())
+    assert bench.result.problems == [("image_zero_shot", "1 names of classes say nothing to the model: unheard")]
+    with pytest.raises(UsageError, match="no classes"), Bench(model, None, Pictures(["cat"]), name="m") as bench:
+        zero_shot(bench)

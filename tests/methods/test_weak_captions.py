@@ -184,7 +184,9 @@ def test_pictures_with_captions_from_a_manifest_to_a_search(tmp_path, capsys):
             tmp_path / f"{number}.png"
         )
         split = "train" if number < 64 else "test"
-        lines.append({"path": f"{number}.png", "caption": f"{name} No {number}", "label": name[:4], "split": split})
+        lines.append(
+            {"path": f"{number}.png", "caption": f"{name} No {number}", "label": name.split()[1], "split": split}
+        )
     lines[0]["caption"] = ""
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
     data, run = str(tmp_path / "collection"), str(tmp_path / "run")
@@ -207,5 +209,10 @@ def test_pictures_with_captions_from_a_manifest_to_a_search(tmp_path, capsys):
     assert own > 0.59 and common < 0.5 and figures["image_words_p5/random"]["value"] < own
     assert figures["similarity/weak-captions"]["n"] == 4 and figures["similarity/weak-captions"]["value"] > 0.5
     assert "rouge" in (tmp_path / "run" / "evaluations" / "words.svg").read_text()
+    assert main(["evaluate", "zero-shot", *words[:-1]]) == 0
+    named = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}[
+        "image_zero_shot/weak-captions"
+    ]
+    assert named["value"] > 0.9 and named["n"] == 32 and named["chance"] == pytest.approx(1 / 3)
     assert main(["search", *asked, "--text", "unheard"]) == 2
     assert "says nothing to this model" in capsys.readouterr().err

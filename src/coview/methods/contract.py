@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 
 from coview.data.source import Source
@@ -253,21 +252,14 @@ class Method(nn.Module, ABC):
         return math.log(negatives + 1) if negatives else None
 
     def study(self, source: Source) -> str | None:
-        """Learn, once and before anything is read for a step, what has to be known of all recordings.
+        """Learn, once before the first step and alike on all processes, what has to be known of all recordings.
 
-        `data.source.narrowed` reads some views of them alone, such as captions without their pictures. On every process
-        the same has to come of it.
-
-        Returns:
-            A sentence of what was found, for the log.
+        `data.source.narrowed` reads some of their views alone. Returns a sentence of what was found, for the log.
         """
         return None
 
     def chances(self) -> Tensor | None:
-        """Return how likely each recording is to be drawn, float64 (rows,), not below 0, once `study` has been called.
-
-        None: each is read as often as the others. It belongs to the state: a resumed run does not study again.
-        """
+        """Return how likely each recording is to be drawn, float64 (rows,), part of the state; None: all equally."""
         return None
 
     def fit_targets(self, samples: Iterator[Batch]) -> None:
@@ -277,10 +269,7 @@ class Method(nn.Module, ABC):
         """Recompute targets between epochs."""
 
     def after_step(self) -> None:
-        """Update what follows the optimiser step: a slow teacher, a bank, a queue, bounds of a parameter.
-
-        Here: what `later` was given goes to `take_in`, in the order of the forward passes.
-        """
+        """Update what follows the optimiser step, such as a slow teacher; here `take_in`, by what `later` got."""
         for values in self.waiting:
             self.take_in(*values)
         self.waiting.clear()
@@ -317,12 +306,3 @@ class Method(nn.Module, ABC):
             {"params": groups[key], "weight_decay": 0.0 if key[0] else weight_decay, "lr_scale": key[1]}
             for key in sorted(groups)
         ]
-
-
-@torch.no_grad()
-def bound(parameter: nn.Parameter, low: float | None = None, high: float | None = None) -> None:
-    """Bring a learned scalar back into its bounds, after the optimiser's step.
-
-    A clamp in the forward pass would cut the gradient at the bound, and the parameter would never move again.
-    """
-    parameter.clamp_(low, high)

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from coview.data.views import Batch
-from coview.methods.contract import About, Coupling, Facts, Step, bound
-from coview.methods.parts.batch import detached, unit
+from coview.methods.contract import About, Coupling, Facts, Step
+from coview.methods.parts.batch import bound, detached, unit
 from coview.methods.parts.towers import TwoViews, TwoViewSettings, towers_of
 from coview.objectives.infonce import in_batch_scores, infonce
 from coview.parallel import mean_over_world

@@ -16,6 +16,7 @@ The auxiliary classifiers of GoogLeNet count .3 each, as in its own paper (arXiv
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Self, cast
 
@@ -129,9 +130,8 @@ class WeakCaptions(Method):
         Raises:
             UsageError: fewer than two words are left.
         """
-        captions = [self._spelt(source, rows) for rows in torch.split(torch.arange(len(source)), _ROWS)]
         text = self.settings.text
-        counts = frequencies((text.words(caption) or "").split() for part in captions for caption in part)
+        counts = frequencies((text.words(caption) or "").split() for part in _captions(source) for caption in part)
         dictionary = kept(counts, self.settings.frequent, self.settings.words)
         if len(dictionary) < 2:
             raise UsageError(
@@ -139,11 +139,10 @@ class WeakCaptions(Method):
                 f"most frequent {len(dictionary)} are left, and two are needed; lower method.frequent, or index more"
             )
         self.words.take(dictionary, len(source))
-        found = [self.words.ids(part.to(self.words.hashes.device)) for part in captions]
-        lost = sum(int((part[:, 0] < 0).sum()) for part in found)
+        chances = torch.cat([self._chances_of(part) for part in _captions(source)])
+        lost = int((chances == 0).sum())
         if len(self.chance):
-            chances = [self._chances_of(part) for part in found]
-            self.chance.copy_(torch.cat(chances))
+            self.chance.copy_(chances)
         rarest = min(dictionary, key=dictionary.__getitem__)
         return (
             f"a dictionary of {len(dictionary)} words out of {len(counts)}, from {next(iter(dictionary))!r} in "
@@ -151,11 +150,8 @@ class WeakCaptions(Method):
             f"{lost} of {len(source)} recordings have none of them and teach nothing"
         )
 
-    def _spelt(self, source: Source, rows: Tensor) -> Tensor:
-        batch = narrowed(source, {"text"}).read_window(rows, 0, 1)
-        return batch.views["text"] * batch.present["text"][:, None]
-
-    def _chances_of(self, words: Tensor) -> Tensor:
+    def _chances_of(self, captions: Tensor) -> Tensor:
+        words = self.words.ids(captions.to(self.words.hashes.device))
         row, column = (words >= 0).nonzero(as_tuple=True)
         return picture_chances(row, words[row, column], self.words.counts[: self.words.size], len(words))
 
@@ -196,6 +192,14 @@ class WeakCaptions(Method):
             return mean_over_world(multi_class(scores, words))
         total = max(2, int(self.words.captions))
         return total * mean_over_world(one_vs_all(scores, words, counts, total))
+
+
+def _captions(source: Source) -> Iterator[Tensor]:
+    """Yield the captions of all recordings as letters, int64 (some, L), without their pictures; 0 for none."""
+    texts = narrowed(source, {"text"})
+    for rows in torch.split(torch.arange(len(source)), _ROWS):
+        batch = texts.read_window(rows, 0, 1)
+        yield batch.views["text"] * batch.present["text"][:, None]
 
 
 def _many_hot(ids: Tensor, size: int) -> Tensor:

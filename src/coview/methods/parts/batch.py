@@ -71,3 +71,12 @@ def example(views: Mapping[str, ViewSpec], size: int, seed: int, rows: int, clas
         key=key,
         label=integers(key, len(views), max(classes, 1)) if classes else torch.empty(0, dtype=torch.int64),
     )
+
+
+@torch.no_grad()
+def bound(parameter: nn.Parameter, low: float | None = None, high: float | None = None) -> None:
+    """Bring a learned scalar back into its bounds, after the optimiser's step.
+
+    A clamp in the forward pass would cut the gradient at the bound, and the parameter would never move again.
+    """
+    parameter.clamp_(low, high)
