@@ -90,7 +90,7 @@ def paint(arguments: Arguments, painter: Painter, out: Output) -> int:
     result = {"paints": painter.paints, "pictures": made if arguments.json else len(made), "page": str(page)}
     code = out.finish(result, problems)
     taught = str(records_of(arguments.model[0]).settings.get("collection") or "")
-    if Path(taught).exists() or is_world(taught):
+    if taught and (Path(taught).exists() or is_world(taught)):
         out.next(*looking(arguments.model[0], painter.model, taught))
     return code
 
