@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from coview.objectives.pixel_motion import (
     composite,
+    flow_of_affine,
     flow_of_kernels,
     kernel_of,
     move_by_affine,
@@ -97,6 +98,16 @@ def test_the_affine_identity_changes_nothing_and_a_shift_shifts():
     assert_close(move_by_affine(x, theta)[:, 0], x)
     theta[:, :, 2] = 2 / 7  # one pixel of eight
     assert_close(move_by_affine(x, theta)[:, 0, :, :, :-1], x[..., 1:])
+
+
+def test_the_flow_of_affine_maps_is_how_far_things_come():
+    theta = IDENTITY.expand(2, 3, 6).clone()
+    theta[:, 1, 2] = 2 / 7  # what lay one pixel of eight to the right
+    theta[:, 2, 0] = 0.5  # twice as wide
+    flow = flow_of_affine(theta, (9, 8))
+    assert_close(flow[:, 0], torch.zeros(2, 2, 9, 8, dtype=torch.float64))
+    assert_close(flow[:, 1, 0], torch.full((2, 9, 8), -1.0, dtype=torch.float64))
+    assert_close(flow[:, 2, 0, :, -1], torch.full((2, 9), 1.75, dtype=torch.float64))
 
 
 def test_layers_that_are_alike_are_what_masks_make():

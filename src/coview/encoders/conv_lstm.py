@@ -6,6 +6,8 @@ of the network of Finn, Goodfellow & Levine 2016 (arXiv 1605.07157), figure 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -68,10 +70,11 @@ class RecurrentFrames(Encoder):
 
     def step(self, x: Tensor, states: list[State] | None) -> tuple[dict[str, Tensor], list[State]]:
         """Return the maps of pictures (B, C, H, W), stage -> (B, channels, h, w), and the states after them."""
-        states, after = states or [None] * 4, []  # type: ignore[list-item]
-        maps = {"scale1": self.scale1(x)}
+        before: Sequence[State | None] = states or [None] * len(self.cells)
+        after: list[State] = []
+        maps: dict[str, Tensor] = {"scale1": self.scale1(x)}
         x = maps["scale1"]
-        for number, (cell, state) in enumerate(zip(self.cells, states, strict=True)):
+        for number, (cell, state) in enumerate(zip(self.cells, before, strict=True)):
             x, new = cell(x, state)
             after.append(new)
             if number % 2:
@@ -81,7 +84,8 @@ class RecurrentFrames(Encoder):
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return stage name -> maps (B, channels, T, h, w) of clips (B, C, T, H, W)."""
-        states, found = None, []
+        states: list[State] | None = None
+        found = []
         for picture in x.unbind(2):
             maps, states = self.step(picture, states)
             found.append(maps)

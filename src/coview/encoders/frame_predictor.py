@@ -7,6 +7,7 @@ every layer has its mask. Masks and painted pictures come from linear layers: th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,7 +85,8 @@ class MotionDecoder(nn.Module):
             maps: the encoder's of the picture.
             known: (B, known), may be of no numbers.
         """
-        before, after = states or [None] * 3, []  # type: ignore[list-item]
+        before: Sequence[State | None] = states or [None] * len(self.cells)
+        after: list[State] = []
         deep = maps["scale3"]
         tiled = known[:, :, None, None].expand(-1, -1, *deep.shape[2:]).to(deep.dtype)
         x, deepest = self.join(torch.cat([deep, tiled], 1)).relu(), deep

@@ -23,7 +23,7 @@ from coview.data.preprocess import Preprocess
 from coview.data.synthetic import parse_world
 from coview.data.synthetic.world import World
 from coview.data.views import Batch
-from coview.encoders import build_audio, build_video
+from coview.encoders import Encoder, build_audio, build_video
 from coview.errors import UsageError
 from coview.evaluation.low_level import audio_statistics, envelope_variation, motion_lags, video_statistics
 from coview.evaluation.probe import average_windows, fit_probe
@@ -158,7 +158,7 @@ def random_rows(world_name: str, *, seed: int = 0, quick: bool = False) -> list[
         size = "tiny" if family == "digits-av" else "small"
         with torch.random.fork_rng():  # initialisers draw from torch's own generator; the caller's is put back
             torch.manual_seed(int(make_key(seed, 0x67617465)))
-            builders = {"video": build_video, "audio": build_audio}
+            builders: dict[str, Callable[[str], Encoder]] = {"video": build_video, "audio": build_audio}
             sides = dict.fromkeys(side for side, *_ in _TASKS[family])
             encoders = nn.ModuleDict({side: builders[side](f"{side}-{size}") for side in sides})
         for layer in encoders.modules():

@@ -6,6 +6,7 @@ import base64
 import colorsys
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,8 @@ _PAUSE = 400  # milliseconds that a picture stays
 
 def write_films(model: Model, test: Source, page: Path, count: int) -> int:
     """Write a page of the first `count` complete recordings of a source; return how many there are."""
-    method, rows = predictor_of(model), []
+    method = predictor_of(model)
+    rows: list[dict[str, Any]] = []
     for block in torch.split(torch.arange(len(test)), 4 * count):
         batch = test.read_window(block, 0, 1)
         batch = batch.select(complete(batch)).select(slice(count - len(rows)))

@@ -82,7 +82,8 @@ def prediction(
 
     def scores(batch: Batch) -> Mapping[str, Tensor]:
         whole = complete(batch)
-        chosen, found = batch.select(whole), {}
+        chosen = batch.select(whole)
+        found: dict[str, Tensor] = {}
         if not len(chosen):  # the shapes must be known: they are measured on what is there, and not counted
             chosen = batch
         one = predicted(model, chosen)

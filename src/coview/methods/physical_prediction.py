@@ -27,7 +27,7 @@ from torch import Tensor
 
 from coview.data.augment import PRESETS
 from coview.data.views import Batch, SeriesView, VideoView, ViewSpec
-from coview.encoders.conv_lstm import RecurrentFrames
+from coview.encoders.conv_lstm import RecurrentFrames, State
 from coview.encoders.frame_predictor import Motion, MotionDecoder, NextPicture
 from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.predictor import Prediction, Predictor
@@ -182,9 +182,11 @@ class PhysicalPrediction(Method, Predictor):
         """Predict picture after picture; `shown` (B, T - 1) says where the truth is seen after the first ones."""
         encoder, decoder = cast(RecurrentFrames, self.encoders["video"]), self.makers["video"]
         video, first = batch.views["video"], self.settings.context
-        below = above = state = None
+        below: list[State] | None = None
+        above: list[State] | None = None
         pictures: list[NextPicture] = []
-        states, features = [], []
+        states: list[Tensor] = []
+        features = []
         for time in range(video.shape[2] - 1):
             seen = video[:, :, time]
             if time >= first:
@@ -193,13 +195,12 @@ class PhysicalPrediction(Method, Predictor):
             if "actions" in self.views:
                 known.append(batch.views["actions"][:, time])
             if "states" in self.views:
-                known.append(batch.views["states"][:, 0] if state is None else state)
+                known.append(states[-1] if states else batch.views["states"][:, 0])
             maps, below = encoder.step(seen, below)
             said = torch.cat(known, 1)
             following, above = decoder(seen, maps, said, above)
             pictures.append(following)
             features.append(encoder.pool(maps["scale3"]))
             if "states" in self.makers:
-                state = self.makers["states"](said).to(said.dtype)
-                states.append(state)
+                states.append(self.makers["states"](said).to(said.dtype))
         return _Rollout(pictures, states, torch.stack(features).mean(0))
