@@ -86,6 +86,8 @@ def test_recordings_without_a_table_or_with_a_short_one_are_left_out(model, sour
 def test_what_cannot_be_compared_is_refused(model, source):
     with pytest.raises(UsageError, match="other pictures"):
         prediction(model, source, name="mine", untold=model_of(context=3))
+    with pytest.raises(UsageError, match="has views that"):
+        prediction(model_of(uses=()), source, name="mine", untold=model)
     with pytest.raises(UsageError, match="predicts no pictures"):
         prediction(model_of("swav"), source, name="mine")
 

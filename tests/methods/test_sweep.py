@@ -44,6 +44,8 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "split-brain picture and depth": ("split-brain", {"pair": "rgb-d"}),
     "weak-captions all words": ("weak-captions", {"sampling": "picture", "objective": "multi-class"}),
     "weak-captions one against all": ("weak-captions", {"sampling": "picture", "objective": "one-vs-all"}),
+    "physical-prediction places": ("physical-prediction", {"motion": "dna", "uses": ("actions",)}),
+    "physical-prediction maps": ("physical-prediction", {"motion": "stp", "uses": ()}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])

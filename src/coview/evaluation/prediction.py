@@ -19,7 +19,7 @@ from coview.data.views import Batch
 from coview.embedding.extract import extract
 from coview.errors import UsageError
 from coview.evaluation.bench import Progress, Result, describe, weights_of
-from coview.evaluation.statistics import mean
+from coview.evaluation.statistics import Measurement, mean
 from coview.methods.predictor import Prediction, Predictor
 from coview.model import Model
 from coview.objectives.frame_prediction import psnr, ssim
@@ -66,7 +66,7 @@ def prediction(
     """Measure a model's predictions; recordings that lack a view, or a step of one, are left out and counted.
 
     Args:
-        test: cut into the model's views, and those of `untold`.
+        test: cut into the model's views, of which those of `untold` are some.
         name: stands behind the slash in the names of the figures.
         untold: a model that was trained without actions, on the same pictures.
         baselines: measure the last picture and other recordings' actions too.
@@ -78,6 +78,8 @@ def prediction(
     """
     method = predictor_of(model)
     film = method.film
+    if untold is not None and any(model.views.get(view) != spec for view, spec in untold.views.items()):
+        raise UsageError("the model without actions has views that the model has not; train both on the same ones")
     digest = model.digest
 
     def scores(batch: Batch) -> Mapping[str, Tensor]:
@@ -107,20 +109,11 @@ def prediction(
         progress=lambda done, total: progress("predicting", done, total),
     )  # fmt: skip
     values = features.values
-    kept = (values.pop(f"{film}/complete")[:, 0] == 1) & features.present.get(film, torch.ones(len(features)).bool())
+    kept = (values.pop(f"{film}/complete")[:, 0] == 1) & torch.stack([*features.present.values()]).all(0)
     if not bool(kept.any()):
         raise UsageError(f"{test.name}: no recording has all of {', '.join(model.views)} at every step")
-    result = Result(["prediction"], [], {"test": describe(test), "windows": windows})
     by_name = {each.partition("/")[2]: found[kept] for each, found in values.items()}
-    for key, found in by_name.items():
-        what, _, who = key.partition("/")
-        result.results.append(mean(f"{what}/{who}", found.mean(1), None, seed))
-        result.results += [
-            mean(f"{what}_{step + 1}/{who}", found[:, step], None, seed) for step in range(found.shape[1])
-        ]
-        if who != name:
-            gain = by_name[f"{what}/{name}"].mean(1) - found.mean(1)
-            result.results.append(mean(f"{what}_above_{who}/{name}", gain, 0.0, seed))
+    result = Result(["prediction"], _figures(by_name, name, seed), {"test": describe(test), "windows": windows})
     result.choices["horizons"] = next(iter(by_name.values())).shape[1]
     if left := int((~kept).sum()):
         result.notes.append(f"{left} of {len(kept)} recordings lack a view, or a step of one, and are left out")
@@ -132,6 +125,19 @@ def prediction(
     return result
 
 
+def _figures(scores: Mapping[str, Tensor], name: str, seed: int) -> list[Measurement]:
+    """Return the figures of scores (N, T), "score/who": over all horizons, at each, and how far `name` is above."""
+    figures = []
+    for key, found in scores.items():
+        what, _, who = key.partition("/")
+        figures.append(mean(f"{what}/{who}", found.mean(1), None, seed))
+        figures += [mean(f"{what}_{step + 1}/{who}", found[:, step], None, seed) for step in range(found.shape[1])]
+        if who != name:
+            gain = scores[f"{what}/{name}"].mean(1) - found.mean(1)
+            figures.append(mean(f"{what}_above_{who}/{name}", gain, 0.0, seed))
+    return figures
+
+
 def _scored(true: Tensor, made: Tensor) -> dict[str, Tensor]:
     """Return name -> (B, T) of films (B, 3, T, H, W)."""
     names = [name for name in _SCORES if name != "ssim" or min(true.shape[-2:]) >= _LEAST_SIDE]
@@ -140,7 +146,7 @@ def _scored(true: Tensor, made: Tensor) -> dict[str, Tensor]:
 
 
 def _told_of_others(batch: Batch, told: tuple[str, ...]) -> Batch:
-    """Return the batch in which every sample is told what its neighbour was."""
+    """Return the batch in which every sample is told what its neighbour was; a batch of one has no other."""
     moved = {name: batch.views[name].roll(1, 0) for name in told}
     return dataclasses.replace(batch, views=batch.views | moved)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.nn.functional import grid_sample, pad
 
 from coview.objectives.precision import in_float32
 
@@ -62,9 +62,8 @@ def move_by_affine(x: Tensor, theta: Tensor, as_released: bool = False) -> Tenso
         as_released: the sampler of the released code, where 1 lies a pixel further than its grid, so that pictures grow
             by W / (W - 1), and what lies beyond the last pixel vanishes.
     """
-    (count, maps), (channels, height, width) = theta.shape[:2], x.shape[1:]
-    size = [count * maps, channels, height, width]
-    grid = affine_grid(theta.reshape(-1, 2, 3), size, align_corners=True)
+    (count, maps), (height, width) = theta.shape[:2], x.shape[-2:]
+    grid = _sources(theta, (height, width)).flatten(0, 1)
     sides = torch.tensor([width, height], dtype=x.dtype, device=x.device)
     if as_released:
         grid = (grid + 1) * sides / (sides - 1) - 1
@@ -99,11 +98,20 @@ def flow_of_affine(theta: Tensor, size: tuple[int, int]) -> Tensor:
     Args:
         size: H and W.
     """
-    (count, maps), (height, width) = theta.shape[:2], size
-    both = torch.cat([theta, theta.new_tensor([1, 0, 0, 0, 1, 0]).expand_as(theta)]).reshape(-1, 2, 3)
-    there, here = affine_grid(both, [len(both), 1, height, width], align_corners=True).chunk(2)
+    height, width = size
+    still = theta.new_tensor([1, 0, 0, 0, 1, 0]).expand(1, 1, 6)
     half = theta.new_tensor([width - 1, height - 1]) / 2
-    return ((here - there) * half).movedim(-1, 1).unflatten(0, (count, maps))
+    return ((_sources(still, size) - _sources(theta, size)) * half).movedim(-1, 2)
+
+
+def _sources(theta: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return where in the input every place of the output comes from, (B, K, H, W, 2), for affine maps (B, K, 6).
+
+    Unlike torch's own, of no samples too.
+    """
+    y, x = (torch.linspace(-1, 1, side, dtype=theta.dtype, device=theta.device) for side in size)
+    places = torch.stack([x.expand(size), y[:, None].expand(size), torch.ones_like(x).expand(size)], -1)
+    return torch.einsum("bkij,hwj->bkhwi", theta.unflatten(2, (2, 3)), places)
 
 
 def _shifts(x: Tensor, side: int) -> Tensor:
