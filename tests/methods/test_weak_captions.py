@@ -216,3 +216,19 @@ def test_pictures_with_captions_from_a_manifest_to_a_search(tmp_path, capsys):
     assert named["value"] > 0.9 and named["n"] == 32 and named["chance"] == pytest.approx(1 / 3)
     assert main(["search", *asked, "--text", "unheard"]) == 2
     assert "says nothing to this model" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_auxiliary_classifiers_of_googlenet_are_trained_and_not_kept():
+    settings = WeakCaptionsSettings(
+        image=ImageView(size=64, margin=1.0), text=SMALL["text"], image_encoder="googlenet", words=30, frequent=0
+    )
+    torch.manual_seed(0)
+    method = WeakCaptions(settings, Facts(rows=8))
+    step = method(method.example_batch(8, 0))
+    step.loss.backward()
+    # Untrained, every classifier is as good as the others.
+    assert step.loss.item() == pytest.approx(step.parts["top"].item() * (1 + 2 * 0.3), rel=0.05)
+    assert all(parameter.grad is not None for parameter in method.parameters())
+    assert list(method.sides) == ["inception4a", "inception4d"]
+    assert not WeakCaptions(settings, Facts(rows=8, training=False)).sides
