@@ -33,11 +33,11 @@ class SeriesView(NumbersView):
     are zero, and `Batch.length` says how many are valid.
     """
 
-    stream: Literal["series"] = "series"
-    dim: int
-    steps: int = 8
+    stream: Literal["series"] = "series"  # rows of a table in time
+    dim: int  # numbers in a row
+    steps: int = 8  # rows of a view
     rate: float = 16.0  # steps per second
-    track: str = "actions"
+    track: str = "actions"  # which table of the recording
     with_: str | None = None  # a view whose moment it shares, such as the film that the actions belong to
     normalise: Literal["none", "statistics"] = "none"  # as they are, or each number by its mean and deviation
 
