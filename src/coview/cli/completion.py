@@ -8,7 +8,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from unittest import mock
 
 from coview.cli.main import VERBS, main_of
@@ -49,7 +49,12 @@ end
 complete -c coview -a '(__coview)'
 """,
 }
-_NAMED = {"pretrain": METHODS, "compare": METHODS, "discover": PIPELINES, "methods": {**METHODS, **PIPELINES}}
+_NAMED: dict[str, Iterable[str]] = {
+    "pretrain": METHODS,
+    "compare": METHODS,
+    "discover": PIPELINES,
+    "methods": {**METHODS, **PIPELINES},
+}
 
 
 def main(argv: list[str]) -> int:
@@ -83,7 +88,11 @@ def _known(before: Sequence[str], current: str) -> set[str]:
     if verb not in VERBS:
         return set()
     if first and not current.startswith("-"):
-        places = {**_NAMED, "evaluate": _protocols() if verb == "evaluate" else (), "completion": SCRIPTS}
+        places: dict[str, Iterable[str]] = {
+            **_NAMED,
+            "evaluate": _protocols() if verb == "evaluate" else (),
+            "completion": SCRIPTS,
+        }
         return {*places.get(verb, ())}
     options = _options([word for word in before[:2] if not word.startswith("-")])
     if not current.startswith("-"):

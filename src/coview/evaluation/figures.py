@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import escape
+from numpy.typing import NDArray
 from torch import Tensor
 
 from coview.evaluation.statistics import Measurement
@@ -123,7 +124,7 @@ def scatter(points: Tensor, labels: Tensor, classes: Sequence[str], title: str) 
     legend, head = _legend(items) if items else ("", 6)
     side = WIDTH - 20
 
-    def placed(values: np.ndarray) -> np.ndarray:
+    def placed(values: NDArray[np.float64]) -> NDArray[np.float64]:
         low, high = float(values.min()), float(values.max())
         return 10 + side * (values - low) / ((high - low) or 1.0)
 

@@ -27,7 +27,7 @@ def first_batch(folder: Path) -> dict[str, Any]:
     `sheets`: (name, data URI, width on the page) of each sheet of pictures. `sounds`: of some sounds the figure of the
     spectrogram that the method was given, and the sound itself as a data URI.
     """
-    sheets, sounds = [], list[tuple[Markup, str]]()
+    sheets, sounds = list[tuple[str, str, int]](), list[tuple[Markup, str]]()
     for file in sorted(folder.glob("*.png")):
         heard = sorted(folder.glob(f"{file.stem}-*.wav"))
         if heard:
