@@ -118,7 +118,8 @@ class MediaSource:
         Each view has its own raw form; those that take no random crop are cut as before. Windows are read from the
         source itself.
         """
-        own = {name: cut for name, spec in views.items() if (cut := self._cut_alone(name, spec)) in self.views}
+        cuts = {name: cut_from(name, spec) for name, spec in views.items() if spec.track or not spec.with_}
+        own = {name: cut for name, cut in cuts.items() if cut in self.views}  # aligned ones are made of the same pixels
         crops = Crops.among(own, views, augment)
         if not crops.names:
             return self
@@ -127,11 +128,6 @@ class MediaSource:
         part.views = {name: views[name].cropped if name in crops.names else views[name] for name in own}
         part._has = self._has | {name: self._has[cut] for name, cut in own.items()}
         return part
-
-    @staticmethod
-    def _cut_alone(name: str, spec: ViewSpec) -> str | None:
-        """Return the view whose moment a view has; None for one that is made of the same pixels."""
-        return cut_from(name, spec) if spec.track or not spec.with_ else None
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """Cut raw views where `key` says; see `Source.read`.

@@ -37,11 +37,14 @@ def read_frames_of(media: Media, cuts: Sequence[VideoCut]) -> list[Tensor]:
     """
     if media.video is None:
         raise media.error("no-video", "a picture was asked for, and the file has sound only")
-    scalers: dict[int, Scaler] = {}
+    scalers: dict[int, Scaler] = {}  # by the short side
 
     def scaled(frame: Any) -> dict[int, NDArray[np.uint8]]:
         sides = {cut: short_side(cut, *displayed_size(media, frame)) for cut in cuts}
-        made = {side: scalers.setdefault(side, Scaler(media, side))(frame) for side in set(sides.values())}
+        for side in sides.values():
+            if side not in scalers:
+                scalers[side] = Scaler(media, side)
+        made = {side: scalers[side](frame) for side in set(sides.values())}
         return {number: made[sides[cut]] for number, cut in enumerate(cuts)}
 
     shown = shown_together(media, [[t + media.origin for t in cut.times] for cut in cuts], scaled)

@@ -17,7 +17,7 @@ from coview.data.views.kinds import register_view
 from coview.data.views.made import Made
 from coview.data.views.numbers import NumbersView
 from coview.errors import MediaError
-from coview.media.cuts import SAME_INSTANT
+from coview.media.cuts import SAME_INSTANT, Window
 
 if TYPE_CHECKING:
     from coview.data.timeline import Timeline, Timelines
@@ -69,7 +69,7 @@ class SeriesView(NumbersView):
         """See `ViewSpec.has`."""
         return recordings.has_track(self.track)
 
-    def load(self, recording: Timeline, path: Path | None, start: float, window: float) -> tuple[Tensor, int] | None:
+    def load(self, recording: Timeline, path: Path | None, start: float, window: Window) -> tuple[Tensor, int] | None:
         """See `ViewSpec.load`."""
         assert path is not None
         values, times = read_series(path)

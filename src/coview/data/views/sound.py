@@ -16,7 +16,7 @@ from coview.data.augment.settings import AugmentSettings, with_changes
 from coview.data.views.kinds import register_view
 from coview.data.views.made import Made
 from coview.data.views.spec import Statistics, ViewSpec
-from coview.media.cuts import AudioCut
+from coview.media.cuts import AudioCut, Window
 from coview.media.logmel import log_mel
 from coview.media.waveform import to_float, to_int16
 from coview.randomness import integers
@@ -59,7 +59,7 @@ class SoundView(ViewSpec):
         """See `ViewSpec.has`: a silent track says nothing."""
         return recordings.has_track(self.track) if self.track else recordings.has_audio & ~recordings.silent
 
-    def cut(self, start: float, window: float) -> AudioCut:
+    def cut(self, start: float, window: Window) -> AudioCut:
         """See `ViewSpec.cut`."""
         return AudioCut(start=start, seconds=self.seconds, sample_rate=self.sample_rate)
 

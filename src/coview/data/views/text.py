@@ -15,6 +15,7 @@ from coview.data.text import decode_characters, encode_text
 from coview.data.views.kinds import register_view
 from coview.data.views.spec import ViewSpec
 from coview.encoders.words import SPACE
+from coview.media.cuts import Window
 from coview.randomness import integers
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class TextView(ViewSpec):
         """See `ViewSpec.has`."""
         return recordings.has_caption
 
-    def load(self, recording: Timeline, path: Path | None, start: float, window: float) -> tuple[Tensor, int] | None:
+    def load(self, recording: Timeline, path: Path | None, start: float, window: Window) -> tuple[Tensor, int] | None:
         """See `ViewSpec.load`: the caption, which the index holds."""
         return self.spell(recording.caption or ""), 0
 
