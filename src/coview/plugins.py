@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import cache
 from importlib import metadata
 from importlib.metadata import EntryPoints
+from typing import Any, cast
 
 
 def entry_points(**wanted: str) -> EntryPoints:
     """Return the entry points that have this group and, where it is asked for, this name."""
-    return _all().select(**wanted)
+    return cast(EntryPoints, _all().select(**wanted))
 
 
 @cache
-def _all() -> EntryPoints:
+def _all() -> Any:  # Python 3.11 has another class for all of them, which selects too
     return metadata.entry_points()

@@ -51,9 +51,9 @@ def draw(lines: Sequence[Line], outcomes: Sequence[Outcome], path: Path) -> None
             points = [(point["samples"] / 1000, point[view]) for point in outcome.curve if view in point]
             if points and "," not in outcome.row:  # controls would hide what is compared
                 colour, marker, dash = looks.get(outcome.row, (GREY, "", "-"))
-                label = (outcome.row if outcome.row in looks else "others") if outcome.seed == 0 else None
+                row = (outcome.row if outcome.row in looks else "others") if outcome.seed == 0 else None
                 axes.plot(
-                    *zip(*points, strict=True), color=colour, linestyle=dash, label=label, marker=marker, markersize=4,
+                    *zip(*points, strict=True), color=colour, linestyle=dash, label=row, marker=marker, markersize=4,
                     linewidth=1.4 if outcome.row in looks else 0.8,
                 )  # fmt: skip
         axes.set(title=f"{view} on training recordings", xlabel="thousand samples seen", ylim=(0, 1.02))

@@ -193,11 +193,9 @@ class MediaSource:
         drawn = uniform(key[:, None], streams).tolist()
         windows: list[dict[str, Window]] = [dict(zip(self._placed, numbers[:count], strict=True)) for numbers in drawn]
         if self._crops is not None:
-            crops = self._crops.drawn(key)
-            windows = [
-                own | {name: own[cut] for name, cut in self._cut_with.items()} | crop
-                for own, crop in zip(windows, crops, strict=True)
-            ]
+            for own, crop in zip(windows, self._crops.drawn(key), strict=True):
+                own |= {name: own[cut] for name, cut in self._cut_with.items()}
+                own.update(crop)
         return windows, [dict(zip(self._placed, numbers[count:], strict=True)) for numbers in drawn]
 
     def _read_together(

@@ -35,16 +35,25 @@ class Scene(NamedTuple):
 
 
 class Scenes(Protocol):
-    """Pictures with truth, by row; the same row gives the same scene.
-
-    `problems` are (id, reason) of pictures that were left out.
-    """
+    """Pictures with truth, by row; the same row gives the same scene."""
 
     name: str
     fingerprint: str
-    classes: Sequence[str]
-    ids: Sequence[str]
-    problems: Sequence[tuple[str, str]]
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes in the order of their numbers."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Names of the pictures."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[tuple[str, str]]:
+        """Pairs (id, reason) of pictures that were left out."""
+        ...
 
     def __len__(self) -> int: ...
 

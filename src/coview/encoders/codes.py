@@ -31,7 +31,7 @@ class GroupScale(nn.Module):
     def fit(self, x: Tensor) -> None:
         """Take mean and scale from rows x (N, D); a group that never varies is left at 0."""
         x = x[:, : self.dim].double()
-        spread = torch.stack([part.sum() for part in x.var(0, correction=0).split(self.groups)])
+        spread = torch.stack([part.sum() for part in torch.split(x.var(0, correction=0), list(self.groups))])
         each = torch.where(spread > 0, spread.clamp(min=1e-300).rsqrt(), 0.0)
         self.mean.copy_(x.mean(0))
         self.scale.copy_(each.repeat_interleave(torch.tensor(self.groups, device=each.device)))

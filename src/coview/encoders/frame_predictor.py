@@ -112,10 +112,11 @@ class MotionDecoder(nn.Module):
             kernels = kernel_of(self.head(x), 1)
             flow = flow_of_kernels(kernels.movedim(1, -1)).movedim(-1, 1)
             return move_by_places(picture, kernels)[:, None], flow[:, None]
-        raw = self.head(deepest.flatten(1)).unflatten(1, (self.motions, -1))
+        raw = self.head(deepest.flatten(1))
+        raw = raw.view(len(raw), self.motions, raw.shape[1] // self.motions)
         if self.motion == "cdna":
             kernels = kernel_of(raw)
-            return move_by_kernels(picture, kernels.unflatten(2, (_SIDE, _SIDE))), flow_of_kernels(kernels)[
+            return move_by_kernels(picture, kernels.view(*kernels.shape[:2], _SIDE, _SIDE)), flow_of_kernels(kernels)[
                 ..., None, None
             ]
         theta = raw.float() if raw.dtype.itemsize < 4 else raw

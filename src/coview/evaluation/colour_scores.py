@@ -47,13 +47,14 @@ def rarity_of(ab: Tensor, prior: Tensor | None = None) -> Tensor:
     bins = colour_bins().to(ab)
     share = smoothed_prior(ab, bins) if prior is None else prior.to(ab)
     # In parts: every colour is held against all bins.
-    nearest = torch.cat([soft_labels(part, bins, neighbours=1)[0][:, 0] for part in ab.split(AT_ONCE)])
+    nearest = torch.cat([soft_labels(part, bins, neighbours=1)[0][:, 0] for part in torch.split(ab, AT_ONCE)])
     return 1 / share[nearest].clamp(min=torch.finfo(ab.dtype).tiny)
 
 
 def chroma(ab: Tensor) -> Tensor:
     """Return the distance from grey (B, H, W)."""
-    return torch.linalg.vector_norm(ab, dim=1)
+    distance: Tensor = torch.linalg.vector_norm(ab, dim=1)
+    return distance
 
 
 def chroma_share(made: Tensor, true: Tensor) -> Tensor:

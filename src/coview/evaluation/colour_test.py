@@ -156,7 +156,7 @@ def _colours(source: Source, result: Result) -> tuple[Tensor, Tensor, int]:
         for picture in some:
             ab = srgb_to_lab(picture[None])[0, 1:].flatten(1).T
             total, places = total + ab.double().sum(0), places + len(ab)
-            for part in ab.split(scores.AT_ONCE):
+            for part in torch.split(ab, scores.AT_ONCE):
                 shares += len(part) * smoothed_prior(part, bins).double()
     if not places:
         raise UsageError(f"{source.name}: none of its {len(source)} pictures has colour: nothing to compare with")

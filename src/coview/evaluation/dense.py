@@ -173,7 +173,7 @@ def fit(
         if not bool(loss.isfinite()):
             raise CoviewError(f"the loss of step {step + 1} is not finite; take a smaller rate than {how.optimiser.lr}")
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if how.optimiser.clip_gradient is not None:
             nn.utils.clip_grad_norm_([p for _, p in learning], how.optimiser.clip_gradient)
         optimiser.step()

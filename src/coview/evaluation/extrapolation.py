@@ -34,7 +34,7 @@ def extrapolation_ranks(z: Tensor) -> Tensor:
     at = torch.arange(recordings * moments, device=z.device).view(recordings, moments)
     given, goal = at[:, :-2].flatten(), at[:, 2:].flatten()
     ranks = []
-    for l, n in zip(given.split(_ROWS), goal.split(_ROWS), strict=True):  # noqa: E741
+    for l, n in zip(torch.split(given, _ROWS), torch.split(goal, _ROWS), strict=True):  # noqa: E741
         expected = 2 * everything[l + 1] - everything[l]
         distance = torch.cdist(expected, everything, compute_mode="donot_use_mm_for_euclid_dist")
         true = distance.gather(1, n[:, None])

@@ -117,7 +117,8 @@ def _measure(
 
 def of_unit_length(features: Tensor) -> Tensor:
     """Return features (N, D) divided by their length + 1e-5: what is zero stays zero."""
-    return features / (torch.linalg.vector_norm(features, dim=-1, keepdim=True) + EPSILON)
+    length: Tensor = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+    return features / (length + EPSILON)
 
 
 def best_cost(x: Tensor, mark: Tensor, costs: Sequence[float] = COSTS) -> float:

@@ -67,7 +67,7 @@ class JitteredTruth:
         centre = (low + high) / 2 + 0.15 * normal(key, _CENTRE, len(boxes), _NEAR, 2) * (high - low)
         half = (high - low) / 2 * torch.exp(0.2 * normal(key, _SIDE, len(boxes), _NEAR, 2))
         near = torch.cat([centre - half, centre + half], -1).flatten(0, 1)
-        corner, side = uniform(key, _ANY, _ANYWHERE, 4).split(2, 1)
+        corner, side = torch.split(uniform(key, _ANY, _ANYWHERE, 4), 2, 1)
         edge = torch.tensor([width, height], dtype=torch.float32)
         anywhere = torch.cat([corner * edge, (corner + 0.1 + 0.5 * side) * edge], 1)
         return inside(torch.cat([near, anywhere]), height, width)

@@ -71,13 +71,13 @@ def draw(
     colours = dict(zip(kinds, colormaps["tab20"](np.linspace(0, 1, len(kinds))), strict=True))
     figure = Figure(figsize=(14, 11))
     axes = figure.add_subplot()
-    axes.scatter(*places.T, s=0)
+    axes.scatter(places[:, 0], places[:, 1], s=0)
     at = dict(zip(shown, places, strict=True))
     pairs = neighbours(shown, own, languages)
     for one, other, _ in pairs:
         axes.plot(*np.stack([at[one], at[other]]).T, color="0.75", linewidth=0.8, zorder=0)
     for word, language in zip(shown, spoken, strict=True):
-        axes.text(*at[word], word, fontsize=7, ha="center", va="center", color=colours[language])
+        axes.text(at[word][0], at[word][1], word, fontsize=7, ha="center", va="center", color=colours[language])
     for language in kinds:
         axes.scatter([], [], color=colours[language], label=language)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)

@@ -67,4 +67,5 @@ def rank_correlations(x: NDArray[np.floating], y: NDArray[np.floating]) -> Float
 def precision_at(scores: NDArray[np.floating], words: NDArray[np.bool_], k: int) -> Floats:
     """Return by picture (N,) the share of the k words of the highest scores (N, K) that its caption has, `words`."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(words, best, axis=1).mean(1)
+    share: Floats = np.take_along_axis(words, best, axis=1).mean(1)
+    return share

@@ -125,7 +125,7 @@ def _ids_of_test(bench: Bench, view: str, lexicon: WordVectors) -> Tensor:
     """Return the words of the test recordings' captions, int64 (N, W); -1 is none."""
     cut = cut_from(view, bench.model.views[view])
     source, found = narrowed(bench.test, {cut}), []
-    for rows in torch.arange(len(source)).split(_ROWS):
+    for rows in torch.split(torch.arange(len(source)), _ROWS):
         batch = source.read_window(rows, 0, 1)
         raw = batch.views[cut] * batch.present[cut][:, None]
         found.append(lexicon.ids(raw.to(lexicon.weight.device)).cpu())

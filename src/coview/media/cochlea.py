@@ -57,7 +57,8 @@ def cochlear_filters(samples: int, rate: float, bands: int = BANDS) -> Tensor:
 def subbands(waveform: Tensor, rate: float) -> Tensor:
     """Return the bands (..., 32, samples) of waveforms (..., samples)."""
     filters = cochlear_filters(waveform.shape[-1], rate).to(waveform)
-    return torch.fft.irfft(torch.fft.rfft(waveform)[..., None, :] * filters, waveform.shape[-1])
+    bands: Tensor = torch.fft.irfft(torch.fft.rfft(waveform)[..., None, :] * filters, waveform.shape[-1])
+    return bands
 
 
 def envelopes(waveform: Tensor, rate: float, polyphase: bool = False) -> Tensor:
@@ -79,7 +80,8 @@ def envelopes(waveform: Tensor, rate: float, polyphase: bool = False) -> Tensor:
     flat = waveform.reshape(-1, samples)
     filters = cochlear_filters(samples, rate).to(flat)
     parts = [flat.new_zeros(0, BANDS, frames)]
-    for part in flat.split(max(1, _AT_ONCE.get(flat.device.type, 1 << 23) // (BANDS * samples))) if len(flat) else ():
+    together = max(1, _AT_ONCE.get(flat.device.type, 1 << 23) // (BANDS * samples))
+    for part in torch.split(flat, together) if len(flat) else ():
         strength = _compressed(part, filters)
         parts.append(filtered(strength, round(rate / RATE)) if polyphase else resampled(strength, frames))
     found = torch.cat(parts)
@@ -91,7 +93,7 @@ def _compressed(waveform: Tensor, filters: Tensor) -> Tensor:
     samples = waveform.shape[1]
     spectrum = torch.fft.rfft(waveform)
     spectrum[:, 1 : (samples + 1) // 2] *= 2  # the analytic signal holds the negative frequencies' share
-    analytic = torch.fft.ifft(spectrum[:, None] * filters, samples)
+    analytic: Tensor = torch.fft.ifft(spectrum[:, None] * filters, samples)
     return analytic.real.square().add_(analytic.imag.square()).pow_(COMPRESSION / 2)
 
 
@@ -100,7 +102,8 @@ def resampled(x: Tensor, samples: int) -> Tensor:
     spectrum = torch.fft.rfft(x)[..., : samples // 2 + 1]
     if samples % 2 == 0 and samples < x.shape[-1]:
         spectrum[..., -1] *= 2  # where the cut lies, the frequency above folds onto it
-    return torch.fft.irfft(spectrum, samples) * (samples / x.shape[-1])
+    fewer: Tensor = torch.fft.irfft(spectrum, samples)
+    return fewer * (samples / x.shape[-1])
 
 
 def filtered(x: Tensor, step: int) -> Tensor:
@@ -112,7 +115,7 @@ def filtered(x: Tensor, step: int) -> Tensor:
     # Longer than both, so that what leaves one end does not come in at the other; such lengths are fast.
     whole = -(-(samples + len(kernel)) // 1024) * 1024
     response = torch.fft.rfft(kernel, whole)
-    late = torch.fft.irfft(torch.fft.rfft(x, whole) * response, whole)
+    late: Tensor = torch.fft.irfft(torch.fft.rfft(x, whole) * response, whole)
     return late[..., len(kernel) // 2 :][..., :samples:step]
 
 
@@ -122,4 +125,5 @@ def _low_pass(step: int) -> Tensor:
     side = math.ceil((rejection - 8) / (28.714 * cutoff / 10))
     window = torch.kaiser_window(2 * side + 1, False, 0.1102 * (rejection - 8.7), dtype=torch.float64, device="cpu")
     moments = torch.arange(-side, side + 1, dtype=torch.float64, device="cpu")
-    return 2 * cutoff * torch.special.sinc(2 * cutoff * moments) * window
+    ideal: Tensor = torch.special.sinc(2 * cutoff * moments)
+    return 2 * cutoff * ideal * window

@@ -59,7 +59,8 @@ def octave_bands(envelope: Tensor) -> Tensor:
     frames = envelope.shape[2]
     spectrum = torch.fft.rfft(envelope)[:, None] * octave_filters(frames).to(envelope)[:, None]
     spectrum[..., 1 : (frames + 1) // 2] *= 2
-    return torch.fft.ifft(spectrum, frames)
+    bands: Tensor = torch.fft.ifft(spectrum, frames)
+    return bands
 
 
 def phase_correlations(bands: Tensor) -> Tensor:

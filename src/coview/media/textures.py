@@ -106,7 +106,7 @@ def band_power(envelope: Tensor, filters: Tensor) -> Tensor:
 def spectral_power(envelope: Tensor) -> Tensor:
     """Return what each frequency adds to the mean square over time of envelopes (..., T): (..., T // 2 + 1)."""
     frames = envelope.shape[-1]
-    spectrum = torch.fft.rfft(envelope)
+    spectrum: Tensor = torch.fft.rfft(envelope)
     power = (spectrum.real.square() + spectrum.imag.square()) / frames**2
     power[..., 1 : (frames + 1) // 2] *= 2  # the negative frequencies' share
     return power

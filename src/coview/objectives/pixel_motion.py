@@ -111,7 +111,7 @@ def _sources(theta: Tensor, size: tuple[int, int]) -> Tensor:
     """
     y, x = (torch.linspace(-1, 1, side, dtype=theta.dtype, device=theta.device) for side in size)
     places = torch.stack([x.expand(size), y[:, None].expand(size), torch.ones_like(x).expand(size)], -1)
-    return torch.einsum("bkij,hwj->bkhwi", theta.unflatten(2, (2, 3)), places)
+    return torch.einsum("bkij,hwj->bkhwi", theta.view(*theta.shape[:2], 2, 3), places)
 
 
 def _shifts(x: Tensor, side: int) -> Tensor:

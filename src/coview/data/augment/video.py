@@ -111,7 +111,7 @@ def _change(device: torch.device) -> _Change:
 
 def _change_some(frames: Tensor, chosen: Tensor, operation: _Operation, amount: Tensor) -> Tensor:
     """Change the chosen clips (bool (B,)) by their `amount` (B,), in place; computes on those alone, by a few."""
-    for rows in chosen.nonzero()[:, 0].split(_TOGETHER):
+    for rows in torch.split(chosen.nonzero()[:, 0], _TOGETHER):
         changed = operation(frames.index_select(0, rows), _wide(amount.index_select(0, rows)))
         frames.index_copy_(0, rows, changed.clamp_(0, 1))
     return frames

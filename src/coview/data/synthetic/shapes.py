@@ -66,8 +66,8 @@ class ShapesWorld:
         self.ids = [f"{split}-{index:06d}" for index in range(count)]
         text = f"shapes {_VERSION} {split} {count} {seed} {most} {size} {radius}"
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
-        parts = [self._render(part) for part in torch.arange(count).split(_CHUNK)]
-        self.pictures, self.masks = (torch.cat([part[k] for part in parts]) for k in range(2))
+        parts = [self._render(part) for part in torch.split(torch.arange(count), _CHUNK)]
+        self.pictures, self.masks = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
         self._truth = [objects for part in parts for objects in part[2]]
         self.labels = torch.cat([part[3] for part in parts])
 
