@@ -56,7 +56,7 @@ class AmbientSoundSettings:
     encoder: str = "caffenet-batchnorm"  # network of frames
     hidden: tuple[int, ...] = (4096, 4096)  # layers between the network's features and the answer
     target: Literal["clusters", "bits", "spectrum"] = "clusters"  # what is learnt; the last: bits of means alone
-    clusters: int = 30
+    clusters: int = 30  # of sounds, each of which is a class
     bits: int = 60  # of principal components; the spectrum has 32 at most
     median: Literal["global", "cluster"] = "cluster"  # farther members are thrown away: of all distances, or its own
     threshold: Literal["zero", "median"] = "zero"  # of a component, above which a bit is set
