@@ -37,6 +37,7 @@ TABLE = {
     "export /none --onnx OUT": (2, "/none: expected a run with a model"),
     "demo -o FILES": (2, "is not empty"),
     "methods --json": (0, ""),
+    "completion tcsh": (2, "there is no completion for 'tcsh'"),
     "doctor --nothing": (2, "--nothing"),
 }
 

@@ -56,7 +56,7 @@ def full(*arguments, **named):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(run, "write_aside"), (first_batch, "imsave"), (checkpoint, "write_aside"), (keep, "write_aside")],
+    [(run, "write_aside"), (first_batch, "_write_png"), (checkpoint, "write_aside"), (keep, "write_aside")],
 )
 def test_a_full_disk_at_any_write_is_a_sentence_and_the_run_goes_on_later(tmp_path, monkeypatch, module, name):
     go(tmp_path / "whole")
