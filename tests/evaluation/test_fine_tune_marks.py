@@ -6,9 +6,13 @@ from pathlib import Path
 import coloured
 import pytest
 import torch
+from PIL import Image
 
 from coview.data.augment import AugmentSettings
+from coview.data.index import index_source
+from coview.data.media_source import MediaSource
 from coview.data.preprocess import Preprocess
+from coview.data.source import cropped
 from coview.data.views import Batch
 from coview.errors import UsageError
 from coview.evaluation.fine_tune import views_of
@@ -55,12 +59,32 @@ def test_ten_crops_are_drawn_by_seed_crop_and_recording() -> None:
 
     def scores(rows: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
         batch: Batch = source.read_window(torch.tensor(rows), 0, 1)
-        return _scores(tuned, batch, dataclasses.replace(HOW, seed=seed))
+        return _scores(tuned, source, batch, dataclasses.replace(HOW, seed=seed))
 
     whole, part = scores([0, 1, 2, 3]), scores([2])
     torch.testing.assert_close(whole["lightness/ten"][2:3], part["lightness/ten"], rtol=1e-4, atol=1e-5)
     assert float((scores([2], 1)["lightness/ten"] - part["lightness/ten"]).abs().max()) > 1e-4
     assert float((part["lightness/ten"] - 10 * part["lightness/one"]).abs().max()) > 1e-4
+
+
+def test_ten_crops_lie_anywhere_in_a_wide_photograph_as_in_training(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    wide = torch.linspace(0, 255, 300).to(torch.uint8).expand(100, 300)
+    for name, picture in (("a", wide), ("b", wide.flip(1))):
+        Image.fromarray(picture.numpy()).save(tmp_path / "files" / f"{name}.png")
+    collection = index_source(str(tmp_path / "files"), tmp_path / "index", workers=0)
+    settings = ClassifierSettings(
+        base="colorization", base_settings=to_dict(ColorizationSettings.tiny()), view="lightness", marks=2
+    )
+    method = build("classifier", settings, Facts(rows=2))
+    source = MediaSource(collection, {"lightness": method.views["lightness"]})
+    tuned = Model.of(method, Preprocess(method.views, AugmentSettings()), source)
+    seen: list[torch.Tensor] = []
+    method.encoders["lightness"].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    _scores(tuned, cropped(source, tuned.views, HOW.augment), source.read_window(torch.arange(2), 0, 1), HOW)
+    middle, crops = seen[0].mean((1, 2, 3)), torch.stack(seen[1:]).mean((2, 3, 4))
+    assert crops.shape == (10, 2)
+    assert (crops - middle).abs().max() > 0.5  # no crop of the middle square is nearly black or white
 
 
 @pytest.mark.slow

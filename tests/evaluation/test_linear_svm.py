@@ -86,6 +86,13 @@ def test_classes_of_recordings_of_one_label_and_what_is_lacking() -> None:
         marks_of("none", NumberSource(5, labelled=False))
 
 
+def test_marks_go_by_the_names_of_classes_where_another_collection_has_its_own_order() -> None:
+    test = NumberSource(4)
+    test.classes = ["c", "z", "a"]
+    marks = marks_of("none", test, ["a", "b", "c"])
+    assert marks.values.tolist() == [[-1, -1, 1], [-1, -1, -1], [1, -1, -1], [-1, -1, 1]]
+
+
 def test_marks_are_a_view_of_every_sample() -> None:
     source = NumberSource(9)
     both = with_marks(source, marks_of("none", source))

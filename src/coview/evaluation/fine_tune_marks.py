@@ -22,7 +22,7 @@ from torch import Tensor
 from coview import parallel
 from coview.data.augment import PRESETS
 from coview.data.preprocess import Preprocess
-from coview.data.source import Source, sample_keys
+from coview.data.source import Source, cropped, sample_keys
 from coview.data.views import Batch
 from coview.embedding.extract import extract
 from coview.errors import UsageError
@@ -89,9 +89,10 @@ def fine_tune_marks(
         raise UsageError(f"{train.name}: training and test part are the same recordings; choose two splits")
     how = dataclasses.replace(how, marks=len(fit.classes))
     tuned = learn(model, with_marks(train, fit), out, how, quiet=quiet)
+    varied = cropped(test, tuned.views, how.augment)
     found = extract(
         tuned, test, batch_size=how.batch_size, progress=lambda *done: progress("testing", *done),
-        embed=lambda batch: _scores(tuned, batch, how),
+        embed=lambda batch: _scores(tuned, varied, batch, how),
     )  # fmt: skip
     what = f"{how.view}_classify" + "_rescaled" * how.rescale
     result = Result(["image-transfer: classification"], [], {"train": describe(train), "test": describe(test)})
@@ -118,16 +119,26 @@ def fine_tune_marks(
 
 
 @torch.no_grad()
-def _scores(tuned: Model, batch: Batch, how: FineTune) -> dict[str, Tensor]:
-    """Return the scores of the classes (B, C) of the middle of every picture, and the sum over random crops."""
+def _scores(tuned: Model, test: Source, batch: Batch, how: FineTune) -> dict[str, Tensor]:
+    """Return the scores of the classes (B, C) of the middle of every picture, and the sum over random crops.
+
+    Args:
+        test: that `batch` comes from, as training would read it: crops of files are cut from the files.
+    """
     from coview.model import Model
 
     preprocess = Preprocess(tuned.preprocess.views, how.augment)
     preprocess.load_state_dict(tuned.preprocess.state_dict())
     varied = Model(tuned.method, preprocess.to(tuned.device), tuned.about)
-    crops = []
+    one = tuned.encode(batch)[how.view]
+    there = tuned.present(batch, how.view).cpu()
+    row, total = batch.row.cpu()[there], one.new_zeros(int(there.sum()), one.shape[1])
     with varied.evaluating():
-        for crop in range(CROPS):
-            keyed = dataclasses.replace(batch, key=sample_keys(how.seed, crop, batch.row.cpu()))
-            crops.append(varied.method.embed(varied.prepared(keyed, augmented=True))[how.view])
-    return {f"{how.view}/one": tuned.encode(batch)[how.view], f"{how.view}/ten": torch.stack(crops).sum(0)}
+        for crop in range(CROPS if len(row) else 0):
+            drawn = test.read(row, sample_keys(how.seed, crop, row))
+            scores = varied.method.embed(varied.prepared(drawn, augmented=True))[how.view]
+            own = (drawn.row.cpu() == row).to(scores.device)  # what stands for an unreadable one is another recording
+            total += torch.where(own[:, None], scores, torch.nan)
+    ten = torch.zeros_like(one)
+    ten[there.to(one.device)] = total
+    return {f"{how.view}/one": one, f"{how.view}/ten": ten}

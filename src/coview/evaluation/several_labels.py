@@ -49,7 +49,8 @@ def marks_of(collection: str, source: Source, classes: Sequence[str] = ()) -> Ma
     if len(names) < 2:
         raise UsageError(f"{source.name}: expected labels of two classes at least, one or several of each recording")
     if not known:
-        number = torch.arange(len(source.classes))
+        place = {kind: number for number, kind in enumerate(source.classes)}
+        number = torch.tensor([place.get(kind, len(place)) for kind in names])  # another collection has its own order
         own = torch.where(source.labels[:, None] == number, 1, -1) * (source.labels >= 0)[:, None]
         return Marks(names, own)
     of = [[known.get(name, {}).get(kind, 0) for kind in names] for name in source.ids]
