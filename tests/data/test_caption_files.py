@@ -48,6 +48,9 @@ SRT = "1\r\n00:00:00,000 --> 00:00:02,000\r\n{\\an8}A dog\r\nbarks\r\n\r\n2\r\n0
         ("a.json", "{}", None),
         ("a.vtt", VTT, "Hello, you & me नमस्ते"),
         ("a.srt", SRT, "A dog barks - 42 -"),
+        ("a.srt", SRT.replace("\r\n", "\r"), "A dog barks - 42 -"),
+        ("a.txt", "a\0cat", "a cat"),
+        ("a.vtt", "00:00.000 --> 00:02.000\n1 < 2 <i>is", "1 < 2 <i>is"[:6] + "is"),
     ],
 )
 def test_captions_are_read(tmp_path, name, text, caption):
@@ -55,7 +58,27 @@ def test_captions_are_read(tmp_path, name, text, caption):
     assert read_caption(tmp_path / name) == caption
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.json", b"{"), ("a.txt", b"\xff\xfe"), ("a.srt", b"\xe9t\xe9")])
+CUE = "00:00.000 --> 00:02.000\n"
+
+
+# Each takes hours where time grows with the square of the length.
+@pytest.mark.parametrize("text", ["1" * 200_000, f"{CUE}{'<' * 200_000}", CUE + "{\\" * 200_000, f"{CUE}{'1 ' * 99_999}"])
+def test_long_lines_of_subtitles_are_read_at_once(tmp_path, text):
+    (tmp_path / "a.srt").write_text(text)
+    told = text.removeprefix(CUE).strip()
+    assert read_caption(tmp_path / "a.srt") == (told if text.startswith(CUE) else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", b"{"),
+        ("a.txt", b"\xff\xfe"),
+        ("a.srt", b"\xe9t\xe9"),
+        ("a.json", b'"half of a letter: \\ud83d"'),
+        ("a.srt", f"{CUE}&#{'1' * 5000};".encode()),
+    ],
+)
 def test_what_is_no_caption_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=f"{name}: cannot be read as a caption"):
@@ -84,6 +107,10 @@ def test_the_title_of_a_container(tmp_path):
         frame.rate = 16_000
         container.mux([*stream.encode(frame), *stream.encode(None)])
     assert probe(tmp_path / "a.wav").told == "Le coq"
+    content = (tmp_path / "a.wav").read_bytes()
+    assert b"Le coq" in content
+    (tmp_path / "old.wav").write_bytes(content.replace(b"Le coq", b"L'\xe9t\xe9 "))
+    assert probe(tmp_path / "old.wav").told == "L'\ufffdt\ufffd"
 
 
 def test_a_folder_of_pictures_with_captions_beside_and_inside(tmp_path):

@@ -43,6 +43,7 @@ def test_analogies_as_word2vec_publishes_them(tmp_path):
         "Word 1,Word 2,Human (mean)\nTiger,cat,7.35\nold,new,1.58\n",  # WordSim-353
         "# a remark\ntiger\tcat\t7.35\told\nold\tnew\t1.58\tmore\n",
         "tiger cat 7.35\nold new 1.58\n",  # MEN
+        "tiger;cat;nan;7.35\nold;new;inf;1.58\n",
         "word1\tword2\tPOS\tSimLex999\tconc(w1)\ntiger\tcat\tN\t7.35\t4.9\nold\tnew\tA\t1.58\t2.7\n",  # SimLex-999
     ],
 )
@@ -53,6 +54,8 @@ def test_similarities_as_they_are_published(tmp_path, text):
 def test_wrong_similarities_are_named(tmp_path):
     with pytest.raises(UsageError, match=r"line 2: expected two words and a number, found 'old, new'"):
         read_similarities(written(tmp_path, "tiger,cat,7\nold, new\n"))
+    with pytest.raises(UsageError, match="no pairs of words"):
+        read_similarities(written(tmp_path, "tiger\tcat\t7,35\n"))
     with pytest.raises(UsageError, match="no pairs of words"):
         read_similarities(written(tmp_path, "Word 1,Word 2,Human\n"))
     with pytest.raises(UsageError, match="cannot be read"):
@@ -72,6 +75,11 @@ def test_vectors_of_word2vec_and_glove(tmp_path, heading):
 def test_wrong_vectors_are_named(tmp_path, line):
     with pytest.raises(UsageError, match="line 2: expected"):
         read_vectors(written(tmp_path, f"cat 1 2\n{line}\n"), ["cat", "dog", "dog 1"])
+
+
+def test_vectors_between_tabs_are_named_instead_of_being_read_without_numbers(tmp_path):
+    with pytest.raises(UsageError, match="line 1: expected a word and numbers between spaces"):
+        read_vectors(written(tmp_path, "cat\t1\t2\n"), ["cat"])
 
 
 def test_languages(tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from coview.data.words import word_of
 from coview.errors import UsageError
 from coview.files import read_text
 
@@ -16,7 +17,9 @@ from coview.files import read_text
 ENDINGS = (".txt", ".json", ".info.json", ".vtt", ".srt")
 _TOLD = ("title", "caption", "description", "text", "tags")  # of a JSON object, in this order
 _MOST_BYTES = 1 << 22  # of a file; a longer one is no caption
-_TIMES = re.compile(r"\d[\d:.,]*\s*-->\s*\d[\d:.,]*")
+_TIMES = re.compile(r"\s*\d[\d:.,]*\s*-->\s*\d")
+# Without an opening sign inside: a line of nothing but these takes time in proportion to its length.
+_MARKS = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 _BLOCKS = re.compile(r"(WEBVTT|NOTE|STYLE|REGION)\b")  # of WebVTT, which say nothing
 
 
@@ -33,19 +36,19 @@ def read_caption(path: Path) -> str | None:
     Of subtitles, what is said, without times and marks, and without lines that only repeat the one before.
 
     Raises:
-        UsageError: it is no text in UTF-8, no JSON, or longer than 4 MiB.
+        UsageError: it is no text in UTF-8, no JSON, names letters that do not exist, or is longer than 4 MiB.
     """
     remedy = "mend it, or take it away"
     text = read_text(path, "a caption", remedy=remedy, limit=_MOST_BYTES).removeprefix("\ufeff")
     kind = path.suffix.lower()
-    if kind == ".json":
-        try:
+    try:
+        if kind == ".json":
             text = _told(json.loads(text))
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path}: cannot be read as a caption: {error}; {remedy}") from error
-    elif kind in (".vtt", ".srt"):
-        text = _said(text)
-    return " ".join(text.split()) or None
+        elif kind in (".vtt", ".srt"):
+            text = _said(text)
+        return word_of(" ".join(text.replace("\0", " ").split()))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: cannot be read as a caption: {error}; {remedy}") from error
 
 
 def _told(value: Any) -> str:
@@ -58,13 +61,13 @@ def _told(value: Any) -> str:
 
 def _said(text: str) -> str:
     lines: list[str] = []
-    for block in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n")):
+    for block in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n").replace("\r", "\n")):
         cue = block.strip("\n").split("\n")
-        times = next((number for number, line in enumerate(cue) if _TIMES.search(line)), None)
+        times = next((number for number, line in enumerate(cue) if _TIMES.match(line)), None)
         if times is None or _BLOCKS.match(cue[0]):
             continue
         for line in cue[times + 1 :]:
-            plain = html.unescape(re.sub(r"<[^>]*>|\{\\[^}]*\}", "", line)).strip()
+            plain = html.unescape(_MARKS.sub("", line)).strip()
             if plain and plain not in lines[-1:]:
                 lines.append(plain)
     return "\n".join(lines)

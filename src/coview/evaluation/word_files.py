@@ -5,6 +5,7 @@ Words are taken as a dictionary has them (`coview.data.dictionary`): lowered, co
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -42,8 +43,8 @@ def read_analogies(path: Path) -> dict[str, list[tuple[str, ...]]]:
 def read_similarities(path: Path) -> list[Pair]:
     """Read pairs of words and how similar people found them: WordSim-353, MEN, SimLex-999 and their like.
 
-    Words stand in the first two columns, between tabs, commas, semicolons or spaces; the judgement is the first number
-    behind them. A first line without a number is the heading.
+    Words stand in the first two columns, between tabs, semicolons, commas or spaces, the first of these that a line
+    has; the judgement is the first finite number behind them. First lines without a number are the heading.
 
     Raises:
         UsageError: the file cannot be read, holds no pair, or a line is not of this form.
@@ -52,9 +53,8 @@ def read_similarities(path: Path) -> list[Pair]:
     for number, line in _lines(path):
         if line.startswith("#"):
             continue
-        cells = [
-            cell.strip().strip('"') for cell in re.split(r"[\t,;]" if re.search(r"[\t,;]", line) else r"\s+", line)
-        ]
+        between = next((sign for sign in "\t;," if sign in line), None)  # the first: "7,5" is no two numbers
+        cells = [cell.strip().strip('"') for cell in line.split(between)]
         judged = next((value for cell in cells[2:] if (value := _number(cell)) is not None), None)
         if judged is not None:
             found.append((_plain(cells[0]), _plain(cells[1]), judged))
@@ -78,6 +78,8 @@ def read_vectors(path: Path, wanted: Collection[str]) -> dict[str, NDArray[np.fl
         if number == 1 and re.fullmatch(r"\d+ \d+", line):
             continue
         dim = dim or len(line.split(" ")) - 1
+        if not dim:
+            raise UsageError(f"{path}, line {number}: expected a word and numbers between spaces, found {line[:60]!r}")
         word, *numbers = line.rsplit(" ", dim)
         plain = _plain(word)
         if plain not in known or plain in found:
@@ -133,9 +135,10 @@ def _plain(word: str) -> str:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        value = float(cell)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _check(found: Collection[object], path: Path, what: str) -> None:

@@ -103,7 +103,9 @@ def open_media(path: Path | str, sequential: Collection[Kind] = ()) -> Iterator[
     with boundary(path):
         try:
             # "file:" keeps a name such as "http:x" or "concat:a|b" from being read as anything but a file's name.
-            container = av.open(f"file:{path}", options={"format_whitelist": _FORMATS, "protocol_whitelist": "file"})
+            options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+            # A title in an old encoding says less, and harms nothing else.
+            container = av.open(f"file:{path}", options=options, metadata_errors="replace")
         except (av.error.FFmpegError, ValueError) as error:
             raise _unopened(path, error) from error
         with container:

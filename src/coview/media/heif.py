@@ -93,7 +93,8 @@ def _grid(path: Path, meta: _Meta) -> NDArray[np.uint8]:
 def _decode(path: Path, items: list[int]) -> dict[int, NDArray[np.uint8]]:
     """Return item -> its picture; FFmpeg numbers its streams as the items."""
     found: dict[int, NDArray[np.uint8]] = {}
-    with av.open(f"file:{path}", options={"format_whitelist": "mov", "protocol_whitelist": "file"}) as container:
+    options = {"format_whitelist": "mov", "protocol_whitelist": "file"}
+    with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
         streams = {stream.index: stream for stream in container.streams.video if stream.id in items}
         if not streams and len(items) == 1 and container.streams.video:
             streams = {container.streams.video[0].index: container.streams.video[0]}

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from coview.data.adapters import Options
-from coview.data.adapters.frames import make
+from coview.data.adapters.frames import _numbered, make
 from coview.data.tracks import read_series
 from coview.errors import UsageError
 from coview.media.decode import read_video
@@ -77,3 +77,8 @@ def test_what_cannot_be_asked(tmp_path):
     ):
         with pytest.raises(UsageError, match=what):
             make(tmp_path / "out", options)
+
+
+def test_signs_that_are_no_numbers_have_an_order_too(tmp_path):
+    names = ["²1.png", "10.png", "9.png"]
+    assert sorted(names, key=lambda name: _numbered(tmp_path / name)) == ["9.png", "10.png", "²1.png"]

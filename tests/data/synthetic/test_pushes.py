@@ -129,3 +129,9 @@ def test_files_hold_clips_and_tables(tmp_path):
 def test_there_are_no_variants():
     with pytest.raises(UsageError, match="no variants"):
         parse_world("pushes:hard")
+
+
+def test_a_clip_is_shown_to_people_without_sound(world):
+    piece = world.excerpt(3, 10.0, 64)
+    assert piece.frames is not None and torch.equal(piece.frames, world.render(torch.tensor([3]))["video"][0])
+    assert (piece.fps, piece.waveform, piece.rate, piece.seconds, piece.whole) == (10.0, None, None, 1.0, 1.0)

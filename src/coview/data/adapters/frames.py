@@ -148,4 +148,5 @@ def _stacked(paths: Sequence[Path]) -> NDArray[np.uint8]:
 
 def _numbered(path: Path) -> list[tuple[bool, int, str]]:
     """Return what puts file names in the order of their numbers: img2 before img10."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", path.name)]
+    parts = [(part.isdecimal(), part) for part in re.split(r"([0-9]+)", path.name)]  # the sign of a square is no number
+    return [(not number, int(part) if number else 0, part) for number, part in parts]

@@ -102,8 +102,9 @@ class World(ABC):
     def excerpt(self, row: int, seconds: float, side: int) -> Excerpt:
         """Return a whole clip for people, at its own size: it is short and small."""
         clip = self._render(self.keys(torch.tensor([row])))
-        whole = SAMPLES / SAMPLE_RATE
-        return Excerpt(clip["video"][0], self.fps, clip["audio"][0], SAMPLE_RATE, whole, whole)
+        sound, rate = (clip["audio"][0], SAMPLE_RATE) if self.samples else (None, None)
+        whole = max(self.frames / self.fps, self.samples / SAMPLE_RATE)
+        return Excerpt(clip["video"][0], self.fps, sound, rate, whole, whole)
 
     @property
     def _made(self) -> Made:
