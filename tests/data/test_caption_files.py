@@ -61,8 +61,8 @@ def test_captions_are_read(tmp_path, name, text, caption):
 CUE = "00:00.000 --> 00:02.000\n"
 
 
-# Each takes hours where time grows with the square of the length.
-@pytest.mark.parametrize("text", ["1" * 200_000, f"{CUE}{'<' * 200_000}", CUE + "{\\" * 200_000, f"{CUE}{'1 ' * 99_999}"])
+# Each takes minutes to hours where time grows with the square of the length.
+@pytest.mark.parametrize("text", ["1" * 200_000, CUE + "<" * 200_000, CUE + "{\\" * 200_000, CUE + "1 " * 99_999])
 def test_long_lines_of_subtitles_are_read_at_once(tmp_path, text):
     (tmp_path / "a.srt").write_text(text)
     told = text.removeprefix(CUE).strip()

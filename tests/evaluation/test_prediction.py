@@ -65,6 +65,19 @@ def test_the_copy_is_the_last_picture_that_was_shown(result, source):
         assert found[f"psnr_{step}/copy-last"] == pytest.approx(float(wanted), rel=1e-5)
 
 
+def test_whose_actions_are_told_does_not_depend_on_the_batch(model, source, result):
+    alone = prediction(model, source, name="mine", batch_size=1)
+    found, wanted = ({m.name: m.value for m in one.results} for one in (alone, result))
+    assert found["psnr/other-actions"] == pytest.approx(wanted["psnr/other-actions"], rel=1e-5)
+    assert found["psnr/other-actions"] != pytest.approx(found["psnr/mine"], abs=1e-4)
+
+
+def test_one_recording_has_no_other_to_be_told_of(model):
+    found = prediction(model, parse_world("pushes", "test", 1, views=model.views), name="mine")
+    assert not any("other-actions" in m.name for m in found.results)
+    assert dict(found.problems)["other-actions"].startswith("1 recordings")
+
+
 def test_recordings_without_a_table_or_with_a_short_one_are_left_out(model, source):
     class Lacking:
         def __getattr__(self, name):

@@ -1,7 +1,7 @@
 """Protocol prediction: how like the true pictures predicted ones are, at every horizon, beside what needs no learning.
 
 PSNR and SSIM (`objectives.frame_prediction`) of every test recording, against the last picture that was shown
-("copy-last"), against the same model told the actions of another recording ("other-actions"), and against a model that
+("copy-last"), against the same model told the actions of the next recording ("other-actions"), and against a model that
 was trained without actions ("no-actions"). Differences are paired: recording by recording. A method takes part by being
 a `methods.predictor.Predictor`.
 """
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from coview.data.source import Source
+from coview.data.source import Source, narrowed
 from coview.data.views import Batch
 from coview.embedding.extract import extract
 from coview.errors import UsageError
@@ -32,7 +32,9 @@ _LEAST_SIDE = 11  # pixels of a window of SSIM
 def predictor_of(model: Model) -> Predictor:
     """Return a model's method as what predicts pictures; raises UsageError where it does not."""
     if not isinstance(model.method, Predictor):
-        raise UsageError(f"{model.method.about.slug} predicts no pictures; physical-prediction is a method that does")
+        raise UsageError(
+            f"{model.method.about.slug} predicts no pictures; `coview methods` lists those that do under 'motion'"
+        )
     return model.method
 
 
@@ -81,6 +83,7 @@ def prediction(
     if untold is not None and any(model.views.get(view) != spec for view, spec in untold.views.items()):
         raise UsageError("the model without actions has views that the model has not; train both on the same ones")
     digest = model.digest
+    others, tables = _told_to(test, method.told if baselines else (), batch_size)
 
     def scores(batch: Batch) -> Mapping[str, Tensor]:
         whole = complete(batch)
@@ -92,8 +95,10 @@ def prediction(
         made = {name: one.made}
         if baselines:
             made[COPY] = one.last[:, :, None].expand_as(one.true)
-            if method.told:
-                made[OTHERS] = predicted(model, _told_of_others(chosen, method.told)).made
+            if len(others) > 1:
+                moved = torch.searchsorted(others, chosen.row.cpu(), right=True) % len(others)
+                told = {view: table[moved].to(chosen.row.device) for view, table in tables.items()}
+                made[OTHERS] = predicted(model, dataclasses.replace(chosen, views=chosen.views | told)).made
         if untold is not None:
             made[UNTOLD] = _same(one, predicted(untold, chosen))
         for who, films in made.items():
@@ -115,6 +120,8 @@ def prediction(
     by_name = {each.partition("/")[2]: found[kept] for each, found in values.items()}
     result = Result(["prediction"], _figures(by_name, name, seed), {"test": describe(test), "windows": windows})
     result.choices["horizons"] = next(iter(by_name.values())).shape[1]
+    if baselines and len(method.told) and len(others) < 2:
+        result.lacks(OTHERS, [f"{len(others)} recordings of {test.name} have all that the model is told"])
     if left := int((~kept).sum()):
         result.notes.append(f"{left} of {len(kept)} recordings lack a view, or a step of one, and are left out")
     if not any(key.startswith("ssim") for key in by_name):
@@ -145,10 +152,19 @@ def _scored(true: Tensor, made: Tensor) -> dict[str, Tensor]:
             for name in names}  # fmt: skip
 
 
-def _told_of_others(batch: Batch, told: tuple[str, ...]) -> Batch:
-    """Return the batch in which every sample is told what its neighbour was; a batch of one has no other."""
-    moved = {name: batch.views[name].roll(1, 0) for name in told}
-    return dataclasses.replace(batch, views=batch.views | moved)
+def _told_to(test: Source, told: tuple[str, ...], batch_size: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return which recordings have all of what they are told, int64 ascending, and that: view -> raw views of a cut."""
+    source, rows = narrowed(test, told), []
+    tables: dict[str, list[Tensor]] = {view: [] for view in told}
+    for block in torch.split(torch.arange(len(test)), batch_size) if told else ():
+        batch = source.read_window(block, 0, 1)
+        batch = batch.select(complete(batch))
+        rows.append(batch.row.cpu())
+        for view, found in tables.items():
+            found.append(batch.views[view].cpu())
+    return torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int64), {
+        view: torch.cat(found) for view, found in tables.items()
+    }
 
 
 def _same(one: Prediction, other: Prediction) -> Tensor:
