@@ -3,6 +3,7 @@
 import dataclasses
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -146,6 +147,23 @@ def test_stages_from_which_is_read_learnt_and_begun_anew(model: Model) -> None:
         trained(model, dataclasses.replace(HOW, head_from="conv9"))
     with pytest.raises(ValueError, match="not frozen"):
         trained(model, dataclasses.replace(HOW, beside=True, frozen=True))
+
+
+def test_stages_are_chosen_in_every_strategy_but_augment(model: Model) -> None:
+    how = dataclasses.replace(HOW, train_from="conv2", reinit_from="conv2")
+    assert set(wanted_views(model, STRATEGIES, how)) == {"lightness", "colour"}
+    start, _ = trained(model, strategy_of(how, "augment"), steps=0)
+    for name, value in model.method.encoders["lightness"].state_dict().items():
+        assert torch.equal(start[f"encoders.lightness.given.{name}"], value)
+
+
+def test_what_cannot_be_is_refused_before_anything_is_read() -> None:
+    wrong: list[dict[str, Any]] = [{"dropout": 1.0}, {"lr": 0.0}, {"batch_size": 0}, {"windows": 0}]
+    for change in wrong:
+        with pytest.raises(ValueError, match=next(iter(change))):
+            dataclasses.replace(HOW, **change)
+    with pytest.raises(ValueError, match="joint a weight"):
+        strategy_of(HOW, "joint", -1.0)
 
 
 def test_marks_that_are_unclear_count_in_nothing() -> None:

@@ -9,8 +9,11 @@ from coview.data.augment import PRESETS
 from coview.data.open import open_source
 from coview.data.preprocess import Preprocess
 from coview.data.source import sample_keys
+from coview.data.views import raw_views
 from coview.methods import build, load_method
+from coview.methods.classifier import ClassifierSettings
 from coview.methods.contract import Facts
+from coview.settings import to_dict
 
 
 @pytest.mark.parametrize("slug", ["infonce", "vicreg"])
@@ -31,3 +34,9 @@ def test_two_crops_of_a_picture_teach_one_network(slug):
     assert method.learn(batch).loss < step.loss  # equal crops agree
     with pytest.raises(ValueError, match="image_2 goes with image"):
         dataclasses.replace(settings, views=("image_2", "text"))
+
+
+def test_a_classifier_of_the_second_crop_stands_alone():
+    settings = dataclasses.replace(load_method("infonce").Settings.tiny(), views=("image", "image_2"))
+    classifier = ClassifierSettings(base="infonce", base_settings=to_dict(settings), view="image_2")
+    assert set(raw_views(classifier.specs())) == {"image_2"}

@@ -32,6 +32,7 @@ from coview.evaluation.ten_crop import extract_ten_crops
 from coview.methods import build
 from coview.methods.classifier import ClassifierSettings
 from coview.methods.contract import Facts
+from coview.methods.recipe import OptimiserSettings, ScheduleSettings
 from coview.settings import to_dict
 
 if TYPE_CHECKING:
@@ -73,8 +74,17 @@ class FineTune:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.warm_up_epochs < 0:
-            raise ValueError("fine-tuning needs epochs >= 1 and warm_up_epochs >= 0")
+        if min(self.epochs, self.batch_size, self.clips_per_recording, self.windows) < 1 or self.warm_up_epochs < 0:
+            raise ValueError(
+                "fine-tuning needs epochs, batch_size, clips_per_recording and windows >= 1, and warm_up_epochs >= 0"
+            )
+        # What these refuse is refused before anything is read.
+        OptimiserSettings(lr=self.lr, weight_decay=self.weight_decay, clip_gradient=self.clip_gradient)
+        ScheduleSettings(milestones=self.milestones)
+        ClassifierSettings(
+            changes=self.changes, dropout=self.dropout, frozen=self.frozen, marks=self.marks,
+            train_from=self.train_from, beside=self.beside, joint=self.joint, bias_rate=self.bias_rate,
+        )  # fmt: skip
 
 
 def classifier_settings(model: Model, how: FineTune, *, frozen: bool) -> ClassifierSettings:
@@ -186,7 +196,7 @@ def learn(model: Model, train: Source, out: Path, how: FineTune, *, quiet: bool 
 
 def run_settings(model: Model, train: Source, how: FineTune, *, warm_up: bool) -> Any:
     """Return the settings of the first stage, in which only the linear layer learns, or of the second."""
-    from coview.training.settings import OptimiserSettings, RunSettings, ScheduleSettings, TrainSettings
+    from coview.training.settings import RunSettings, TrainSettings
 
     epochs = how.warm_up_epochs if warm_up else how.epochs
     positions = len(train) * how.clips_per_recording

@@ -27,6 +27,7 @@ from coview.evaluation.scores import score
 from coview.evaluation.starts import statistics_of
 from coview.methods import build
 from coview.methods.contract import Facts
+from coview.methods.recipe import OptimiserSettings, ScheduleSettings
 from coview.methods.stage_probes import Form, StageProbes, StageProbesSettings
 from coview.settings import to_dict
 
@@ -56,8 +57,11 @@ class Probing:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError("probes need at least one epoch")
+        if min(self.epochs, self.batch_size) < 1:
+            raise ValueError("probes need at least one epoch and one picture in a step")
+        # What these refuse is refused before anything is read.
+        OptimiserSettings(lr=self.lr, weight_decay=self.weight_decay)
+        StageProbesSettings(numbers=self.numbers)
 
 
 def probing_settings(model: Model, how: Probing) -> StageProbesSettings:
@@ -159,7 +163,7 @@ def _start(model: Model, train: Source, how: Probing) -> Model:
 
 
 def _settings(model: Model, train: Source, how: Probing) -> Any:
-    from coview.training.settings import OptimiserSettings, RunSettings, ScheduleSettings, TrainSettings
+    from coview.training.settings import RunSettings, TrainSettings
 
     batch = min(how.batch_size, len(train))
     return RunSettings(

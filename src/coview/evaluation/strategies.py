@@ -31,11 +31,16 @@ HEAD = 0.01  # deviation of the new layer's first weights
 
 
 def strategy_of(how: FineTune, strategy: Strategy, weight: float = 1.0) -> FineTune:
-    """Return how a strategy trains; `weight` is that of the old loss in "joint", where 0 is "init" itself."""
+    """Return how a strategy trains; `weight` is that of the old loss in "joint", where 0 is "init" itself.
+
+    In "augment" a whole new encoder learns, and the given one is whole: no stages are chosen.
+    """
     how = dataclasses.replace(how, head_scale=HEAD, frozen=False, beside=False, joint=0.0)
     if strategy == "joint":
         return dataclasses.replace(how, joint=weight)
-    return dataclasses.replace(how, frozen=strategy == "freeze", beside=strategy == "augment")
+    if strategy == "augment":
+        return dataclasses.replace(how, beside=True, train_from=None, reinit_from=None)
+    return dataclasses.replace(how, frozen=strategy == "freeze")
 
 
 def wanted_views(model: Model, strategies: Sequence[Strategy], how: FineTune) -> Mapping[str, ViewSpec]:

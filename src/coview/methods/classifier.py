@@ -82,7 +82,7 @@ class ClassifierSettings:
         return cls(base_settings=to_dict(SupervisedAVSettings.tiny()), dropout=0.2)
 
     def specs(self) -> dict[str, ViewSpec]:
-        """Return the view as the base has it, with the changes; a second clip's delay is left out.
+        """Return the view as the base has it, with the changes; what it has of another view is left out: it is alone.
 
         Raises:
             UsageError, SettingsError: the base is unknown or has no such view, or the changes do not fit it.
@@ -93,12 +93,12 @@ class ClassifierSettings:
         if self.view not in known:
             raise UsageError(f"{self.base} has no view {self.view!r}; it has {', '.join(known)}")
         spec = known[self.view]
-        still = {"after": None} if getattr(spec, "after", None) else {}
+        alone = {name: None for name in ("after", "of", "with_") if getattr(spec, name, None)}
         marks: dict[str, ViewSpec] = {MARKS: FeaturesView(dim=self.marks)} if self.marks else {}
         if self.joint:
             return {**known, **marks}
         try:
-            return {self.view: dataclasses.replace(spec, **{**still, **self.changes}), **marks}
+            return {self.view: dataclasses.replace(spec, **{**alone, **self.changes}), **marks}
         except (TypeError, ValueError) as error:
             raise SettingsError([f"changes: {error}"]) from error
 

@@ -42,7 +42,7 @@ class Arguments(Models):
     train_from: str | None = None
     """First stage that learns in init and joint; those below stay as they are."""
     reinit_from: str | None = None
-    """First stage that starts from new weights."""
+    """First stage that starts from new weights, in all but augment."""
     rescale: bool = False
     """Measure with rescaled layers too: batch normalisation absorbed, and all layers balanced to learn at one rate."""
     epochs: int = 16
@@ -91,13 +91,14 @@ def _measure(case: Case) -> Result:
 def _how(asked: Any, seed: int) -> FineTune:
     from coview.errors import SettingsError
     from coview.evaluation.fine_tune import FineTune
+    from coview.evaluation.strategies import strategy_of
 
     same = (
         "view", "epochs", "lr", "weight_decay", "dropout", "head_from", "train_from", "reinit_from", "workers",
         "windows",
     )  # fmt: skip
     try:
-        return FineTune(
+        how = FineTune(
             **{name: getattr(asked, name) for name in same},
             warm_up_epochs=0,
             batch_size=asked.train_batch,
@@ -105,5 +106,7 @@ def _how(asked: Any, seed: int) -> FineTune:
             augment=preset(asked.preset),
             seed=seed,
         )
+        strategy_of(how, "joint", asked.joint_weight)
+        return how
     except ValueError as error:
         raise SettingsError([str(error)]) from error
