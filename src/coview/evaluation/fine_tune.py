@@ -76,7 +76,7 @@ class FineTune:
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.clips_per_recording, self.windows) < 1 or self.warm_up_epochs < 0:
             raise ValueError(
-                "fine-tuning needs epochs, batch_size, clips_per_recording and windows >= 1, and warm_up_epochs >= 0"
+                "fine-tuning needs epochs >= 1, as batch_size, clips_per_recording and windows, and warm_up_epochs >= 0"
             )
         # What these refuse is refused before anything is read.
         OptimiserSettings(lr=self.lr, weight_decay=self.weight_decay, clip_gradient=self.clip_gradient)
