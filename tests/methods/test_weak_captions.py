@@ -86,6 +86,7 @@ def test_study_makes_the_dictionary_and_the_chances(monkeypatch):
     torch.testing.assert_close(chances, expected)
     counts = dict(zip(method.words.dictionary(), method.words.counts.tolist(), strict=False))
     assert counts == {"cat": 3, "dog": 2, "the": 1, "猫": 1, "rare": 1}
+    assert int(method.words.captions) == 5
 
 
 def test_frequent_words_are_dropped_before_the_dictionary_is_cut(monkeypatch):
@@ -97,6 +98,22 @@ def test_frequent_words_are_dropped_before_the_dictionary_is_cut(monkeypatch):
         method_of(7, monkeypatch, frequent=4).study(Captioned(CAPTIONS))
     with pytest.raises(UsageError, match="0 different words"):
         method_of(2, monkeypatch).study(Captioned(["", "12 !"]))
+
+
+def test_a_dictionary_that_was_taken_over_keeps_its_vectors(monkeypatch):
+    method, more = method_of(7, monkeypatch), method_of(3, monkeypatch)
+    method.study(Captioned(CAPTIONS))
+    encoders = {name: value for name, value in method.state_dict().items() if name.startswith("encoders.")}
+    more.load_state_dict(encoders, strict=False)
+    said = more.study(Captioned(["a cat", "rare new cat", "new"]))
+    assert more.words.dictionary() == method.words.dictionary() and "1 of 3 recordings have none" in said
+    assert int(more.words.captions) == 2
+    counts = dict(zip(more.words.dictionary(), more.words.counts.tolist(), strict=False))
+    assert counts == {"cat": 2, "rare": 1, "dog": 0, "the": 0, "猫": 0}
+    cat, both = more.chances()[:2] / more.chances().sum()
+    assert (float(cat), float(both)) == pytest.approx((1 / 4, 3 / 4))
+    with pytest.raises(UsageError, match="1 are in the dictionary that was taken over"):
+        more.study(Captioned(["cat", "new", "other"]))
 
 
 def test_samples_without_a_word_of_the_dictionary_teach_nothing(monkeypatch):

@@ -44,7 +44,7 @@ class WordVectors(Encoder):
     Attributes:
         weight: (K, dim), the vectors; those of the dictionary's words come first, in the order of their bits.
         hashes, counts, spelling: of each word its bits, in how many captions it stood, its letters in UTF-8.
-        captions: how many captions there were.
+        captions: how many captions there were that have one of them.
     """
 
     stages = ("words",)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coview.evaluation.tsne import tsne
 from coview.evaluation.word_vectors import unit_rows
+from coview.files import written_whole
 
 MOST = 250  # words on a map
 _PERPLEXITY = 20.0
@@ -82,7 +83,7 @@ def draw(
         axes.scatter([], [], color=colours[language], label=language)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
     axes.set_axis_off()
-    with rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
+    with rc_context({"svg.fonttype": "none"}), warnings.catch_warnings(), written_whole(path) as aside:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+        figure.savefig(aside, format="svg", metadata={"Date": None}, bbox_inches="tight")
     return pairs

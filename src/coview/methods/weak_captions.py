@@ -127,26 +127,32 @@ class WeakCaptions(Method):
     def study(self, source: Source) -> str:
         """Make the dictionary of the captions, and know which pictures have which words.
 
+        A dictionary that was taken over with another run's weights stays: its vectors are those of its words.
+
         Raises:
             UsageError: fewer than two words are left.
         """
-        text = self.settings.text
+        text, old = self.settings.text, self.words.dictionary()
         counts = frequencies((text.words(caption) or "").split() for part in _captions(source) for caption in part)
         dictionary = kept(counts, self.settings.frequent, self.settings.words)
-        if len(dictionary) < 2:
-            raise UsageError(
-                f"{source.name}: its captions have {len(counts)} different words; without the {self.settings.frequent} "
-                f"most frequent {len(dictionary)} are left, and two are needed; lower method.frequent, or index more"
-            )
+        if old:
+            dictionary = {word: counts[word] for word in old}
+        if (left := sum(map(bool, dictionary.values()))) < 2:
+            why = f"without the {self.settings.frequent} most frequent {left} are left, and two are needed; lower "
+            why += "method.frequent, or index more"
+            if old:
+                why = f"{left} are in the dictionary that was taken over, and two are needed; begin a run of its own"
+            raise UsageError(f"{source.name}: its captions have {len(counts)} different words; {why}")
         self.words.take(dictionary, len(source))
         chances = torch.cat([self._chances_of(part) for part in _captions(source)])
         lost = int((chances == 0).sum())
+        self.words.captions.fill_(len(source) - lost)
         if len(self.chance):
             self.chance.copy_(chances)
-        rarest = min(dictionary, key=dictionary.__getitem__)
+        commonest, rarest = (most(dictionary, key=dictionary.__getitem__) for most in (max, min))
         return (
-            f"a dictionary of {len(dictionary)} words out of {len(counts)}, from {next(iter(dictionary))!r} in "
-            f"{max(dictionary.values())} captions to {rarest!r} in {dictionary[rarest]}; "
+            f"a dictionary of {len(dictionary)} words out of {len(counts)}, from {commonest!r} in "
+            f"{dictionary[commonest]} captions to {rarest!r} in {dictionary[rarest]}; "
             f"{lost} of {len(source)} recordings have none of them and teach nothing"
         )
 

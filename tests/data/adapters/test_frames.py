@@ -82,3 +82,19 @@ def test_what_cannot_be_asked(tmp_path):
 def test_signs_that_are_no_numbers_have_an_order_too(tmp_path):
     names = ["²1.png", "10.png", "9.png"]
     assert sorted(names, key=lambda name: _numbered(tmp_path / name)) == ["9.png", "10.png", "²1.png"]
+
+
+def test_pictures_in_the_folder_itself_are_a_film_beside_those_below(tmp_path):
+    episode(tmp_path / "log", count=2)
+    episode(tmp_path / "log" / "film", count=2)
+    made = make(tmp_path / "out", Options(folder=tmp_path / "log"))
+    assert [item.id for item in made.items] == ["film-2", "film"] and not made.refused
+    assert all((made.root / item.path).is_file() and item.tracks["actions"] for item in made.items)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "out"]
+
+
+def test_pictures_of_one_pixel_are_refused(tmp_path):
+    episode(tmp_path / "log" / "a", count=2)
+    episode(tmp_path / "log" / "b", count=2, size=(1, 16))
+    made = make(tmp_path / "out", Options(folder=tmp_path / "log"))
+    assert [item.id for item in made.items] == ["a"] and [each.reason for each in made.refused] == ["too-small"]

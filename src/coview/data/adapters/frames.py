@@ -10,7 +10,8 @@ for every picture, and becomes the track of its name. The film is written at the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,10 @@ def make(out: Path, options: Options) -> Made:
         raise UsageError(f"frames: {source.root} holds no pictures. {WHERE}")
     items, refused = [], list(source.refused)
     for done, (folder, files) in enumerate(films.items()):
+        # What lies in the folder itself has no name of its own.
+        called = folder if folder.parts else next(name for name in map(Path, _own_names()) if name not in films)
         try:
-            tables = _write(source.root, out / folder, files, rate)
+            tables = _write(source.root, out / called, files, rate)
         except MediaError as error:
             path = Path(error.path)
             name = path.relative_to(source.root) if path.is_relative_to(source.root) else folder
@@ -63,8 +66,8 @@ def make(out: Path, options: Options) -> Made:
         else:
             split = folder.parts[0] if folder.parts and folder.parts[0] in SPLITS else None
             tracks = {name: path.relative_to(out) for name, path in tables.items()}
-            film = _film(out / folder).relative_to(out)
-            items.append(Item(path=film, id=as_text(folder.as_posix()), split=split, tracks=tracks))
+            film = _film(out / called).relative_to(out)
+            items.append(Item(path=film, id=as_text(called.as_posix()), split=split, tracks=tracks))
         options.progress(done + 1, len(films))
     return Made(items=items, root=out, refused=refused, report={"films": len(items)}, notes=source.below.notes())
 
@@ -81,12 +84,17 @@ def _rate(variant: str) -> float:
     return rate
 
 
+def _own_names() -> Iterator[str]:
+    yield "film"
+    yield from (f"film-{number}" for number in count(2))
+
+
 def _is_picture(path: Path) -> bool:
     return re.fullmatch(STILLS, path.suffix.lower()) is not None
 
 
 def _film(place: Path) -> Path:
-    return place.with_name(f"{place.name or 'film'}.mp4")
+    return place.with_name(f"{place.name}.mp4")
 
 
 def _write(root: Path, place: Path, files: Sequence[Path], rate: float) -> Mapping[str, Path]:
@@ -133,6 +141,8 @@ def _stacked(paths: Sequence[Path]) -> NDArray[np.uint8]:
             str(paths[0].parent), "too-large", f"{len(paths)} pictures of {first.shape[1]} x {first.shape[0]}; cut it"
         )
     height, width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
+    if not height or not width:
+        raise MediaError(str(paths[0]), "too-small", f"{first.shape[1]} x {first.shape[0]} pixels; a film needs 2 x 2")
     film = np.empty((len(paths), height, width, 3), np.uint8)
     for number, path in enumerate(paths):
         picture = read_full_still(path) if number else first
