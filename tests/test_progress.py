@@ -43,6 +43,15 @@ def test_a_short_step_says_nothing_and_each_step_has_a_time_of_its_own():
     assert said == []
 
 
+def test_a_step_that_begins_anew_counts_its_time_anew():
+    said, now = [], [0.0]
+    lines = Lines(said.append, every=10, clock=lambda: now[0])
+    for second, done in ((0, 0), (1000, 100), (1001, 1), (1012, 12)):  # of a slow model, then of a fast one
+        now[0] = float(second)
+        lines.show("embedding test", done, 100)
+    assert said == ["embedding test: 12 of 100, about 88 seconds left"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [(1, "1 second"), (41.2, "41 seconds"), (200, "3 minutes"), (9000, "2.5 hours")]
 )

@@ -38,10 +38,14 @@ class Lines:
         self._say, self._every, self._clock = say, every, clock
         self._begun: dict[str, tuple[float, int]] = {}
         self._last: dict[str, float] = {}
+        self._done: dict[str, int] = {}
 
     def show(self, what: str, done: int, total: int) -> None:
         """Take note that `done` of `total` are done, and say so if it is time."""
         now = self._clock()
+        if done < self._done.get(what, done):  # once more from the beginning, of another model or seed
+            del self._begun[what], self._last[what]
+        self._done[what] = done
         began, first = self._begun.setdefault(what, (now, done))
         if now - self._last.setdefault(what, now) < self._every or done >= total:
             return

@@ -12,7 +12,7 @@ from measured import collection
 import coview
 from coview.cli.main import main
 from coview.comparison.figure import LOOKS, best, draw
-from coview.comparison.plan import Comparison, apply, base_settings, plan
+from coview.comparison.plan import Comparison, Task, apply, base_settings, plan
 from coview.comparison.table import Outcome, orders, orders_to_markdown, summarise, to_markdown
 from coview.data.memmap import MemmapSource
 from coview.errors import UsageError
@@ -43,6 +43,29 @@ def test_the_table_has_means_over_seeds_and_says_what_was_not_run(tmp_path: Path
     assert "not run: digits-av:A has no text" in table
     draw(lines, outcomes(), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+def test_what_was_not_run_says_so_in_one_cell() -> None:
+    lines = summarise([Outcome(row="a", seed=0, note="2 problems:\n  - b | c\n  - d")])
+    rows = to_markdown(lines).splitlines()
+    assert rows[0].startswith("| method | seeds | ")
+    assert rows[-1] == r"| a | not run: 2 problems: - b \| c - d | 0 | 0 |"
+
+
+def test_the_next_command_is_of_a_run_that_was_made(tmp_path, monkeypatch, capsys) -> None:
+    made = Outcome(row="b", seed=0, results=[row("video_probe/b", 0.5)])
+    tasks = []
+    for name in "ab":
+        folder = tmp_path / f"{name}.pairs.0"
+        folder.mkdir()
+        (folder / "compare.json").touch()
+        tasks.append(Task(name, 0, "pairs", {}, "digits-av:A", "test", str(folder)))
+    (folder / "run" / "model").mkdir(parents=True)
+    monkeypatch.setattr("coview.comparison.plan.plan", lambda *asked, **how: tasks)
+    monkeypatch.setattr("coview.comparison.run.stored", lambda task: made)
+    monkeypatch.setattr("coview.comparison.run.stored_at", lambda folder: made)
+    assert main(["compare", "xid", "--data", "digits-av:A", "-o", str(tmp_path)]) == 0
+    assert f"Next: coview explain --model {folder / 'run'} --collection digits-av:A" in capsys.readouterr().err
 
 
 def test_few_rows_stand_out_and_controls_never_do(tmp_path: Path) -> None:

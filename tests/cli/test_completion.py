@@ -19,6 +19,8 @@ from coview.cli.main import VERBS, main
         (["discover", ""], {"context-discovery"}),
         (["evaluate", "k"], {"knn"}),
         (["completion", ""], {*SCRIPTS}),
+        (["fuse", "clu"], {"cluster-cca"}),
+        (["pretrain", "xid", "--train.loggers", ""], {"tensorboard", "wandb", "mlflow"}),
         (["search", "--fr"], {"--from"}),
         (["search", "--device", ""], {"auto", "cpu", "cuda"}),
         (["evaluate", "knn", "--mo"], {"--model"}),
@@ -32,7 +34,8 @@ def test_what_fits(words, some):
 
 
 @pytest.mark.parametrize(
-    "words", [["search", "--model", ""], ["index", ""], ["no-verb", ""], ["search", "--query", "a"]]
+    "words",
+    [["search", "--model", ""], ["index", ""], ["no-verb", ""], ["search", "--query", "a"], ["export", "--onnx", ""]],
 )
 def test_where_a_file_is_wanted_the_shell_offers_its_own(words):
     assert fitting(words) == []
@@ -44,11 +47,12 @@ def test_bash_completes(tmp_path):
     script = f"""
 coview() {{ "{sys.executable}" -m coview "$@"; }}
 {SCRIPTS["bash"]}
+compopt() {{ echo "for $current: $*"; }}
 COMP_WORDS=(coview evaluate retr); COMP_CWORD=2; _coview; echo "${{COMPREPLY[@]}}"
 COMP_WORDS=(coview index my); COMP_CWORD=2; _coview; echo "${{COMPREPLY[@]}}"
 """
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["retrieval", "my-videos"]
+    assert done.stdout.splitlines() == ["retrieval", "for my: -o filenames", "my-videos"]
 
 
 def test_other_shells_are_named(capsys):

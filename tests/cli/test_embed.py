@@ -1,6 +1,8 @@
 import json
+import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,3 +68,13 @@ def test_files_and_one_that_is_none(model: str, tmp_path: Path, capsys: pytest.C
 
 def test_wrong_use(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     embed(capsys, 2, "--model", model, "-o", str(tmp_path / "e"))
+
+
+def test_a_name_that_begins_like_an_option_can_be_asked_for(tmp_path, monkeypatch, capsys):
+    tiny_model().save(tmp_path / "model")
+    there = {"video": np.ones((1, 1), bool)}
+    made = SimpleNamespace(problems=[], folder="e", ids=["-a b.mp4"], views=["video"], present=there)
+    monkeypatch.setattr("coview.cli.embed.embed", lambda *asked: made)
+    assert main(["embed", "--model", str(tmp_path / "model"), "--collection", str(collection()), "-o", "e"]) == 0
+    words = shlex.split(capsys.readouterr().err.partition("Next: coview ")[2])
+    assert words[-1] == "--recording=-a b.mp4"

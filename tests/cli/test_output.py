@@ -96,6 +96,17 @@ def test_a_bar_shows_names_as_they_are(capsys, monkeypatch):
     assert r"reading [/x] \x1b[2J" in said and "\x1b[2J" not in said
 
 
+def test_a_bar_that_begins_anew_is_not_at_its_end(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    out, drawn = Output(), []
+    monkeypatch.setattr(out, "progress", lambda: drawn.append(bars := Output.progress(out)) or bars)
+    with out.steps() as show:
+        for done in (0, 2, 1):
+            show("testing", done, 2)
+    [task] = drawn[0].tasks
+    assert (task.completed, task.finished) == (1, False)
+
+
 def test_cells_are_text_and_no_markup():
     assert [cell.plain for cell in cells("[b]", 3, "\x1b")] == ["[b]", "3", r"\x1b"]
     assert measurement_table([{"name": "[/b]", "value": 1.0, "n": 2, "seeds": 1}]).row_count == 1

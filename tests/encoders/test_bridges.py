@@ -91,6 +91,8 @@ def test_misfits_are_told():
         build_for(PICTURE, "torchvision:regnet_y_400mf")  # its builder counts with tensors
     with pytest.raises(UsageError, match=r"torchvision:vit_b_16 cannot be built for a view of 3 x 50 x 50"):
         build_for(replace(PICTURE, size=50), "torchvision:vit_b_16")
+    with pytest.raises(UsageError, match=r"torchvision:s3d cannot be built for a view of 3 x 4 x 32 x 32 \("):
+        build_for(CLIP, "torchvision:s3d")  # it can be built, but not run
 
 
 @pytest.mark.parametrize(

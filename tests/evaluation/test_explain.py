@@ -40,6 +40,13 @@ def test_agreement_of_clusters_and_labels():
     assert agreement(torch.zeros(2, dtype=torch.int64), torch.tensor([-1, -1]), "video", "xid", 0) == []
 
 
+def test_recordings_of_one_label_cannot_be_pointed_at():
+    world = DigitsWorld("A", "test", 2)
+    world.labels = torch.zeros_like(world.labels)
+    with pytest.raises(UsageError, match="pointing needs recordings of two labels"):
+        unlike_pairs(world, 1000)
+
+
 def test_neighbours_have_unlike_labels_and_everyone_is_used(objects):
     pairs = unlike_pairs(objects, 1000)
     assert (objects.labels[pairs[:, 0]] != objects.labels[pairs[:, 1]]).all()

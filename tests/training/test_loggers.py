@@ -173,6 +173,22 @@ def test_tensorboard_itself(tmp_path):
     assert [entry.value for entry in kept] == pytest.approx(list(losses.values()), rel=1e-6)  # float32
 
 
+@needs("tensorboard")
+def test_what_was_told_before_the_first_checkpoint_is_shown_once(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = tiny.settings(loggers=("tensorboard",), epochs=1)
+
+    def killed(step, line):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        train(settings, tmp_path / "run", source=tiny.TinySource(), after_step=killed, quiet=True)
+    train(settings, tmp_path / "run", source=tiny.TinySource(), resume=True, quiet=True)
+    kept = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload().Scalars("loss")
+    assert [entry.step for entry in kept] == [1, 2, 3, 4, 5]
+
+
 def records(path):
     """Yield the records of W&B's file: a header of 7 bytes, then LevelDB's log format in blocks of 32 KiB."""
     data, at, whole = path.read_bytes(), 7, b""

@@ -118,9 +118,10 @@ def main(argv: list[str]) -> int:
         output.say(f"{len(outcomes)} of {len(tasks)} runs are finished; the same command writes the table when all are")
         return 0
     code = report(arguments, outcomes, output)
-    first = next((task for task in tasks if task.kind == "pairs"), None)
-    if first is not None and code != 1:
-        output.next("coview", "explain", "--model", first.folder, "--collection", first.test)
+    runs = [(folder / "run", task.test) for task, folder in zip(tasks, folders, strict=True) if task.kind == "pairs"]
+    made = next(((run, test) for run, test in runs if (run / "model").is_dir()), None)  # some are not run
+    if made is not None and code != 1:
+        output.next("coview", "explain", "--model", made[0], "--collection", made[1])
     return code
 
 

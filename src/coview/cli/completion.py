@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 from unittest import mock
 
 from coview.cli.main import VERBS, main_of
@@ -31,9 +32,11 @@ SCRIPTS = {
     "bash": """_coview() {
     local current="${COMP_WORDS[COMP_CWORD]}"
     mapfile -t COMPREPLY < <(coview completion -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
-    [[ ${#COMPREPLY[@]} -gt 0 ]] || mapfile -t COMPREPLY < <(compgen -f -- "$current")
+    [[ ${#COMPREPLY[@]} -eq 0 ]] || return 0
+    compopt -o filenames 2>/dev/null  # of files alone: a method is none, though a run may be called like it
+    mapfile -t COMPREPLY < <(compgen -f -- "$current")
 }
-complete -o filenames -o bashdefault -F _coview coview
+complete -o bashdefault -F _coview coview
 """,
     "zsh": """#compdef coview
 _coview() {
@@ -90,7 +93,8 @@ def _known(before: Sequence[str], current: str) -> set[str]:
     if first and not current.startswith("-"):
         places: dict[str, Iterable[str]] = {
             **_NAMED,
-            "evaluate": _protocols() if verb == "evaluate" else (),
+            "evaluate": _module(verb).PROTOCOLS if verb == "evaluate" else (),
+            "fuse": _module(verb).fusing() if verb == "fuse" else (),
             "completion": SCRIPTS,
         }
         return {*places.get(verb, ())}
@@ -100,17 +104,17 @@ def _known(before: Sequence[str], current: str) -> set[str]:
     return {*options}
 
 
-def _protocols() -> list[str]:
-    return list(importlib.import_module("coview.cli.evaluate").PROTOCOLS)
+def _module(verb: str) -> Any:
+    return importlib.import_module(f"coview.cli.{verb}")
 
 
 def _options(words: Sequence[str]) -> dict[str, set[str]]:
-    """Return option -> its choices (none where it takes something else), read from the help of a command."""
+    """Return option -> its choices (none where it may be something else), read from the help of a command."""
     said = io.StringIO()
     wide = mock.patch.dict(os.environ, {"COLUMNS": "240", "NO_COLOR": "1"})
     with wide, contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
         main_of(words[0])([*words[1:], "--help"])
-    found = re.findall(r"(?<![\w-])(--[a-z][\w.-]*)(?: \{([\w.,-]+)\})?", said.getvalue())
+    found = re.findall(r"(?<![\w-])(--[a-z][\w.-]*)(?: \[?\{([\w.,-]+)\}(?!\|))?", said.getvalue())
     choices: dict[str, set[str]] = {}
     for option, values in found:
         choices.setdefault(option, set()).update(filter(None, values.split(",")))

@@ -93,7 +93,8 @@ def main(argv: list[str]) -> int:
     asked = next((name for number, name in enumerate(stored.ids) if there[:, number].all()), None)
     if arguments.collection and asked is not None:
         where = ("--collection", arguments.collection, "--embeddings", arguments.out)
-        out.next("coview", "search", "--model", arguments.model, *where, "--recording", asked)
+        how = [f"--recording={asked}"] if asked.startswith("-") else ["--recording", asked]
+        out.next("coview", "search", "--model", arguments.model, *where, *how)
     return code
 
 

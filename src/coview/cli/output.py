@@ -58,10 +58,14 @@ class Output:
             return
         with self.progress() as bars:
             tasks: dict[str, TaskID] = {}
+            reached: dict[str, int] = {}
 
             def show(what: str, done: int, total: int) -> None:
                 if what not in tasks:
                     tasks[what] = bars.add_task(shown(what), total=total, note="")
+                elif done < reached[what]:  # once more from the beginning, of another model or seed
+                    bars.reset(tasks[what])
+                reached[what] = done
                 bars.update(tasks[what], completed=done, total=total)
 
             yield show

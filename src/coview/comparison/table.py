@@ -149,8 +149,9 @@ def to_markdown(lines: Sequence[Line]) -> str:
         if line.left < line.runs:
             seeds = f"{seeds}, {line.left} of them left the plateau"
         if line.note and not line.figures:
-            why = f"{'failed' if line.failed else 'not run'}: {line.note}"
-            cells = [why, *cells[1:]]
+            said = " ".join(line.note.replace("|", "\\|").split())  # in one cell
+            why = f"{'failed' if line.failed else 'not run'}: {said}"
+            cells, seeds = ([why, *cells[1:]], seeds) if cells else ([], why)
         table.append([line.row, *cells, seeds, f"{line.samples:,}", f"{line.seconds:.0f}"])
     return "\n".join("| " + " | ".join(row) + " |" for row in table) + "\n"
 

@@ -70,9 +70,13 @@ def bridged(library: str, name: str, stream: str, shape: tuple[int, ...], seen: 
     if stream not in ("image", "audio", "video"):
         raise UsageError(f"{library}:{name} is an encoder of pictures, sounds or clips, not of {stream}")
     try:
+        home = torch.get_default_device()
         with torch.device("cpu"):  # some libraries count layers with tensors, which have no numbers on "meta"
             made = Bridged(LIBRARIES[library](name, stream, shape), seen if shape[0] == 3 else None)
-        return made.to(torch.get_default_device())
+            if home.type != "meta":  # tried once: some networks of a fixed size can be built for any
+                with torch.no_grad():
+                    made.eval()(torch.zeros(1, *shape))
+        return made.train().to(home)
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         size = " x ".join(map(str, shape))
         raise UsageError(f"{library}:{name} cannot be built for a view of {size} ({error})") from error

@@ -100,4 +100,6 @@ def unlike_pairs(source: Source, limit: int) -> Tensor:
     mixed = rows[permute(torch.arange(rows.numel()), rows.numel(), 0, 0)]
     partner = mixed.roll(1)
     unlike = source.labels[mixed] != source.labels[partner]
+    if not bool(unlike.any()):
+        raise UsageError(f"{source.name}: pointing needs recordings of two labels")
     return torch.stack([mixed, partner], 1)[unlike]

@@ -13,7 +13,7 @@ class TensorBoardLogger:
     """See `Logger`. What a killed run had written beyond its checkpoint is no longer shown once it is resumed."""
 
     def __init__(self, out: Path, settings: Mapping[str, Any], step: int) -> None:
-        self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1 if step else None)
+        self.writer = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """See `Logger.write`."""
