@@ -9,6 +9,7 @@ from coview.data.preprocess import Preprocess
 from coview.data.views import Batch, ImageView, TextView
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench
+from coview.evaluation.verdict import verdict
 from coview.evaluation.word_files import read_analogies, read_languages, read_similarities, read_vectors
 from coview.evaluation.word_map import draw, language_of, neighbours
 from coview.evaluation.words import Asked, dictionary_of, words
@@ -148,15 +149,19 @@ def test_predicted_words_stand_beside_the_commonest(monkeypatch):
         asked = {"one": [("cat", "dog", "a", "b")], "two": [("cat", "dog", "a", "cow")]}
         words(bench, Asked(analogies=asked, similarities=similarities, vectors=vectors))
     found = {m.name: m for m in bench.result.results}
-    assert found["image_words_p1_commonest/m"].value == pytest.approx(3 / 4)  # cat, of the four with a known word
+    assert found["image_words_p1/commonest"].value == pytest.approx(3 / 4)  # cat, of the four with a known word
     assert found["image_words_p1/m"].n == 4 and found["image_words_p1/m"].chance == pytest.approx(7 / 4 / 5)
-    assert found["analogies_given/m"].value == 1 and found["analogies_given/m"].n == 1
+    assert found["analogies/given"].value == 1 and found["analogies/given"].n == 1
     # cosines .71, 0 and .71 against 3, 1, 2: the two equal ones share a rank
-    assert found["similarity_given/m"].value == pytest.approx(np.sqrt(3) / 2)
+    assert found["similarity/given"].value == pytest.approx(np.sqrt(3) / 2)
     assert {"analogies/m", "analogies_joined/m", "similarity/m", "similarity_joined/m"} <= found.keys()
     assert bench.result.choices["analogies"] == {"asked": 1, "with unknown words": 1}
     assert bench.result.choices["similarity"] == {"pairs": 3, "with unknown words": 1}
     assert "4 of 5 words have given vectors" in bench.result.notes[-1]
+    assert not any("commonest" in text or "given" in text for text in verdict(bench.result.results))
+    with Bench(model, None, source, name="random") as bench:
+        words(bench, Asked(analogies=asked, vectors=vectors))
+    assert {m.name.partition("/")[2] for m in bench.result.results} == {"random"}
 
 
 def test_questions_without_known_words_are_lacking():

@@ -221,7 +221,7 @@ def test_pictures_with_captions_from_a_manifest_to_a_search(tmp_path, capsys):
     assert main(["evaluate", "words", *words, "--similarities", str(tmp_path / "pairs.csv")]) == 0
     found = json.loads(capsys.readouterr().out)
     figures = {row["name"]: row for row in found["results"]}
-    own, common = (figures[f"image_words_p5{what}/weak-captions"]["value"] for what in ("", "_commonest"))
+    own, common = (figures[f"image_words_p5/{who}"]["value"] for who in ("weak-captions", "commonest"))
     # Of the five likeliest words a caption can have three, and all have "no".
     assert own > 0.59 and common < 0.5 and figures["image_words_p5/random"]["value"] < own
     assert figures["similarity/weak-captions"]["n"] == 4 and figures["similarity/weak-captions"]["value"] > 0.5

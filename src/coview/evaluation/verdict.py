@@ -11,11 +11,14 @@ from typing import Any
 from coview.evaluation.statistics import Measurement
 from coview.training.signals import collapse
 
+COMMONEST, GIVEN = "commonest", "given"  # the most frequent answers; vectors from elsewhere
 CONTROLS = (
     "shuffled",
     "random",
     "permuted",
     "statistics",
+    COMMONEST,
+    GIVEN,
     "supervised-av",
 )  # rows to compare with, in the order they are shown
 SHUFFLED = ", shuffled"  # behind the name of a run that learnt from wrong pairs

@@ -22,6 +22,7 @@ from coview.encoders.words import WordVectors
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench
 from coview.evaluation.statistics import Measurement, accuracy, mean
+from coview.evaluation.verdict import COMMONEST, GIVEN, is_control
 from coview.evaluation.word_files import Pair
 from coview.evaluation.word_vectors import analogies, cosines, joined, precision_at, rank_correlation, rank_correlations
 from coview.randomness import integers, make_key
@@ -71,25 +72,30 @@ def words(bench: Bench, asked: Asked) -> None:
     bench.result.choices["words"] = {"dictionary": len(names), "captions": int(lexicon.captions)}
     _predicted(bench, view, lexicon)
     own = lexicon.weight[: len(names)].detach().cpu().numpy()
-    kinds = {"": (names, own)}
+    name = bench.name
+    kinds = [("", name, names, own)]  # behind the figure, whose it is, words, vectors
     if asked.vectors:
         both = [number for number, word in enumerate(names) if word in asked.vectors]
         if not both:
             raise UsageError("none of the dictionary's words has a vector in the file; give one of its languages")
         given = np.stack([asked.vectors[names[number]] for number in both])
         known = [names[number] for number in both]
-        kinds = {"": (known, own[both]), "_given": (known, given), "_joined": (known, joined(own[both], given))}
+        kinds = [("", name, known, own[both]), ("_joined", name, known, joined(own[both], given))]
+        kinds += [] if is_control(name) else [("", GIVEN, known, given)]
         bench.result.notes.append(f"{len(both)} of {len(names)} words have given vectors; only they are asked about")
-    for suffix, (known, vectors) in kinds.items():
+    for suffix, who, known, vectors in kinds:
         number = {word: place for place, word in enumerate(known)}
         if asked.analogies:
-            _analogies(bench, asked.analogies, number, vectors, suffix)
+            _analogies(bench, asked.analogies, number, vectors, suffix, who)
         if asked.similarities:
-            _similarities(bench, asked.similarities, number, vectors, suffix)
+            _similarities(bench, asked.similarities, number, vectors, suffix, who)
 
 
 def _predicted(bench: Bench, view: str, lexicon: WordVectors) -> None:
-    """Add "<view>_words_p<k>", the share of the k likeliest words that the caption has, and that of the commonest k."""
+    """Add "<view>_words_p<k>", the share of the k likeliest words that the caption has, and that of the commonest k.
+
+    The commonest words are no control's: with one they would be measured twice.
+    """
     size = lexicon.size
     ids = _ids_of_test(bench, view, lexicon)
     features = bench.features("test", "projected")
@@ -111,14 +117,14 @@ def _predicted(bench: Bench, view: str, lexicon: WordVectors) -> None:
             scores = (x[first : first + _ROWS] @ weights.T).numpy()
             shares.append(some.mean(1))
             for k in (k for k in _KS if k < size):
-                by_k.setdefault(("", k), []).append(precision_at(scores, some, k))
-                prior = np.broadcast_to(commonest, scores.shape)
-                by_k.setdefault(("_commonest", k), []).append(precision_at(prior, some, k))
+                by_k.setdefault((bench.name, k), []).append(precision_at(scores, some, k))
+                if not is_control(bench.name):
+                    prior = np.broadcast_to(commonest, scores.shape)
+                    by_k.setdefault((COMMONEST, k), []).append(precision_at(prior, some, k))
         chance = float(np.concatenate(shares).mean())
-        for (what, k), parts in by_k.items():
+        for (who, k), parts in by_k.items():
             items = torch.from_numpy(np.concatenate(parts))
-            figure = f"{name}_words_p{k}{what}/{bench.name}"
-            bench.result.results.append(mean(figure, items, chance, bench.seed))
+            bench.result.results.append(mean(f"{name}_words_p{k}/{who}", items, chance, bench.seed))
 
 
 def _ids_of_test(bench: Bench, view: str, lexicon: WordVectors) -> Tensor:
@@ -138,6 +144,7 @@ def _analogies(
     number: Mapping[str, int],
     vectors: NDArray[np.floating],
     suffix: str,
+    who: str,
 ) -> None:
     """Add the share of questions whose fourth word is found, all together and by section."""
     every: list[Tensor] = []
@@ -151,13 +158,13 @@ def _analogies(
         every.append(right)
         if len(sections) > 1:
             what = section.replace(" ", "-").replace("/", "-")
-            bench.result.results.append(accuracy(f"analogies{suffix}:{what}/{bench.name}", right, _blind(number)))
+            bench.result.results.append(accuracy(f"analogies{suffix}:{what}/{who}", right, _blind(number)))
     if not every:
         bench.result.lacks(f"analogies{suffix}", [f"none of {count} questions has four words of the dictionary"])
         return
     right = torch.cat(every)
     bench.result.choices[f"analogies{suffix}"] = {"asked": len(right), "with unknown words": count - len(right)}
-    bench.result.results.append(accuracy(f"analogies{suffix}/{bench.name}", right, _blind(number)))
+    bench.result.results.append(accuracy(f"analogies{suffix}/{who}", right, _blind(number)))
 
 
 def _blind(number: Mapping[str, int]) -> float:
@@ -165,7 +172,12 @@ def _blind(number: Mapping[str, int]) -> float:
 
 
 def _similarities(
-    bench: Bench, pairs: Sequence[Pair], number: Mapping[str, int], vectors: NDArray[np.floating], suffix: str
+    bench: Bench,
+    pairs: Sequence[Pair],
+    number: Mapping[str, int],
+    vectors: NDArray[np.floating],
+    suffix: str,
+    who: str,
 ) -> None:
     """Add Spearman's correlation of cosines and judgements, with an interval from resampled pairs."""
     known = [(number[a], number[b], judged) for a, b, judged in pairs if a in number and b in number]
@@ -182,7 +194,7 @@ def _similarities(
     drawn = integers(make_key(bench.seed, torch.arange(_RESAMPLES)), 0, len(near), len(near)).numpy()
     low, high = np.nanquantile(rank_correlations(near[drawn], judged[drawn]), [0.025, 0.975])
     bench.result.choices[f"similarity{suffix}"] = {"pairs": len(known), "with unknown words": len(pairs) - len(known)}
-    figure = f"similarity{suffix}/{bench.name}"
+    figure = f"similarity{suffix}/{who}"
     bench.result.results.append(Measurement(figure, value, float(low), float(high), 0.0, len(known)))
 
 
