@@ -1,5 +1,7 @@
 """Scenes: the made world, the same by way of VOC's layout, and truth that is damaged or does not fit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,9 @@ from PIL import Image
 from coview.data.adapters import Options
 from coview.data.annotations import read_annotation, read_mask
 from coview.data.collected_scenes import CollectedScenes
+from coview.data.collection import Collection
 from coview.data.index import index_source
+from coview.data.leaks import shared
 from coview.data.scenes import VOID, Permuted, mirrored
 from coview.data.synthetic.shapes import KINDS, ShapesWorld
 from coview.data.synthetic.voc_layout import write_voc
@@ -107,6 +111,31 @@ def test_masks_that_do_not_fit_are_left_out(collection, tmp_path):
     scenes = CollectedScenes(collection(tmp_path, ":segmentation").select(split="train"), "mask")
     reasons = [reason.partition(":")[0] for _, reason in scenes.problems]
     assert reasons == ["other-size", "unknown-class", "damaged"] and len(scenes) == 6
+
+
+def test_what_was_touched_since_it_was_indexed_is_no_truth(collection, tmp_path):
+    made, folder = collection(tmp_path), tmp_path / "voc"
+    edit(folder / "Annotations/train-000001.xml", "</size>", f"</size>{thing('cross', 3, 3, 9, 9)}")
+    (folder / "JPEGImages/train-000002.jpg").write_bytes((folder / "JPEGImages/train-000003.jpg").read_bytes())
+    scenes = CollectedScenes(made.select(split="train"), "objects")
+    assert [name for name, reason in scenes.problems if reason.startswith("changed")] == ["train-000001"]
+    with pytest.raises(MediaError, match="changed"):
+        scenes[scenes.ids.index("train-000002")]
+    test = CollectedScenes(made.select(split="test"), "objects")
+    assert not shared(scenes, test) and shared(scenes, scenes).count == len(scenes)
+
+
+def test_what_must_not_be_mirrored_is_said(collection, tmp_path):
+    made = collection(tmp_path)
+    kept = [
+        dataclasses.replace(
+            row, flags=("nomirror",) * number, tracks={"objects": str((made.root / row.tracks["objects"]).resolve())}
+        )
+        for number, row in enumerate([*made.select(split="test")][:2])
+    ]
+    scenes = CollectedScenes(Collection.of(kept), "objects", KINDS)
+    assert [scenes.mirrorable(row) for row in range(2)] == [True, False]
+    assert sorted(Permuted(scenes, 0).mirrorable(row) for row in range(2)) == [False, True]
 
 
 def edit(path, old, new):

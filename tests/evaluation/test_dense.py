@@ -64,6 +64,9 @@ class Listed:
     def truth(self, row):
         return self.scenes[row].objects
 
+    def mirrorable(self, row):
+        return True
+
 
 @pytest.mark.parametrize("detector", ["fast-rcnn", "faster-rcnn"])
 @pytest.mark.parametrize("frozen", [True, False])
@@ -156,6 +159,8 @@ def test_scenes_that_cannot_be_learnt_from_are_errors(model, worlds, tmp_path):
     for run, how in ((detect, DETECTION), (segment, SEGMENTATION)):
         with pytest.raises(UsageError, match="have different classes"):
             run(model, worlds[0], Listed([worlds[1][0]], ("dog",)), tmp_path, how, name="x")
+        with pytest.raises(UsageError, match="the same pictures; choose two splits"):
+            run(model, worlds[0], worlds[0], tmp_path, how, name="x")
     with pytest.raises(ValueError, match="kernel is odd"):
         Segmentation(kernel=2)
 
@@ -181,6 +186,16 @@ def test_regions_from_files(worlds, tmp_path):
     with pytest.raises(UsageError, match="no regions can be read"):
         FromFile(path, test)
     assert inside(torch.zeros(0, 4), 5, 7).tolist() == [[0, 0, 7, 5]]
+
+
+def test_a_finished_run_does_not_answer_for_other_regions(model, worlds, tmp_path):
+    path = tmp_path / "regions.npz"
+    how = dataclasses.replace(DETECTION, steps=1, proposals=str(path), test_proposals="jittered-truth")
+    np.savez(path, **dict.fromkeys(worlds[0].ids, np.array([[1.0, 2, 20, 22]])))
+    detect(model, *worlds, tmp_path / "run", how, name="x")
+    np.savez(path, **dict.fromkeys(worlds[0].ids, np.array([[3.0, 4, 20, 22]])))
+    with pytest.raises(UsageError, match="other settings or other pictures"):
+        detect(model, *worlds, tmp_path / "run", how, name="x")
 
 
 def test_jittered_truth_depends_on_seed_and_row(worlds):

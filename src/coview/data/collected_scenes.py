@@ -11,13 +11,14 @@ from torch import Tensor
 
 from coview.data.annotations import Annotation, read_annotation, read_mask
 from coview.data.collection import Collection
-from coview.data.identity import real_path
+from coview.data.identity import check, real_path
+from coview.data.recording import Recording
 from coview.data.scenes import VOID, Objects, Scene
 from coview.errors import MediaError, UsageError
 from coview.media.stills import read_full_still
 
 Truth = Literal["objects", "mask"]
-_NOTHING = Annotation((0, 0), torch.zeros(0, 4), [], torch.zeros(0, dtype=torch.bool))
+_NOTHING = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
 
 
 class CollectedScenes:
@@ -31,6 +32,7 @@ class CollectedScenes:
 
     Attributes:
         problems: (id, reason) of what was left out.
+        digests, contents: by row, of the pictures, as of a `Source` of files.
 
     Raises:
         UsageError: no picture is left; says what was wrong with the first.
@@ -46,7 +48,9 @@ class CollectedScenes:
             raise UsageError(f"{self.name}: no picture has labels or objects, so that there are no classes")
         self.ids: list[str] = []
         self.problems: list[tuple[str, str]] = []
-        self._files: list[tuple[Path, Path | None]] = []
+        self.digests: list[str] = []
+        self.contents: list[str] = []
+        self._files: list[tuple[Recording, Path | None]] = []
         self._truth: list[Objects] = []
         self._sizes: list[tuple[int, int]] = []
         for recording in collection:
@@ -54,16 +58,21 @@ class CollectedScenes:
             try:
                 if needs not in tracks:
                     raise MediaError(recording.id, f"no-{needs}", f"it has no track {needs!r}")
+                if (known := recording.track_files.get(needs)) is not None:
+                    check(tracks[needs], size=known.bytes, modified=known.modified, digest=known.digest)
                 size = (recording.width, recording.height)
-                found = read_annotation(tracks["objects"]) if "objects" in tracks else _NOTHING
-                objects = self._objects(recording.id, found, size, empty)
-                if needs == "mask":
+                if needs == "mask":  # the boxes beside it are not asked for
                     self._check_mask(tracks["mask"], size)
+                    objects = _NOTHING
+                else:
+                    objects = self._objects(recording.id, read_annotation(tracks["objects"]), size, empty)
             except MediaError as error:
                 self.problems.append((recording.id, f"{error.reason}: {error.message}"))
                 continue
             self.ids.append(recording.id)
-            self._files.append((self._root / real_path(recording.path), tracks.get("mask")))
+            self.digests.append(recording.digest)
+            self.contents.append(recording.content)
+            self._files.append((recording, tracks.get("mask")))
             self._truth.append(objects)
             self._sizes.append((recording.height, recording.width))
         if not self.ids:
@@ -74,7 +83,11 @@ class CollectedScenes:
         return len(self.ids)
 
     def __getitem__(self, row: int) -> Scene:
-        picture = torch.from_numpy(read_full_still(self._files[row][0])).permute(2, 0, 1)
+        recording, _ = self._files[row]
+        path = self._root / real_path(recording.path)
+        if recording.bytes:
+            check(path, size=recording.bytes, modified=recording.modified, digest=recording.digest)
+        picture = torch.from_numpy(read_full_still(path)).permute(2, 0, 1)
         return Scene(picture, self._truth[row], self.mask(row))
 
     def truth(self, row: int) -> Objects:
@@ -90,12 +103,14 @@ class CollectedScenes:
         """See `Scenes.size`."""
         return self._sizes[row]
 
+    def mirrorable(self, row: int) -> bool:
+        """See `Scenes.mirrorable`: unless its flags say "nomirror"."""
+        return "nomirror" not in self._files[row][0].flags
+
     def _objects(self, name: str, found: Annotation, size: tuple[int, int], empty: bool) -> Objects:
-        if self._needs == "mask":  # the boxes beside it are not asked for
-            found = _NOTHING
-        elif found.size != size:
+        if found.size != size:
             raise MediaError(name, "other-size", f"boxes are of {found.size} pixels, the picture has {size}")
-        elif not (found.names or empty):
+        if not (found.names or empty):
             raise MediaError(name, "no-objects", "nothing is in it to learn from")
         if unknown := sorted(set(found.names) - set(self.classes)):
             raise MediaError(name, "unknown-class", f"{', '.join(unknown)} is none of {', '.join(self.classes)}")

@@ -6,11 +6,21 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-
-from coview.data.source import Source
+from typing import Protocol
 
 Pairs = list[tuple[str, str]]  # id in the one part, id in the other
 _FIRST = 3  # pairs named in a sentence
+
+
+class Named(Protocol):
+    """A part of the data: a `Source`, or `Scenes`; of files it may have `digests` and `contents` too."""
+
+    name: str
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The recordings' ids in order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Overlap:
         return f"{self.count} recordings of {second} are in {first} too ({how}), such as {such}"
 
 
-def shared(a: Source, b: Source) -> Overlap:
+def shared(a: Named, b: Named) -> Overlap:
     """Compare two parts, such as what a model was trained on and what it is measured on."""
     mine, theirs = Known.of(a), Known.of(b)
     return compare(mine, theirs)
@@ -71,7 +81,7 @@ class Known:
     contents: Sequence[str] | None
 
     @classmethod
-    def of(cls, source: Source) -> Known:
+    def of(cls, source: Named) -> Known:
         """Return the facts of a source; worlds and arrays have no files."""
         digests, contents = getattr(source, "digests", None), getattr(source, "contents", None)
         return cls(source.name, source.ids, digests, contents)

@@ -71,6 +71,10 @@ class Scenes(Protocol):
         """Return height and width of a row's picture."""
         ...
 
+    def mirrorable(self, row: int) -> bool:
+        """Return whether left and right of a row's picture may be exchanged."""
+        ...
+
 
 def mirrored(scene: Scene) -> Scene:
     """Return a scene with left and right exchanged."""
@@ -90,6 +94,7 @@ class Permuted:
     def __init__(self, scenes: Scenes, seed: int) -> None:
         self._scenes = scenes
         self.name, self.classes, self.ids, self.problems = scenes.name, scenes.classes, scenes.ids, scenes.problems
+        self.digests, self.contents = getattr(scenes, "digests", None), getattr(scenes, "contents", None)
         self.fingerprint = f"{scenes.fingerprint}-permuted-{seed}"
         order = torch.argsort(uniform(make_key(seed, torch.arange(len(scenes))), 11), stable=True)
         self._other = torch.empty_like(order)
@@ -116,3 +121,7 @@ class Permuted:
     def size(self, row: int) -> tuple[int, int]:
         """See `Scenes.size`."""
         return self._scenes.size(row)
+
+    def mirrorable(self, row: int) -> bool:
+        """See `Scenes.mirrorable`."""
+        return self._scenes.mirrorable(row)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from coview.data.leaks import shared
+from coview.data.leaks import Named, shared
 from coview.data.source import Source
 from coview.embedding.extract import Features, Space, extract
 from coview.embedding.kept import extract_once
@@ -174,7 +174,7 @@ def weights_of(model: Model) -> dict[str, Any]:
     return {"digest": model.digest, "steps": getattr(model, "about", {}).get("steps")}
 
 
-def leaks(train: Source, test: Source) -> list[tuple[str, str]]:
+def leaks(train: Named, test: Named) -> list[tuple[str, str]]:
     """Return the problem of a test part that shares recordings with what classifiers are fitted on, if it does."""
     overlap = shared(train, test)
     return [(test.name, overlap.sentence())] if overlap else []

@@ -1,7 +1,8 @@
 """What detection and segmentation share: a model's maps of whole pictures, and the loop that trains on scenes.
 
 Normalisation layers keep the statistics they have, whether the encoder learns or not: a batch of two large pictures
-would give poor ones, and a frozen encoder must not know the new data. Pictures are mirrored in half of the steps.
+would give poor ones, and a frozen encoder must not know the new data. Pictures are mirrored by chance, unless the
+collection forbids it.
 
 A stopped run goes on from its last checkpoint: what a step draws follows from seed and step.
 """
@@ -25,7 +26,7 @@ from coview.data.scenes import Scenes
 from coview.data.views import PictureView
 from coview.encoders import Encoder
 from coview.errors import CoviewError, UsageError
-from coview.evaluation.bench import Progress, Result, weights_of
+from coview.evaluation.bench import Progress, Result, leaks, weights_of
 from coview.evaluation.statistics import Measurement
 from coview.methods.recipe import OptimiserSettings, ScheduleSettings
 from coview.randomness import make_key, uniform
@@ -113,7 +114,7 @@ Draw = tuple[int, bool]  # a row, and whether it is mirrored
 
 
 def drawn(step: int, count: int, how: Dense) -> list[Draw]:
-    """Return what a step takes: rows in an order of each epoch's own, every other one mirrored by chance."""
+    """Return what a step takes: rows in an order of each epoch's own, each mirrored or not by chance."""
     found = []
     for position in range(step * how.batch_size, (step + 1) * how.batch_size):
         epoch, place = divmod(position, count)
@@ -189,6 +190,14 @@ def fit(
     network.eval()
 
 
+def check_parts(train: Scenes, test: Scenes) -> None:
+    """Raise UsageError where the parts have other classes, or are the same pictures."""
+    if list(train.classes) != list(test.classes):
+        raise UsageError(f"{train.name} and {test.name} have different classes; they cannot be compared")
+    if train.fingerprint == test.fingerprint:
+        raise UsageError(f"{train.name}: training and test part are the same pictures; choose two splits")
+
+
 def dense_result(
     what: str, name: str, figures: list[Measurement], model: Model, train: Scenes, test: Scenes, how: Dense
 ) -> Result:
@@ -206,5 +215,5 @@ def dense_result(
         "start": model.digest,
     }
     result = Result(["image-transfer"], figures, {**parts, what: own}, weights={name: [weights_of(model)]})
-    result.report([*train.problems, *test.problems])
+    result.report([*leaks(train, test), *train.problems, *test.problems])
     return result

@@ -23,7 +23,7 @@ from coview.data.scenes import Objects, Scenes, mirrored, mirrored_boxes
 from coview.errors import UsageError
 from coview.evaluation.average_precision import Definition
 from coview.evaluation.bench import Progress, Result
-from coview.evaluation.dense import Dense, Draw, Maps, dense_result, fit
+from coview.evaluation.dense import Dense, Draw, Maps, check_parts, dense_result, fit
 from coview.evaluation.detection_scores import Found, mean_average_precision
 from coview.evaluation.proposals import JitteredTruth, proposals_from
 from coview.randomness import make_key
@@ -134,10 +134,9 @@ def detect(
         out: folder of the run.
 
     Raises:
-        UsageError: the model has no such encoder, classes differ, or nothing can be learnt or measured.
+        UsageError: as `check_parts`; the model has no such encoder, or nothing can be learnt or measured.
     """
-    if list(train.classes) != list(test.classes):
-        raise UsageError(f"{train.name} and {test.name} have different classes; they cannot be compared")
+    check_parts(train, test)
     rows = [row for row in range(len(train)) if bool((~train.truth(row).difficult).any())]
     if not rows:
         raise UsageError(f"{train.name}: no picture has an object to learn from")
@@ -154,7 +153,7 @@ def detect(
         for place, mirror in draws:
             scene = train[rows[place]]
             near = None if regions is None else regions(rows[place], scene)
-            if mirror:
+            if mirror and train.mirrorable(rows[place]):
                 near = None if near is None else mirrored_boxes(near, scene.picture.shape[2])
                 scene = mirrored(scene)
             pictures.append(scene.picture.to(device))
@@ -162,7 +161,8 @@ def detect(
             objects.append(Objects(*(values[~scene.objects.difficult].to(device) for values in scene.objects)))
         return detector.losses(pictures, objects, boxes)
 
-    fit(detector, len(rows), loss_of, how, out, progress, train.fingerprint, model.digest)
+    given_by = None if regions is None else regions.identity
+    fit(detector, len(rows), loss_of, how, out, progress, train.fingerprint, model.digest, given_by)
     found = []
     with torch.no_grad():
         for row in range(len(test)):

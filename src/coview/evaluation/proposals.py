@@ -21,6 +21,7 @@ from torch import Tensor
 
 from coview.data.scenes import Scene, Scenes
 from coview.errors import UsageError
+from coview.files import sha256_of
 from coview.randomness import make_key, normal, uniform
 
 MOST = 2000  # regions of a picture
@@ -29,9 +30,10 @@ _CENTRE, _SIDE, _ANY = 1, 2, 3  # streams of a row's key
 
 
 class Proposals(Protocol):
-    """Where regions come from; `source` is said in results."""
+    """Where regions come from; `source` is said in results, `identity` tells these regions from others."""
 
     source: str
+    identity: str
 
     def __call__(self, row: int, scene: Scene) -> Tensor:
         """Return regions float32 (n, 4) of a row of the scenes."""
@@ -54,7 +56,7 @@ def proposals_from(source: str, scenes: Scenes, seed: int) -> Proposals:
 class JitteredTruth:
     """Boxes near the objects, moved and stretched by about a fifth, and boxes anywhere; drawn by (seed, row)."""
 
-    source = "jittered-truth"
+    source = identity = "jittered-truth"
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -80,7 +82,7 @@ class SelectiveSearch:
         UsageError: OpenCV is not installed, or without its contributed modules.
     """
 
-    source = "selective-search"
+    source = identity = "selective-search"
 
     def __init__(self) -> None:
         try:
@@ -111,6 +113,7 @@ class FromFile:
         self.source, self._ids = f"file {path.name}", scenes.ids
         try:
             self._boxes = _mat(path) if path.suffix == ".mat" else _npz(path)
+            self.identity = sha256_of(path)
         except Exception as error:  # whatever a parser makes of a damaged file
             raise UsageError(f"{path}: no regions can be read ({error}); expected .npz or .mat") from error
         if missing := [name for name in scenes.ids if name not in self._boxes]:

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, pad
 
 from coview.data.scenes import VOID, Scene, Scenes, mirrored
-from coview.errors import MediaError, UsageError
+from coview.errors import MediaError
 from coview.evaluation.bench import Progress, Result
-from coview.evaluation.dense import Dense, Draw, Maps, dense_result, fit
+from coview.evaluation.dense import Dense, Draw, Maps, check_parts, dense_result, fit
 from coview.evaluation.segmentation_scores import confusion, mean_iu
 from coview.methods.recipe import OptimiserSettings
 from coview.randomness import make_key
@@ -90,18 +90,17 @@ def segment(
         out: folder of the run.
 
     Raises:
-        UsageError: the model has no such encoder, or classes differ.
+        UsageError: as `check_parts`; or the model has no such encoder.
         MediaError: a scene has no mask, or one of another size.
     """
-    if list(train.classes) != list(test.classes):
-        raise UsageError(f"{train.name} and {test.name} have different classes; they cannot be compared")
+    check_parts(train, test)
     device = model.device
     with torch.random.fork_rng():
         torch.manual_seed(int(make_key(how.seed, _INIT)))
         segmenter = Segmenter(Maps(model, how), len(train.classes), how).to(device)
 
     def loss_of(draws: list[Draw]) -> Tensor:
-        scenes = [mirrored(train[row]) if mirror else train[row] for row, mirror in draws]
+        scenes = [mirrored(train[row]) if mirror and train.mirrorable(row) else train[row] for row, mirror in draws]
         masks = [_mask(train.ids[row], scene) for (row, _), scene in zip(draws, scenes, strict=True)]
         high, wide = (max(mask.shape[axis] for mask in masks) for axis in (0, 1))
         room = [(0, wide - mask.shape[1], 0, high - mask.shape[0]) for mask in masks]

@@ -89,6 +89,10 @@ class ShapesWorld:
         """See `Scenes.size`."""
         return self.side, self.side
 
+    def mirrorable(self, row: int) -> bool:
+        """See `Scenes.mirrorable`: every shape is like its mirror image, turned."""
+        return True
+
     def _render(self, index: Tensor) -> tuple[Tensor, Tensor, list[Objects], Tensor]:
         """Return pictures uint8 (B, 3, S, S), masks uint8 (B, S, S), objects, and the first shapes' kinds (B,)."""
         key, size = make_key(self.seed, SPLITS.index(self.split), index), self.side
