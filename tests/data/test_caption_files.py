@@ -123,7 +123,7 @@ def test_a_folder_of_pictures_with_captions_beside_and_inside(tmp_path):
 
     inside, exif = PngInfo(), Image.Exif()
     inside.add_itxt("Title", "Чайка")
-    exif[0x010E] = "a gull"
+    exif[0x010E] = "a gull, чайка".encode()
     save("inside.png", pnginfo=inside)
     save("exif.jpg", exif=exif)
     save("both.png", pnginfo=inside)
@@ -135,7 +135,7 @@ def test_a_folder_of_pictures_with_captions_beside_and_inside(tmp_path):
     collection = Collection.open(tmp_path / "collection")
     captions = {row["id"]: row["caption"] for row in collection.columns(["id", "caption"]).to_pylist()}
     assert captions == {
-        "inside.png": "Чайка", "exif.jpg": "a gull", "both.png": "beside",
+        "inside.png": "Чайка", "exif.jpg": "a gull, чайка", "both.png": "beside",
         "empty.png": None, "broken.png": None, "plain.png": None,
     }  # fmt: skip
     assert collection.about["ignored"] == {".txt": 1}

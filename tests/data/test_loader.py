@@ -66,6 +66,9 @@ def test_ranks_share_a_batch_of_recordings_that_are_drawn_by_their_chances():
 
     whole = take(loader(), 4)
     assert all((batch.row % 3 == 0).all() for batch in whole)
+    other = loader()
+    other.weigh((torch.arange(len(Numbers())) % 3 == 1).double())  # the last word counts
+    assert all((batch.row % 3 == 1).all() for batch in take(other, 4))
     parts = [take(loader(rank=r, world=2), 4) for r in range(2)]
     for step, batch in enumerate(whole):
         assert torch.cat([part[step].row for part in parts]).equal(batch.row)

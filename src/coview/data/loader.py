@@ -74,13 +74,13 @@ class Loader:
         self.steps_per_epoch = positions // batch_size
         # Not of this rank's share: all processes, however many, need one order.
         reads = _TOGETHER_BYTES // sum(view.raw_bytes for view in raw_views(source.views).values())
-        order = Order.within(reads, len(source), clips_per_recording, batch_size)
-        self._steps = _Steps(source, order, seed, rank, world, self.steps_per_epoch)
+        self._evenly = Order.within(reads, len(source), clips_per_recording, batch_size)
+        self._steps = _Steps(source, self._evenly, seed, rank, world, self.steps_per_epoch)
 
     def weigh(self, chances: Tensor | None) -> None:
         """Draw recordings with these chances (float64 (rows,)) from now on; None leaves the order as it is."""
-        if chances is not None and isinstance(self._steps.order, Order):
-            self._steps.order = self._steps.order.weighted(chances)
+        if chances is not None:
+            self._steps.order = self._evenly.weighted(chances)
 
     def stream(self, first_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of step `first_step`, the next, and so on without end; each with its `epoch` and `step`.

@@ -6,6 +6,7 @@ mid-grey; 16 bits of grey become 8; a picture is turned as its EXIF data say; of
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 import warnings
@@ -225,9 +226,12 @@ def _orientation(image: Image.Image) -> int:
 
 def _described(image: Image.Image) -> object:
     try:
-        return image.getexif().get(_EXIF_DESCRIPTION)
+        described = image.getexif().get(_EXIF_DESCRIPTION)
     except _DAMAGED:
         return None
+    with contextlib.suppress(AttributeError, UnicodeError):
+        return described.encode("latin-1").decode()  # Pillow takes all for Latin-1, but what writes it for UTF-8
+    return described
 
 
 def _to_array(path: Path, image: Image.Image) -> NDArray[np.uint8]:
