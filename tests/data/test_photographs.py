@@ -26,7 +26,7 @@ from coview.data.shards.read import ShardSource
 from coview.data.shards.write import prepare
 from coview.data.shuffle import ShuffledPairs
 from coview.data.source import cropped, sample_keys
-from coview.data.views import AudioView, ImageView, VideoView, raw_views
+from coview.data.views import AudioView, DepthView, ImageView, VideoView, raw_views
 from coview.media import stills
 from coview.media.cuts import Crop, VideoCut
 from coview.media.decode import read_clips, read_samples
@@ -82,6 +82,14 @@ def test_a_box_is_the_first_shape_that_fits():
     assert (left + right, bottom) == pytest.approx((400, 300))
     assert Crop(((0.9, 4.0),), 0.3, 0.0).box(100, 100) == (0, 0, 100, pytest.approx((0.9 / 4) ** 0.5 * 100))
     assert Crop(((0.25, 1.0),), 0.0, 0.0).short(400, 100, 50) == 50  # a crop as high as the frame
+
+
+def test_a_crop_of_the_smallest_map_of_depth_has_a_place(tmp_path):
+    crop = Crop(((0.05, 1.0),), 1.0, 1.0)
+    assert crop.pixels(1, 1) == (0, 0, 1, 1) and crop.pixels(2, 1) == (1, 0, 2, 1)
+    np.save(tmp_path / "depth.npy", np.full((1, 1), 2.5, np.float32))
+    values, _ = DepthView(size=8, margin=1.0).load(None, tmp_path / "depth.npy", 0.0, crop)
+    assert values.shape == (1, 1, 8, 8) and bool((values == 2.5).all())
 
 
 def test_boxes_are_those_of_torchvision():

@@ -161,8 +161,12 @@ def test_scenes_that_cannot_be_learnt_from_are_errors(model, worlds, tmp_path):
             run(model, worlds[0], Listed([worlds[1][0]], ("dog",)), tmp_path, how, name="x")
         with pytest.raises(UsageError, match="the same pictures; choose two splits"):
             run(model, worlds[0], worlds[0], tmp_path, how, name="x")
-    with pytest.raises(ValueError, match="kernel is odd"):
-        Segmentation(kernel=2)
+    for wrong in ({"kernel": 2}, {"kernel": -1}, {"width": 0}):
+        with pytest.raises(ValueError, match="kernel is odd"):
+            Segmentation(**wrong)
+    for wrong in ({"short": (0,)}, {"short": ()}, {"long": 0}, {"width": 0}):
+        with pytest.raises(ValueError, match="at least"):
+            Detection(**wrong)
 
 
 def test_regions_from_files(worlds, tmp_path):

@@ -52,6 +52,11 @@ class Detection(Dense):
     least_score: float = 0.05
     definitions: tuple[Definition, ...] = ("11-point", "area")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(*self.short, self.test_short, self.long, self.width, self.cells, self.regions, len(self.short)) < 1:
+            raise ValueError("short, test_short, long, width, cells and regions are 1 at least, and short is not empty")
+
 
 class Given(nn.Module):
     """Stands where a network would propose regions: hands on those that it was given, in the pictures' own pixels."""

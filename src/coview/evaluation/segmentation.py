@@ -44,8 +44,8 @@ class Segmentation(Dense):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.kernel % 2 == 0 or not 0 <= self.dropout < 1:
-            raise ValueError("kernel is odd, and dropout a probability below 1")
+        if self.kernel % 2 == 0 or not 0 <= self.dropout < 1 or min(self.kernel, self.width) < 1:
+            raise ValueError("kernel is odd, dropout a probability below 1, and kernel and width are 1 at least")
 
 
 class Segmenter(nn.Module):

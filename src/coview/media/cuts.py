@@ -35,6 +35,12 @@ class Crop(NamedTuple):
         left, top = (width - wide) * self.x, (height - high) * self.y
         return left, top, left + wide, top + high
 
+    def pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return `box` in whole pixels, of which there is one at least each way."""
+        left, top, right, bottom = (round(edge) for edge in self.box(width, height))
+        left, top = min(left, width - 1), min(top, height - 1)
+        return left, top, max(right, left + 1), max(bottom, top + 1)
+
     def short(self, width: int, height: int, size: int) -> float:
         """Return the short side of a frame in which the shorter side of the crop has `size` pixels."""
         left, top, right, bottom = self.box(width, height)

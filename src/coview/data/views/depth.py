@@ -77,8 +77,8 @@ class DepthView(PictureView):
             raise MediaError(str(path), "too-narrow", f"a map of {tuple(depth.shape)} is no picture")
         size = [max(self.decode_size, round(side * self.decode_size / short)) for side in depth.shape]
         if isinstance(window, Crop):
-            left, top, right, bottom = (round(edge) for edge in window.box(depth.shape[1], depth.shape[0]))
-            depth, size = depth[top : max(bottom, top + 1), left : max(right, left + 1)], [self.decode_size] * 2
+            left, top, right, bottom = window.pixels(depth.shape[1], depth.shape[0])
+            depth, size = depth[top:bottom, left:right], [self.decode_size] * 2
         both = torch.stack([depth, (depth > 0).float()])[None]
         scaled, known = interpolate(both, size=size, mode="bilinear", antialias=True)[0]
         filled = torch.where(known > 0.5, scaled / known.clamp(min=0.5), 0.0)
