@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from measured import tiny_model
 from PIL import Image
 
@@ -54,6 +55,11 @@ def test_one_file_with_everything_inside(run: Path) -> None:
 def test_a_run_that_has_nothing_yet_still_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("collection: clips\nmethod: {name: xid}\n")
     assert "xid on clips" in write_report(tmp_path).read_text()
+
+
+def test_a_collection_whose_name_is_no_utf_8_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"collection": "clips\udcff", "method": {"name": "xid"}}))
+    assert r"xid on clips\udcff" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

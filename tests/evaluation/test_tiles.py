@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from coview.data.dataset_source import DatasetSource
 from coview.data.index import index_source
 from coview.data.open import open_source
 from coview.data.part import Part
@@ -50,6 +51,13 @@ def test_tiles_play_the_recording_and_say_how_much_of_it(films):
         f"Of a picture the square in the middle is shown, at most {SIDE} pixels wide.",
         "A recording without a picture shows its spectrogram: time to the right, frequency upwards (mel).",
     ]
+
+
+def test_sound_of_a_rate_that_no_film_has_is_heard():
+    view = AudioView(seconds=0.5, sample_rate=10000)
+    tone = torch.sin(torch.arange(view.room(1).shape[1]) / 9)
+    clips = Clips(DatasetSource([{"audio": tone}], {"audio": view}), 10**7)
+    assert clips.get(0).key == "0" and clips.media["0"].startswith("data:video/mp4")
 
 
 def test_what_no_longer_fits_is_shown_still(films):

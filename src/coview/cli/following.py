@@ -42,7 +42,7 @@ def training_on_copy(counts: Mapping[str, int], folder: object, stored: Mapping[
     for group, view in _views_in(settings):
         for name in sorted({item.name for item in dataclasses.fields(view)} & stored.keys()):
             if getattr(view, name) != stored[name]:
-                options += [f"--method.{group}.{name.replace('_', '-')}", f"{stored[name]:g}"]
+                options += [f"--method.{group}.{name.replace('_', '-')}", f"{stored[name]:.12g}"]
     return ["coview", "pretrain", slug, *words[:-4], *options, *words[-4:]]
 
 

@@ -145,7 +145,8 @@ def render(template: str, **values: Any) -> str:
     """Return a page of our templates; everything in it is escaped unless it says otherwise."""
     environment = Environment(loader=PackageLoader("coview.evaluation", "templates"), autoescape=True)
     environment.filters |= {"figure": _figure, "words": _named}
-    return str(environment.get_template(template).render(**values))
+    page = str(environment.get_template(template).render(**values))
+    return page.encode(errors="backslashreplace").decode()  # a folder's name may hold bytes that are no UTF-8
 
 
 def _figure(value: float | None) -> str:

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -16,12 +17,14 @@ from coview.errors import MediaError
 from coview.evaluation.sheets import as_uri
 from coview.evaluation.spectrogram import colours
 from coview.media.cuts import Excerpt
-from coview.media.encode import write_clip
+from coview.media.encode import AAC_RATES, write_clip
+from coview.media.sounds import resample
 
 SECONDS = 3.0  # of a recording that are played, at most
 SIDE = 160  # pixels of a shown clip, at most
 _SMALL = 64  # pixels of a side below which a clip is written with finer steps
 _QUALITY, _FINE = 26, 16  # constant rate factors
+_RATE = 48000  # of sound whose own rate AAC does not have
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,13 @@ class Clips:
 
 def _encoded(frames: Tensor | None, piece: Excerpt) -> bytes:
     fine = frames is not None and frames.shape[-1] <= _SMALL
+    waveform, rate = piece.waveform, piece.rate
+    if waveform is not None and rate and rate not in AAC_RATES:  # as a prepared copy may have it
+        waveform, rate = torch.from_numpy(resample(waveform.float().numpy(), rate, _RATE)), _RATE
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.mp4"
         fps = None if frames is None else piece.fps
-        write_clip(file, frames, fps, piece.waveform, piece.rate, crf=_FINE if fine else _QUALITY)
+        write_clip(file, frames, fps, waveform, rate, crf=_FINE if fine else _QUALITY)
         return file.read_bytes()
 
 

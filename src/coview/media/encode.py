@@ -22,7 +22,7 @@ from coview.errors import UsageError
 
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 _PRESET = "veryfast"
-_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 _SOUND_BITS = 96000
 _BITS_PER_PIXEL = 0.5
 _BLOCK = 1024  # samples per AAC frame
@@ -81,8 +81,8 @@ def _check(frames: Tensor | None, fps: float | None, waveform: Tensor | None, sa
     if waveform is not None:
         if waveform.ndim != 1 or not waveform.is_floating_point() or not bool(waveform.isfinite().all()):
             raise UsageError(f"a waveform must be finite floats (samples,), found {waveform.dtype} {waveform.shape}")
-        if sample_rate not in _AAC_RATES:
-            raise UsageError(f"AAC has the sample rates {', '.join(map(str, _AAC_RATES))} Hz, found {sample_rate}")
+        if sample_rate not in AAC_RATES:
+            raise UsageError(f"AAC has the sample rates {', '.join(map(str, AAC_RATES))} Hz, found {sample_rate}")
 
 
 @functools.cache
