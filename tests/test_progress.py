@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from coview.progress import Lines, duration, progress_bar
+from coview.training.display import Display
 
 
 @pytest.mark.parametrize(("terminal", "quiet"), [(True, False), (False, False), (True, True)])
@@ -50,6 +51,19 @@ def test_a_step_that_begins_anew_counts_its_time_anew():
         now[0] = float(second)
         lines.show("embedding test", done, 100)
     assert said == ["embedding test: 12 of 100, about 88 seconds left"]
+
+
+def test_training_says_what_is_left_where_there_is_no_terminal(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr("coview.training.display.time.monotonic", lambda: now[0])
+    with Display(40, 20, quiet=False) as display:  # resumed
+        for step in range(21, 41):
+            display.step(step, lambda: "loss 1.0000")
+            now[0] += 4
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "step 21/40  loss 1.0000",
+        "step 24/40  loss 1.0000  about 64 seconds left",
+    ]
 
 
 @pytest.mark.parametrize(

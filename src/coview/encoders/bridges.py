@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from coview.errors import UsageError
 
 Scale = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of each channel, of values in 0 to 1
 _NEAREST = 5  # names in a message
+_TRIED = 2**23  # numbers of a view, up to which a network is run once when it is built; more would cost memory
 
 
 class Found(NamedTuple):
@@ -73,7 +75,7 @@ def bridged(library: str, name: str, stream: str, shape: tuple[int, ...], seen: 
         home = torch.get_default_device()
         with torch.device("cpu"):  # some libraries count layers with tensors, which have no numbers on "meta"
             made = Bridged(LIBRARIES[library](name, stream, shape), seen if shape[0] == 3 else None)
-            if home.type != "meta":  # tried once: some networks of a fixed size can be built for any
+            if home.type != "meta" and math.prod(shape) <= _TRIED:  # what has a fixed size may be built for any
                 with torch.no_grad():
                     made.eval()(torch.zeros(1, *shape))
         return made.train().to(home)

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 
 from coview.errors import shown
-from coview.progress import progress_bar
+from coview.progress import duration, progress_bar
 
 LINE_SECONDS = 10.0  # between plain lines
 
@@ -28,6 +28,7 @@ class Display:
         self.bar = progress_bar(self.console)
         self.task = self.bar.add_task("steps", total=total, completed=done, note="")
         self._spoken = time.monotonic() - LINE_SECONDS
+        self._begun: tuple[float, int] | None = None  # when a step was said first, and which
 
     def __enter__(self) -> Display:
         self.bar.start()
@@ -49,4 +50,12 @@ class Display:
             self.bar.update(self.task, completed=done, note=shown(note()))
         elif now - self._spoken >= LINE_SECONDS or done == self.total:
             self._spoken = now
-            self.say(f"step {done}/{self.total}  {note()}")
+            self.say(f"step {done}/{self.total}  {note()}{self._left(now, done)}")
+
+    def _left(self, now: float, done: int) -> str:
+        if self._begun is None:
+            self._begun = now, done
+        began, first = self._begun
+        if not first < done < self.total:
+            return ""
+        return f"  about {duration((self.total - done) * (now - began) / (done - first))} left"
