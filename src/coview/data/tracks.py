@@ -84,21 +84,21 @@ def _cached(parse: Callable[[Path], Any], path: Path, size: int, modified: int) 
 
 
 def _series(path: Path) -> Series:
-    if path.suffix == ".npy":
-        return Series(_finite(_array(path)).astype(np.float32), None)
-    names, table = _csv(path) if path.suffix == ".csv" else _parquet(path)
+    if path.suffix.lower() == ".npy":
+        return Series(_single(_finite(_array(path))), None)
+    names, table = _csv(path) if path.suffix.lower() == ".csv" else _parquet(path)
     table = _finite(table)
     if TIME not in names:
-        return Series(table.astype(np.float32), None)
+        return Series(_single(table), None)
     times = table[:, names.index(TIME)]
     if (np.diff(times) <= 0).any():
         raise ValueError(f"its column {TIME!r} does not rise")
-    return Series(np.delete(table, names.index(TIME), axis=1).astype(np.float32), times)
+    return Series(_single(np.delete(table, names.index(TIME), axis=1)), times)
 
 
 def _depth(path: Path) -> NDArray[np.float32]:
     if path.suffix == ".npy":
-        return _finite(_array(path)).astype(np.float32)
+        return _single(_finite(_array(path)))
     with Image.open(path, formats=("PNG",)) as image:
         if not image.mode.startswith("I") or image.width * image.height * 4 > _MOST_BYTES:
             raise ValueError(f"a picture of depth has 16 bits of grey, found mode {image.mode}, size {image.size}")
@@ -113,8 +113,9 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def _csv(path: Path) -> tuple[list[str], NDArray[Any]]:
-    names, *rows = csv.reader(read_text(path, "a table of numbers", limit=_MOST_BYTES).splitlines())
-    return names, np.array(rows, dtype=np.float64)
+    text = read_text(path, "a table of numbers", limit=_MOST_BYTES).removeprefix("\ufeff")
+    names, *rows = filter(None, csv.reader(text.splitlines()))
+    return [name.strip() for name in names], np.array(rows, dtype=np.float64)
 
 
 def _parquet(path: Path) -> tuple[list[str], NDArray[Any]]:
@@ -131,3 +132,10 @@ def _finite(values: NDArray[Any]) -> NDArray[Any]:
     if wrong.any() or not values.size:
         raise ValueError(f"row {int(wrong.argmax())} holds NaN or infinity" if wrong.any() else "it is empty")
     return values
+
+
+def _single(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return numbers as float32, where those of 1e39 and more are infinite."""
+    with np.errstate(over="ignore"):
+        single: NDArray[np.float32] = _finite(values.astype(np.float32))
+    return single

@@ -7,7 +7,7 @@ from PIL import Image
 from coview.data.adapters import Options
 from coview.data.adapters.frames import _numbered, make
 from coview.data.tracks import read_series
-from coview.errors import UsageError
+from coview.errors import MediaError, UsageError
 from coview.media.decode import read_video
 
 
@@ -98,3 +98,17 @@ def test_pictures_of_one_pixel_are_refused(tmp_path):
     episode(tmp_path / "log" / "b", count=2, size=(1, 16))
     made = make(tmp_path / "out", Options(folder=tmp_path / "log"))
     assert [item.id for item in made.items] == ["a"] and [each.reason for each in made.refused] == ["too-small"]
+
+
+def test_tables_as_spreadsheets_write_them(tmp_path):
+    path = tmp_path / "Actions.CSV"
+    path.write_bytes(b"\xef\xbb\xbftime, x\r\n0,1\r\n0.5,2\r\n\r\n")
+    values, times = read_series(path)
+    assert values.tolist() == [[1], [2]] and times.tolist() == [0, 0.5]
+
+
+@pytest.mark.parametrize("number", ["1e39", "nan"])
+def test_numbers_that_are_infinite_in_float32_are_refused(tmp_path, number):
+    (tmp_path / "a.csv").write_text(f"time,x\n0,1\n1,{number}\n")
+    with pytest.raises(MediaError, match="row 1 holds NaN or infinity"):
+        read_series(tmp_path / "a.csv")
