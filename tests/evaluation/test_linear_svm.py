@@ -9,6 +9,7 @@ from measuring import NumberSource, SmallModel
 from torch.testing import assert_close
 
 from coview.errors import UsageError
+from coview.evaluation.average_precision import DEFINITIONS as EVERY
 from coview.evaluation.bench import Bench
 from coview.evaluation.linear_svm import COSTS, FIXED, LinearSVM, best_cost, decide, few, linear_svm, of_unit_length
 from coview.evaluation.several_labels import Marks, marks_of, mean_precision, precisions, with_marks
@@ -40,6 +41,12 @@ def test_golden_precisions_of_several_classes() -> None:
         mean_precision("x", "m", scores, -torch.ones_like(marks), "step", 0)
     with pytest.raises(UsageError, match="not finite"):
         mean_precision("x", "m", scores * torch.nan, marks, "step", 0)
+
+
+def test_what_is_unclear_and_ranked_first_is_as_if_it_were_not_there() -> None:
+    scores, marks = torch.tensor([[5.0], [4], [3], [2]]), torch.tensor([[0], [1], [-1], [1]])
+    for definition in EVERY:
+        assert_close(precisions(scores, marks, definition), precisions(scores[1:], marks[1:], definition))
 
 
 def test_the_cost_is_chosen_in_folds_and_given_where_there_are_too_few() -> None:

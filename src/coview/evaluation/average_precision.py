@@ -70,6 +70,7 @@ def ranked_precision(
     else:
         gained = torch.diff(recall, dim=-1, prepend=torch.zeros_like(positives)[..., None])
         if definition == "trapezoid":
+            precision = torch.where(found + false > 0, precision, 1.0)  # the curve begins at 1 where something counts
             before = torch.cat([torch.ones_like(positives)[..., None], precision[..., :-1]], -1)
             precision = (precision + before) / 2
         value = (gained * precision).sum(-1)
