@@ -23,6 +23,7 @@ from coview.methods.ambient_sound import AmbientSoundSettings
 from coview.methods.contract import Facts
 from coview.methods.xid import XIDSettings
 from coview.model import Model
+from coview.randomness import make_key, uniform
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,13 @@ def test_agreement_of_clusters_and_labels():
     single, none = agreement(torch.zeros(6, dtype=torch.int64), labels, "video", "xid", 0)
     assert (single.value, single.chance, none.value) == (pytest.approx(0.4), pytest.approx(0.4), 0.0)
     assert agreement(torch.zeros(2, dtype=torch.int64), torch.tensor([-1, -1]), "video", "xid", 0) == []
+
+
+def test_clusters_drawn_at_random_are_at_chance():
+    labels, clusters = torch.arange(60) % 5, (uniform(make_key(3, torch.arange(60)), 1) * 20).long()
+    purity, nmi = agreement(clusters, labels, "video", "xid", 0)
+    assert purity.low < purity.chance < purity.high and purity.chance > 0.3
+    assert nmi.value == pytest.approx(nmi.chance, abs=0.1) and nmi.chance > 0.2
 
 
 def test_recordings_of_one_label_cannot_be_pointed_at():

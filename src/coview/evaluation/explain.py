@@ -33,7 +33,7 @@ from coview.evaluation.statistics import Measurement, mean
 from coview.evaluation.tiles import Clips, Tile, tile
 from coview.evaluation.wording import in_words, plain_view
 from coview.files import write_aside
-from coview.objectives.contingency import contingency, nmi
+from coview.objectives.contingency import contingency, nmi, purity
 from coview.objectives.kmeans import kmeans
 from coview.randomness import make_key, uniform
 
@@ -45,6 +45,7 @@ PAGE = 24  # clusters of each view, the largest
 MAPS = 8  # pictures with their map
 SIDE = 160  # pixels of a map
 BUDGET = 9_000_000  # bytes of all clips that play, before base64
+_DEALS, _DEAL = 20, 0x64616E65  # times that labels are dealt out anew, and the stream of that
 
 
 @dataclass(frozen=True)
@@ -201,17 +202,21 @@ def show(features: Features, present: Tensor, clusters: Tensor, nearness: Tensor
 def agreement(clusters: Tensor, labels: Tensor, view: str, name: str, seed: int) -> list[Measurement]:
     """Return purity (with its interval over recordings) and NMI of clusters and labels; nothing without labels.
 
-    Purity is the share of recordings whose label is the commonest of their cluster; a single cluster would give the
-    share of the commonest label, which stands as its chance level.
+    Purity is the share of recordings whose label is the commonest of their cluster. Both grow with the number of
+    clusters, so chance is what the same clusters give after the labels were dealt out anew.
     """
     known = labels >= 0
     clusters, labels = clusters[known], labels[known]
     if not labels.numel():
         return []
     hits = (contingency(clusters, labels).argmax(1)[clusters] == labels).double()
-    commonest = float(torch.bincount(labels).max() / labels.numel())
-    purity = mean(f"{view}_purity/{name}", hits, commonest, seed)
-    return [purity, Measurement(f"{view}_nmi/{name}", nmi(clusters, labels), None, None, 0.0, labels.numel())]
+    draws = (uniform(make_key(seed, deal), _DEAL, labels.numel()) for deal in range(_DEALS))
+    anew = [labels[draw.argsort(stable=True)] for draw in draws]
+    pure, shared = (sum(figure(clusters, each) for each in anew) / _DEALS for figure in (purity, nmi))
+    return [
+        mean(f"{view}_purity/{name}", hits, pure, seed),
+        Measurement(f"{view}_nmi/{name}", nmi(clusters, labels), None, None, shared, labels.numel()),
+    ]
 
 
 def hear(model: Model, source: Source, features: Features, clips: Clips) -> list[Heard]:
