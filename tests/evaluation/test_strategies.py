@@ -149,6 +149,18 @@ def test_stages_from_which_is_read_learnt_and_begun_anew(model: Model) -> None:
         trained(model, dataclasses.replace(HOW, beside=True, frozen=True))
 
 
+@pytest.mark.parametrize("joint", [0.0, 0.5])
+def test_what_is_not_read_does_not_wait_for_gradients(model: Model, joint: float) -> None:
+    how = dataclasses.replace(HOW, head_from="conv3", joint=joint)
+    train = world("train", 8, model)
+    method = build("classifier", classifier_settings(model, how, frozen=False), Facts(rows=8, classes=6))
+    rows = torch.arange(8)
+    method(Preprocess(method.views, PRESETS["none"])(train.read(rows, rows), train=True)).loss.backward()
+    # Several processes wait for a gradient of every parameter that learns.
+    assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
+    assert any(not p.requires_grad for p in method.encoders.parameters()) is not bool(joint)
+
+
 def test_stages_are_chosen_in_every_strategy_but_augment(model: Model) -> None:
     how = dataclasses.replace(HOW, train_from="conv2", reinit_from="conv2")
     assert set(wanted_views(model, STRATEGIES, how)) == {"lightness", "colour"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +33,9 @@ class UpTo(Encoder):
         stage: the last one.
         shape: of one view, to find the number of channels.
 
+    Attributes:
+        unread: parameters that learn, and that the stage does not depend on.
+
     Raises:
         UsageError: there is no such stage.
     """
@@ -40,11 +45,15 @@ class UpTo(Encoder):
         if stage not in whole.stages:
             raise UsageError(f"{type(whole).__name__} has no stage {stage!r}; it has {', '.join(whole.stages)}")
         self.whole, self.stages = whole, whole.stages[: whole.stages.index(stage) + 1]
-        training = whole.training
-        with torch.no_grad():
+        training, learning = whole.training, [p for p in whole.parameters() if p.requires_grad]
+        with torch.enable_grad():
             maps = whole.eval().feature_maps(next(whole.parameters()).new_zeros(1, *shape))[stage]
         whole.train(training)
         self.dim = maps.shape[1]
+        reached: Sequence[Tensor | None] = [None] * len(learning)
+        if maps.requires_grad:
+            reached = torch.autograd.grad(maps.sum(), learning, allow_unused=True)
+        self.unread = tuple(p for p, gradient in zip(learning, reached, strict=True) if gradient is None)
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Return the maps of the stages that are left."""

@@ -142,6 +142,8 @@ class Classifier(Method):
             part.requires_grad_(False)
         if settings.head_from:
             encoder = UpTo(encoder, settings.head_from, self.views[self.view].shape)
+            for parameter in () if settings.joint else encoder.unread:  # processes would wait for its gradient
+                parameter.requires_grad_(False)
         if settings.beside:
             encoder = Beside(copy.deepcopy(encoder), encoder)
         self.encoders = nn.ModuleDict({self.view: encoder})
