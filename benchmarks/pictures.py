@@ -51,7 +51,8 @@ def prepare(out: Path, stamps: Path) -> None:
     manifest = out / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     collection = index_source(str(manifest), out / "collection", workers=0)
-    print(f"{len(collection)} pictures: {dict(Counter(line['split'] for line in lines))}; labels {len(counts)}")
+    labels = sum(count >= LEAST for count in counts.values())
+    print(f"{len(collection)} pictures: {dict(Counter(line['split'] for line in lines))}; {labels} labels")
 
 
 def part(group: str) -> str:

@@ -89,6 +89,8 @@ def test_classes_of_recordings_of_one_label_and_what_is_lacking() -> None:
     assert figures["video_svm_k4_map-11-point/m"].seeds == 5
     assert set(bench.result.choices["video_svm"]["costs"]) == {"all", "4"}
     assert any("d: no clear training recording" in reason for _, reason in bench.result.problems)
+    with pytest.raises(UsageError, match="the same recordings"), Bench(SmallModel(), test, test, name="m") as bench:
+        linear_svm(bench, "video", held, held, LinearSVM())
     with pytest.raises(UsageError, match="labels of two classes at least"):
         marks_of("none", NumberSource(5, labelled=False))
 

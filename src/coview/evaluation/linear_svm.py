@@ -20,6 +20,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from coview.embedding.extract import Features
+from coview.errors import UsageError
 from coview.evaluation.average_precision import Definition, average_precision
 from coview.evaluation.bench import Bench
 from coview.evaluation.scores import filled
@@ -60,8 +61,13 @@ def linear_svm(bench: Bench, view: str, fit: Marks, held: Marks, how: LinearSVM)
         fit, held: of the recordings of the training and of the test part.
 
     Raises:
-        UsageError: a stage cannot be read, or no test recording is of any class.
+        UsageError: a stage cannot be read, no test recording is of any class, or the parts have other classes or are
+            the same recordings.
     """
+    if fit.classes != held.classes:
+        raise UsageError("the training and the test part have different classes; they cannot be compared")
+    if bench.train is not None and bench.train.fingerprint == bench.test.fingerprint:
+        raise UsageError(f"{bench.test.name}: training and test part are the same recordings; choose two splits")
     stages = stages_of(bench.model, view, how.stages)
     parts: dict[str, tuple[Features, Features, str]] = {}
     if how.stages:
