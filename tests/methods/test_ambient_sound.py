@@ -161,6 +161,8 @@ def test_too_few_sounds_are_said():
     with pytest.raises(UsageError, match="only 1 of 2 clusters"):
         method = method_of(clusters=2, median="global")
         method.fit(torch.cat([same, 3 + 0.01 * spread(method, 8, 1).float()]))
+    with pytest.raises(UsageError, match=r"only 1 of 3 clusters .*; sounds are too alike"):
+        method_of(clusters=3).fit(same)
     with pytest.raises(UsageError, match="16 components"):
         method_of(target="bits").fit(same[:10])
 

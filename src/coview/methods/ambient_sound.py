@@ -163,9 +163,10 @@ class AmbientSound(Method):
         cast(Centroids, code).set(found.centroids, reach)
         left = int(torch.bincount(label[distance <= reach[label]], minlength=settings.clusters).count_nonzero())
         if left < 2:
+            others = "sounds are too alike" if settings.median == "cluster" else "or --method.median cluster"
             raise UsageError(
-                f"only {left} of {settings.clusters} clusters keeps a sound that is nearer than the median: ask for "
-                "other clusters (--method.clusters), or --method.median cluster"
+                f"only {left} of {settings.clusters} clusters keep a sound that is no farther than the median: ask for "
+                f"other clusters (--method.clusters); {others}"
             )
 
     def code(self, sound: Tensor) -> tuple[Tensor, Tensor]:
