@@ -18,6 +18,9 @@ from coview.errors import UsageError
 from coview.evaluation.average_precision import Definition, ranked_precision
 from coview.evaluation.statistics import Measurement, resampled_counts
 from coview.methods.classifier import MARKS
+from coview.randomness import make_key, uniform
+
+_ORDERS, _CHANCE = 50, 0x6368616E  # random orders that chance is the mean of, and their stream
 
 
 class Marks(NamedTuple):
@@ -91,8 +94,8 @@ def mean_precision(
 ) -> Measurement:
     """Return "<what>_map-<definition>/<name>", the mean over the classes that have a positive.
 
-    The interval is over resampled recordings; chance is the mean share of positives, what a random order gives of
-    "step" (the others give a little more on few recordings).
+    The interval is over resampled recordings. Chance is the mean of random orders: more than the share of positives,
+    and the more so the fewer recordings there are.
 
     Raises:
         UsageError: no class has a positive, or a score is not finite.
@@ -106,5 +109,6 @@ def mean_precision(
     value = float(precisions(scores, marks, definition).mean())
     drawn = [precisions(scores, marks, definition, part).nanmean(1) for part in resampled_counts(len(scores), seed)]
     low, high = torch.cat(drawn).nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    chance = float(((marks > 0).sum(0) / (marks != 0).sum(0)).double().mean())
+    orders = (uniform(make_key(seed, order), _CHANCE, *scores.shape) for order in range(_ORDERS))
+    chance = float(torch.stack([precisions(order, marks, definition).mean() for order in orders]).mean())
     return Measurement(f"{what}_map-{definition}/{name}", value, low, high, chance, len(scores))
