@@ -94,6 +94,7 @@ def test_the_first_of_the_endings_counts(tmp_path):
 
 def test_what_files_say_of_themselves():
     assert told({"TITLE": " A  dog ", "encoder": "Lavf", "description": "barks\0", "comment": "x"}) == "A dog barks"
+    assert told({"title": "caf\udce9"}) == "caf\ufffd"  # as PyAV 19 reads a title that is no UTF-8
     assert told({"title": "same", "synopsis": "same", "description": b"bytes"}) == "same"
     assert told({}) == "" and len(told({"title": "x" * 2 * MOST})) == MOST
 

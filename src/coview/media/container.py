@@ -22,6 +22,7 @@ from av.stream import Discard, Disposition
 
 from coview.errors import CoviewError, MediaError
 from coview.media.regular import check_file, head_of
+from coview.media.told import LENIENT
 
 Kind = Literal["video", "audio"]
 KINDS: tuple[Kind, ...] = ("video", "audio")
@@ -104,8 +105,7 @@ def open_media(path: Path | str, sequential: Collection[Kind] = ()) -> Iterator[
         try:
             # "file:" keeps a name such as "http:x" or "concat:a|b" from being read as anything but a file's name.
             options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-            # A title in an old encoding says less, and harms nothing else.
-            container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+            container = av.open(f"file:{path}", options=options, **LENIENT)
         except (av.error.FFmpegError, ValueError) as error:
             raise _unopened(path, error) from error
         with container:

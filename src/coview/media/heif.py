@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from coview.errors import MediaError
 from coview.media.container import MAX_PIXELS
+from coview.media.told import LENIENT
 
 _BRANDS = (b"heic", b"heix", b"heim", b"heis")
 _MAX_META = 1 << 22
@@ -94,7 +95,7 @@ def _decode(path: Path, items: list[int]) -> dict[int, NDArray[np.uint8]]:
     """Return item -> its picture; FFmpeg numbers its streams as the items."""
     found: dict[int, NDArray[np.uint8]] = {}
     options = {"format_whitelist": "mov", "protocol_whitelist": "file"}
-    with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
+    with av.open(f"file:{path}", options=options, **LENIENT) as container:
         streams = {stream.index: stream for stream in container.streams.video if stream.id in items}
         if not streams and len(items) == 1 and container.streams.video:
             streams = {container.streams.video[0].index: container.streams.video[0]}

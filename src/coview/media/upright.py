@@ -35,10 +35,10 @@ class Upright:
     @classmethod
     def of(cls, frame: Any) -> Upright:
         """Return how a decoded frame is shown; as it is stored where its matrix is damaged."""
-        data = next((bytes(side) for side in frame.side_data if side.type == Type.DISPLAYMATRIX), b"")
-        if len(data) < 36:
+        side = frame.side_data.get(Type.DISPLAYMATRIX)
+        if side is None or side.buffer_size < 36:
             return cls()
-        a, b, _, c, d = struct.unpack_from("=5i", data)
+        a, b, _, c, d = struct.unpack_from("=5i", bytes(side))
         mirrored = a * d < b * c
         right = (-a, -b) if mirrored else (a, b)  # where the stored rows run once the mirror is undone
         if math.hypot(*right) < _ONE / 1000:
