@@ -129,15 +129,23 @@ def test_a_tiled_avif_is_one_still(tmp_path):
 def test_sound_whose_header_states_a_wrong_byte_rate():
     path = MEDIA / "adpcm.wav"
     facts = probe(path)
-    assert facts.flags == ("no-video", "sequential-audio") and facts.sequential == {"audio"}
+    # FFmpeg 8 seeks by the stated rate; later ones do not trust it, and then there is nothing to flag.
+    assert facts.flags in {("no-video", "sequential-audio"), ("no-video",)}
     everything, rate = heard(path)
     for start in (0.0, 1.05, 2.3):
         got = read_audio(path, start, 0.5, rate).numpy()
-        assert np.allclose(got, everything[round(start * rate) :][: len(got)], atol=1e-4)
+        assert in_place(got, everything, round(start * rate))
     with open_media(path, facts.sequential) as media:  # as an index passes it on
-        assert media.sequential == {"audio"}
+        assert media.sequential == facts.sequential
     [[(_, sound)]] = read_samples(path, [[(None, AudioCut(start=1.05, seconds=0.5, sample_rate=rate))]], sequential=[])
-    assert not np.allclose(sound.waveform.numpy(), everything[round(1.05 * rate) :][: len(sound.waveform)], atol=0.1)
+    assert in_place(sound.waveform.numpy(), everything, round(1.05 * rate)) == (not facts.sequential)
+
+
+def in_place(sound, everything, start):
+    """Tell whether a sound is that of `start`, to 8 samples: blocks of ADPCM are found by times that are rounded."""
+    starts = range(max(0, start - 8), start + 9)
+    heard = [everything[at:][: len(sound) - 16] for at in starts]
+    return any(np.allclose(sound[: len(one)], one, atol=1e-4) for one in heard)
 
 
 def test_a_rate_that_changes_on_the_way():

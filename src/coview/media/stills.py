@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -226,7 +226,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _described(image: Image.Image) -> object:
     try:
-        described = image.getexif().get(_EXIF_DESCRIPTION)
+        described: Any = image.getexif().get(_EXIF_DESCRIPTION)
     except _DAMAGED:
         return None
     with contextlib.suppress(AttributeError, UnicodeError):

@@ -11,7 +11,7 @@ import av
 _TOLD = ("title", "description", "imagedescription", "synopsis")  # in this order; comments are mostly of the encoder
 MOST = 1 << 14  # characters kept
 # For `av.open`: a tag in an old encoding says less, and harms nothing else. PyAV 19 is so of itself, and has no choice.
-LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 _HALVES = re.compile("[\ud800-\udfff]")  # what PyAV 19 makes of bytes that are no UTF-8
 
 

@@ -94,7 +94,8 @@ def test_webdataset_s_own_reader_reads_them(shards):
     samples = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode("rgb8"))
     assert [sample["__key__"] for sample in samples] == [f"{row:08d}-00" for row in range(5)]
     for row, sample in enumerate(samples):
-        assert sample["json"]["id"] == f"{row}.mp4" and sample["json"]["samples"] == 16384  # whole blocks of AAC
+        assert sample["json"]["id"] == f"{row}.mp4"
+        assert sample["json"]["samples"] in {16000, 16384}  # FFmpeg 8 shows the last block of AAC whole
         pictures = [sample[f"{k:04d}.jpg"] for k in range(32)]
         assert [round((picture.mean() - 20) / 7) for picture in pictures] == list(range(32))
         assert sample["flac"][:4] == b"fLaC"
