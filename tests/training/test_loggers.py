@@ -118,6 +118,7 @@ def test_mlflow_keeps_its_numbers_in_the_run(tmp_path, monkeypatch):
     assert [(entry.step, entry.value) for entry in run["metrics"] if entry.key == "loss"] == list(losses.items())
     assert run["status"] == ["RUNNING", "FAILED", "RUNNING", "FINISHED"]
     assert run["params"]["train.batch_size"] == "8" and run["params"]["method.name"] == "tiny"
+    assert (os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"], os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) == ("10", "1")
     assert set(asked) == {f"sqlite:///{tmp_path / 'run' / 'mlflow' / 'mlflow.db'}"}
 
 

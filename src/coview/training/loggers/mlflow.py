@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else it tells its makers how it is used
+# A server that does not answer would hold a run for a quarter of an hour and more, and no signal would end it.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
