@@ -129,22 +129,23 @@ def test_a_tiled_avif_is_one_still(tmp_path):
 def test_sound_whose_header_states_a_wrong_byte_rate():
     path = MEDIA / "adpcm.wav"
     facts = probe(path)
-    # FFmpeg 8 seeks by the stated rate; later ones do not trust it, and then there is nothing to flag.
-    assert facts.flags in {("no-video", "sequential-audio"), ("no-video",)}
+    # FFmpeg 8 seeks by the stated rate; FFmpeg 9 finds a block by rounded times, and nothing is to be flagged.
+    flagged, apart = ({"audio"}, 0) if av.library_versions["libavformat"][0] < 63 else (set(), 8)
+    assert facts.flags == ("no-video", *(f"sequential-{kind}" for kind in flagged)) and facts.sequential == flagged
     everything, rate = heard(path)
     for start in (0.0, 1.05, 2.3):
         got = read_audio(path, start, 0.5, rate).numpy()
-        assert in_place(got, everything, round(start * rate))
+        assert in_place(got, everything, round(start * rate), apart)
     with open_media(path, facts.sequential) as media:  # as an index passes it on
-        assert media.sequential == facts.sequential
+        assert media.sequential == flagged
     [[(_, sound)]] = read_samples(path, [[(None, AudioCut(start=1.05, seconds=0.5, sample_rate=rate))]], sequential=[])
-    assert in_place(sound.waveform.numpy(), everything, round(1.05 * rate)) == (not facts.sequential)
+    assert in_place(sound.waveform.numpy(), everything, round(1.05 * rate), apart) == (not flagged)
 
 
-def in_place(sound, everything, start):
-    """Tell whether a sound is that of `start`, to 8 samples: blocks of ADPCM are found by times that are rounded."""
-    starts = range(max(0, start - 8), start + 9)
-    heard = [everything[at:][: len(sound) - 16] for at in starts]
+def in_place(sound, everything, start, apart):
+    """Tell whether a sound is that of `start`, to so many samples."""
+    starts = range(max(0, start - apart), start + apart + 1)
+    heard = [everything[at:][: len(sound) - 2 * apart] for at in starts]
     return any(np.allclose(sound[: len(one)], one, atol=1e-4) for one in heard)
 
 

@@ -5,6 +5,7 @@ import json
 import pickle
 import tarfile
 
+import av
 import making
 import numpy as np
 import pyarrow.parquet as pq
@@ -95,7 +96,8 @@ def test_webdataset_s_own_reader_reads_them(shards):
     assert [sample["__key__"] for sample in samples] == [f"{row:08d}-00" for row in range(5)]
     for row, sample in enumerate(samples):
         assert sample["json"]["id"] == f"{row}.mp4"
-        assert sample["json"]["samples"] in {16000, 16384}  # FFmpeg 8 shows the last block of AAC whole
+        # FFmpeg 8 gives the last block of AAC whole, FFmpeg 9 what the file says of it.
+        assert sample["json"]["samples"] == (16384 if av.library_versions["libavformat"][0] < 63 else 16000)
         pictures = [sample[f"{k:04d}.jpg"] for k in range(32)]
         assert [round((picture.mean() - 20) / 7) for picture in pictures] == list(range(32))
         assert sample["flac"][:4] == b"fLaC"
