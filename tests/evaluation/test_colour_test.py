@@ -75,6 +75,8 @@ def test_pictures_without_colour_are_left_out_and_counted(model: Model) -> None:
     things.pictures[:] = 90
     with pytest.raises(UsageError, match="none of its 12 pictures has colour"):
         colour_test(model, train, test, HOW, name="m")
+    with pytest.raises(UsageError, match="'grey' names figures"):
+        colour_test(model, train, test, HOW, name="grey")
     with pytest.raises(UsageError, match="makes holes, not colours"):
         colour_test(made("context-encoder", None), train, train, HOW, name="m")
 

@@ -88,8 +88,11 @@ def colour_test(
         train, test: cut into `how.views()`.
 
     Raises:
-        UsageError: the model makes no colours, no test picture has colour, or the classifier does not know the classes.
+        UsageError: the model makes no colours, no test picture has colour, the classifier does not know the classes, or
+            the name is one of those it stands beside.
     """
+    if name in (TRUE, GREY, MEAN):
+        raise UsageError(f"{name!r} names figures that the model's stand beside; choose another name")
     painter = Painter(model)
     if painter.paints != "colour":
         raise UsageError(f"{model.method.about.slug} makes {painter.paints}, not colours")
