@@ -16,7 +16,7 @@ from coview.data.source import cropped
 from coview.data.views import Batch
 from coview.errors import UsageError
 from coview.evaluation.fine_tune import views_of
-from coview.evaluation.fine_tune_marks import VOC2007, _scores, fine_tune_marks
+from coview.evaluation.fine_tune_marks import VOC2007, _scores, _varying, fine_tune_marks
 from coview.evaluation.several_labels import Marks
 from coview.methods import build
 from coview.methods.classifier import ClassifierSettings
@@ -59,7 +59,8 @@ def test_ten_crops_are_drawn_by_seed_crop_and_recording() -> None:
 
     def scores(rows: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
         batch: Batch = source.read_window(torch.tensor(rows), 0, 1)
-        return _scores(tuned, source, batch, dataclasses.replace(HOW, seed=seed))
+        how = dataclasses.replace(HOW, seed=seed)
+        return _scores(tuned, _varying(tuned, how), source, batch, how)
 
     whole, part = scores([0, 1, 2, 3]), scores([2])
     torch.testing.assert_close(whole["lightness/ten"][2:3], part["lightness/ten"], rtol=1e-4, atol=1e-5)
@@ -81,7 +82,8 @@ def test_ten_crops_lie_anywhere_in_a_wide_photograph_as_in_training(tmp_path: Pa
     tuned = Model.of(method, Preprocess(method.views, AugmentSettings()), source)
     seen: list[torch.Tensor] = []
     method.encoders["lightness"].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    _scores(tuned, cropped(source, tuned.views, HOW.augment), source.read_window(torch.arange(2), 0, 1), HOW)
+    files, batch = cropped(source, tuned.views, HOW.augment), source.read_window(torch.arange(2), 0, 1)
+    _scores(tuned, _varying(tuned, HOW), files, batch, HOW)
     middle, crops = seen[0].mean((1, 2, 3)), torch.stack(seen[1:]).mean((2, 3, 4))
     assert crops.shape == (10, 2)
     assert (crops - middle).abs().max() > 0.5  # no crop of the middle square is nearly black or white

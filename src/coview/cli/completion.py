@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
-from unittest import mock
 
 from coview.cli.main import VERBS, main_of
 from coview.errors import UsageError
@@ -110,10 +109,14 @@ def _module(verb: str) -> Any:
 
 def _options(words: Sequence[str]) -> dict[str, set[str]]:
     """Return option -> its choices (none where it may be something else), read from the help of a command."""
-    said = io.StringIO()
-    wide = mock.patch.dict(os.environ, {"COLUMNS": "240", "NO_COLOR": "1"})
-    with wide, contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        main_of(words[0])([*words[1:], "--help"])
+    said, before = io.StringIO(), dict(os.environ)
+    os.environ |= {"COLUMNS": "240", "NO_COLOR": "1"}  # an option and its choices on one line
+    try:
+        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+            main_of(words[0])([*words[1:], "--help"])
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     found = re.findall(r"(?<![\w-])(--[a-z][\w.-]*)(?: \[?\{([\w.,-]+)\}(?!\|))?", said.getvalue())
     choices: dict[str, set[str]] = {}
     for option, values in found:

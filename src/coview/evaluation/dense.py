@@ -10,6 +10,7 @@ A stopped run goes on from its last checkpoint: what a step draws follows from s
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -118,10 +119,15 @@ def drawn(step: int, count: int, how: Dense) -> list[Draw]:
     found = []
     for position in range(step * how.batch_size, (step + 1) * how.batch_size):
         epoch, place = divmod(position, count)
-        order = torch.argsort(uniform(make_key(how.seed, epoch, torch.arange(count)), _ORDER), stable=True)
         mirror = float(uniform(make_key(how.seed, position), _MIRROR)) < 0.5
-        found.append((int(order[place]), mirror))
+        found.append((_order(how.seed, epoch, count)[place], mirror))
     return found
+
+
+@functools.lru_cache(maxsize=2)  # a step may lie in two epochs
+def _order(seed: int, epoch: int, count: int) -> list[int]:
+    keys = make_key(seed, epoch, torch.arange(count))
+    return cast(list[int], torch.argsort(uniform(keys, _ORDER), stable=True).tolist())
 
 
 def fit(

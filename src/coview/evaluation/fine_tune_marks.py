@@ -89,10 +89,10 @@ def fine_tune_marks(
         raise UsageError(f"{train.name}: training and test part are the same recordings; choose two splits")
     how = dataclasses.replace(how, marks=len(fit.classes))
     tuned = learn(model, with_marks(train, fit), out, how, quiet=quiet)
-    varied = cropped(test, tuned.views, how.augment)
+    source, varied = cropped(test, tuned.views, how.augment), _varying(tuned, how)
     found = extract(
         tuned, test, batch_size=how.batch_size, progress=lambda *done: progress("testing", *done),
-        embed=lambda batch: _scores(tuned, varied, batch, how),
+        embed=lambda batch: _scores(tuned, varied, source, batch, how),
     )  # fmt: skip
     what = f"{how.view}_classify" + "_rescaled" * how.rescale
     result = Result(["image-transfer: classification"], [], {"train": describe(train), "test": describe(test)})
@@ -118,18 +118,23 @@ def fine_tune_marks(
     return result
 
 
-@torch.no_grad()
-def _scores(tuned: Model, test: Source, batch: Batch, how: FineTune) -> dict[str, Tensor]:
-    """Return the scores of the classes (B, C) of the middle of every picture, and the sum over random crops.
-
-    Args:
-        test: that `batch` comes from, as training would read it: crops of files are cut from the files.
-    """
+def _varying(tuned: Model, how: FineTune) -> Model:
+    """Return the model with the random crops of training."""
     from coview.model import Model
 
     preprocess = Preprocess(tuned.preprocess.views, how.augment)
     preprocess.load_state_dict(tuned.preprocess.state_dict())
-    varied = Model(tuned.method, preprocess.to(tuned.device), tuned.about)
+    return Model(tuned.method, preprocess.to(tuned.device), tuned.about)
+
+
+@torch.no_grad()
+def _scores(tuned: Model, varied: Model, test: Source, batch: Batch, how: FineTune) -> dict[str, Tensor]:
+    """Return the scores of the classes (B, C) of the middle of every picture, and the sum over random crops.
+
+    Args:
+        varied: `_varying`.
+        test: that `batch` comes from, as training would read it: crops of files are cut from the files.
+    """
     one = tuned.encode(batch)[how.view]
     there = tuned.present(batch, how.view).cpu()
     row, total = batch.row.cpu()[there], one.new_zeros(int(there.sum()), one.shape[1])
