@@ -61,7 +61,7 @@ def at_chance(m: Measurement) -> bool:
 
 
 def _low_is_good(m: Measurement) -> bool:
-    return "median_rank" in m.name or "next_rank" in m.name
+    return any(each in m.name for each in ("median_rank", "next_rank", "_rmse"))
 
 
 def _near_chance(row: str, own: Sequence[Measurement]) -> list[str]:

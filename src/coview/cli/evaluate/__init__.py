@@ -16,6 +16,7 @@ PROTOCOLS = {
     "words": ("words", "which words a model says of pictures, and what the words' vectors know"),
     "retrieval": ("retrieval", "from one view to another in all directions"),
     "extrapolation": ("extrapolation", "whether the next moment lies where the last two point"),
+    "regression": ("regression", "numbers over time, such as valence, from frozen features"),
     "few-shot": ("few_shot", "the linear probe on a few labels of every class"),
     "concepts": ("concepts", "classes whose concepts pretraining has seen, and unseen ones"),
     "audio-probe": ("audio_probe", "support vector machines on the sound encoder: ESC-50, DCASE"),
