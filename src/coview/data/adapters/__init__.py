@@ -37,6 +37,11 @@ ADAPTERS: dict[str, str] = {
     "frames": "coview.data.adapters.frames:make",
     "shapes": "coview.data.adapters.shapes:make",
     "places205": "coview.data.adapters.places205:make",
+    "sun397": "coview.data.adapters.sun397:make",
+    "mit-indoor": "coview.data.adapters.mit_indoor:make",
+    "stanford40": "coview.data.adapters.stanford40:make",
+    "flowers102": "coview.data.adapters.flowers102:make",
+    "pushing": "coview.data.adapters.pushing:make",
 }
 
 
