@@ -61,7 +61,7 @@ def at_chance(m: Measurement) -> bool:
 
 
 def _low_is_good(m: Measurement) -> bool:
-    return any(each in m.name for each in ("median_rank", "next_rank", "_rmse"))
+    return any(each in m.name for each in ("median_rank", "next_rank", "_rmse", "normals_mean", "normals_median"))
 
 
 def _near_chance(row: str, own: Sequence[Measurement]) -> list[str]:
