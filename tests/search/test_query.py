@@ -56,7 +56,7 @@ def test_hits_and_order_do_not_depend_on_the_block(block: int, monkeypatch: pyte
     stored = made_up(500, 3, 24, copies=120)  # with equals, whose order is that of the rows
     queries = torch.randn(8, 24, generator=torch.Generator().manual_seed(1))
     whole = [search(stored, "v", query, k=30) for query in queries]
-    monkeypatch.setattr("coview.search.query._BLOCK", block)
+    monkeypatch.setattr("coview.embedding.gallery._BLOCK", block)
     for query, expected in zip(queries, whole, strict=True):
         found = search(stored, "v", query, k=30)
         assert [(hit.row, hit.start) for hit in found] == [(hit.row, hit.start) for hit in expected]
