@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/search.py [--vectors 1000000] [--faiss SITE-PACKAGES]
 
 Made unit vectors in crowded clusters, four windows a recording, as a store on disk has them; one thread. By turns with
-faiss, which gets the same float32 numbers in memory, and as many more vectors as it takes to hold k recordings. "Recall" is
-the share of the ten recordings that sorting all cosines in float64 gives.
+faiss, which gets the same float32 numbers in memory, and is asked for as many vectors as surely hold k recordings.
+"Recall" is the share of the ten recordings that sorting all cosines in float64 gives.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def write(path: Path, recordings: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Write vectors (recordings, WINDOWS, DIM): 24 decaying directions of many centres, and noise; return them mapped."""
+    """Write vectors (recordings, WINDOWS, DIM): 24 decaying directions of centres, and noise; return them mapped."""
     shape = (recordings, WINDOWS, DIM)
     mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     directions = generator.standard_normal((24, DIM)) * 0.85 ** np.arange(24)[:, None]

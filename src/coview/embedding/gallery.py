@@ -42,7 +42,7 @@ class Gallery:
     """Vectors to be searched.
 
     Args:
-        clips: float32 or float16 (N, W, D), of length 1 where present; never changed, and mapped files are read in place.
+        clips: float32 or float16 (N, W, D), of length 1 where present; mapped files are read where they lie.
         present: bool (N, W); all are there by default.
     """
 
@@ -69,7 +69,7 @@ class Gallery:
         divided.
 
         Raises:
-            UsageError: k below 1, a query of another dimension, of length zero or not finite, or rows that are not there.
+            UsageError: k below 1; a query of another dimension, of length zero or not finite; rows that are not there.
         """
         if k < 1:
             raise UsageError(f"a search for {k} recordings finds nothing; ask for at least 1")

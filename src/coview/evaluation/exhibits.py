@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from coview.data.source import Source
 from coview.data.views import Batch
 from coview.embedding.extract import Features, extract_locally
+from coview.embedding.gallery import Gallery
 from coview.evaluation.tiles import Clips, Tile, tile
 from coview.evaluation.tsne import tsne
 from coview.evaluation.wording import plain_view
@@ -99,12 +100,11 @@ def retrieval_examples(features: Features, clips: Clips, views: list[str], seed:
     between = [(one, other), (other, one)] * min(QUERIES, len(order) // 2)
     directions = [*between, (one, one), (other, other)]
     for asked, (query, gallery) in zip(order, directions, strict=False):
-        unit = normalize(features.values[gallery][both], dim=1)
-        similarity = unit @ normalize(features.values[query][asked], dim=0)
-        if query == gallery:
-            similarity = similarity.masked_fill(both == asked, -torch.inf)
-        best = torch.argsort(similarity, descending=True, stable=True)[:FOUND]
-        found = [tile(features, clips, int(both[b]), asked, float(similarity[b])) for b in best]
+        rows = both[both != asked] if query == gallery else both
+        unit = normalize(features.values[gallery], dim=1)[:, None]
+        near = Gallery(unit).nearest(features.values[query][asked], FOUND, rows.numpy())
+        pairs = zip(near.rows.tolist(), near.similarity.tolist(), strict=True)
+        found = [tile(features, clips, row, asked, similarity) for row, similarity in pairs]
         if clips.full:
             break
         examples.append(Example(plain_view(query), plain_view(gallery), tile(features, clips, asked), found))

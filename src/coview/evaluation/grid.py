@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate, normalize, pad
 from coview.data.source import Source
 from coview.data.views import Batch
 from coview.embedding.extract import Features, Space, extract_locally
+from coview.embedding.gallery import Gallery
 from coview.randomness import make_key, uniform
 
 if TYPE_CHECKING:
@@ -59,14 +60,12 @@ def write_grids(
 def draw_grid(features: Features, source: Source, one: str, other: str, both: Tensor, seed: int) -> Tensor:
     """Return float32 (3, H, W) in [0, 1]: up to 5 queries, 7 found for each, among the recordings `both`."""
     queries = both[torch.argsort(uniform(make_key(seed, both), 2), stable=True)][:QUERIES]
-    gallery = normalize(features.values[other][both].double(), dim=1)
+    gallery = Gallery(normalize(features.values[other], dim=1)[:, None])
     lines = []
     for asked in queries.tolist():
-        similarity = gallery @ normalize(features.values[one][asked].double(), dim=0)
-        if one == other:
-            similarity = similarity.masked_fill(both == asked, -torch.inf)
-        best = both[torch.argsort(similarity, descending=True, stable=True)[:FOUND]]
-        shown = torch.cat([torch.tensor([asked]), best])
+        rows = both[both != asked] if one == other else both
+        best = gallery.nearest(features.values[one][asked], FOUND, rows.numpy()).rows
+        shown = torch.cat([torch.tensor([asked]), torch.from_numpy(best)])
         batch = source.read_window(features.rows[shown], 0, 1)
         pictures = [_picture(source, batch, place) for place in range(len(shown))]
         colours = [UNKNOWN, *(_colour(features, asked, int(found)) for found in best)]

@@ -16,6 +16,7 @@ from coview.data.views import read_view
 from coview.embedding.gallery import Gallery
 from coview.errors import UsageError
 
+
 @dataclass(frozen=True)
 class Hit:
     """A recording near the query: its id, row and file, the seconds of its nearest window, and the cosine."""
