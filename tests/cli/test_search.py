@@ -1,9 +1,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from measured import collection, tiny_model
+from PIL import Image
 
 from coview.cli.main import main
 from coview.data.collection import Collection
@@ -65,3 +67,18 @@ def test_wrong_use(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     missing = search(capsys, 1, "--model", str(model), "--query", str(tmp_path / "none.wav"))
     assert "none.wav" in missing["error"]
     assert "at least 1" in search(capsys, 2, "--model", str(model), "--query", "x.wav", "-k", "0")["error"]
+
+
+def test_a_photograph_is_a_film_that_stands_still_and_the_hits_are_a_page(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)).save(tmp_path / "photo.png")
+    page = tmp_path / "pages" / "hits.html"
+    asked = ["--model", str(model), "--query", str(tmp_path / "photo.png"), "--to", "video", "--html", str(page)]
+    result = search(capsys, 0, *asked)
+    assert (result["from"], len(result["hits"]), result["page"]) == ("video", 5, str(page))
+    text = page.read_text()
+    for hit in result["hits"]:
+        assert f'title="{hit["id"]}"' in text and f"{hit['similarity']:.3f}" in text
+    assert "http" not in text and "data:video/mp4" in text
+    assert "is a folder" in search(capsys, 2, *asked[:-1], str(tmp_path))["error"]

@@ -18,6 +18,7 @@ from coview.media.regular import check_file
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from coview.data.source import Source
     from coview.data.stored import Stored
     from coview.model import Model
     from coview.search.query import Hit
@@ -30,6 +31,7 @@ Examples:
   coview search --model my-run --collection my-collection --query bark.wav --from audio --to video
   coview search --model my-run --collection my-collection --query street.mp4 -k 10 --json
   coview search --model my-run --collection my-collection --text "a dog barks"      (a model that learnt captions)
+  coview search --model my-run --collection my-collection --query bark.wav -k 20 --html hits.html
   coview search --model fused --collection a,b@my-collection --recording bark.wav --from a --to b
 """
 
@@ -60,6 +62,8 @@ class Arguments:
     """Embeddings of the collection made by `coview embed`, instead of those kept beside the model."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs."""
+    html: Path | None = None
+    """Write the hits as a page as well, to look at and to listen to: a file that needs nothing else."""
     json: bool = False
     """Print the result as JSON on stdout."""
 
@@ -77,10 +81,13 @@ def main(argv: list[str]) -> int:
     if arguments.query is not None and arguments.query.suffix != ".npy":
         check_file(arguments.query)
     from coview.model import Model
+    from coview.search.page import write_hits
     from coview.search.query import search, stored_vector
     from coview.training.settings import choose_device
 
     out = Output(json=arguments.json)
+    if arguments.html is not None and arguments.html.is_dir():
+        raise UsageError(f"--html {arguments.html} is a folder; give the name of a file, such as hits.html")
     model = Model.from_run(arguments.model).to(choose_device(arguments.device))
     asked, wanted = choose_views(model, arguments)
     # The query first: a file that cannot be read should not wait for a whole collection.
@@ -96,6 +103,13 @@ def main(argv: list[str]) -> int:
         "recordings": len(stored.ids),
         "hits": [dataclasses.asdict(hit) for hit in hits],
     }
+    if arguments.html is not None:
+        write_hits(
+            arguments.html, page_source(arguments, model, stored), hits, words=str(result["query"]), asked=asked,
+            wanted=wanted, recording=arguments.recording,
+        )  # fmt: skip
+        result["page"] = str(arguments.html)
+        out.say(f"page: {arguments.html}")
     if not arguments.json:
         show(hits, asked, wanted)
     code = out.finish(result if arguments.json else {}, stored.problems)
@@ -106,6 +120,8 @@ def main(argv: list[str]) -> int:
 def embed_query(model: Model, arguments: Arguments, asked: str) -> Tensor:
     """Return the embedding (D,) of words, of a file, or of the vector in a .npy file.
 
+    To a view of films a photograph is shown as a film that stands still.
+
     Raises:
         UsageError: the model takes stored features, and the file holds no such vector.
         MediaError: the file cannot be read.
@@ -114,10 +130,14 @@ def embed_query(model: Model, arguments: Arguments, asked: str) -> Tensor:
     import torch
 
     from coview.data.views import Batch
+    from coview.media.stills import read_full_still
 
     if arguments.query is None:
         return model.embed_texts([arguments.text or ""])[0]
     spec = model.views[model.reads[asked][0]]
+    if spec.stream == "video" and len(model.reads[asked]) == 1 and is_photograph(arguments.query):
+        picture = torch.from_numpy(read_full_still(arguments.query)).permute(2, 0, 1)[:, None]
+        return model.encode_video(picture.expand(-1, spec.raw_shape[1], -1, -1), view=asked)[0].cpu()
     if spec.stream != "features":
         return model.embed([arguments.query], view=asked, windows=arguments.windows)[asked][0]
     wanted = f"a .npy file with {spec.raw_shape} numbers, or --recording ID"
@@ -161,8 +181,9 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
         source = list(views)[-1]
     if source is None and query is not None:
         has = probe(query)
-        # One picture does for a view of one, not for a view of motion.
-        streams = (("video", has.video and has.duration), ("image", has.video), ("audio", has.audio))
+        # One picture does for a view of motion where there is none of one picture.
+        film = has.video and has.duration
+        streams = (("video", film), ("image", has.video), ("audio", has.audio), ("video", has.video))
         usable = [stream for stream, there in streams if there and stream in views]
         if not usable:
             raise UsageError(
@@ -191,6 +212,35 @@ def open_embeddings(arguments: Arguments, model: Model, out: Output) -> Stored:
             model, source, folder, paths=paths, windows=arguments.windows,
             progress=lambda done, total: progress("embedding the collection", done, total),
         )  # fmt: skip
+
+
+def is_photograph(file: Path) -> bool:
+    """Tell whether a file holds one picture.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    from coview.media.probe import probe
+
+    has = probe(file)
+    return has.video and not has.duration
+
+
+def page_source(arguments: Arguments, model: Model, stored: Stored) -> Source:
+    """Return the recordings of the embeddings, to be shown.
+
+    Raises:
+        UsageError: the collection is another one than that which was embedded.
+    """
+    from coview.search.places import open_with_paths
+
+    source, _ = open_with_paths(arguments.collection, model)
+    if list(source.ids) != stored.ids:
+        raise UsageError(
+            f"{stored.folder} holds embeddings of other recordings than {arguments.collection}; --html shows those of "
+            "--collection: embed it again, or name the collection that was embedded"
+        )
+    return source
 
 
 def show(hits: list[Hit], asked: str, wanted: str) -> None:
