@@ -21,6 +21,7 @@ _FORMS = (
     (r"cluster_purity", "patches that have their cluster's commonest class"),
     (r"(?P<one>\w+)_purity", "recordings that have their {one} cluster's commonest class"),
     (r"(?P<one>\w+)_nmi", "what {one} clusters say of the class (mutual information)"),
+    (r"(?P<one>\w+)_units@[\w.]+", "units of the {one}'s network that look for one class"),
     (r"pointing", "the map is highest where the sound is"),
 )
 MAIN = ("_probe/", "class_p1_", "retrieval_")  # what is said first

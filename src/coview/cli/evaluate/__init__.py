@@ -17,6 +17,7 @@ PROTOCOLS = {
     "retrieval": ("retrieval", "from one view to another in all directions"),
     "extrapolation": ("extrapolation", "whether the next moment lies where the last two point"),
     "regression": ("regression", "numbers over time, such as valence, from frozen features"),
+    "units": ("units", "what single units of a network look for: a page of pictures"),
     "few-shot": ("few_shot", "the linear probe on a few labels of every class"),
     "concepts": ("concepts", "classes whose concepts pretraining has seen, and unseen ones"),
     "audio-probe": ("audio_probe", "support vector machines on the sound encoder: ESC-50, DCASE"),
