@@ -1,4 +1,4 @@
-"""What detection and segmentation share: a model's maps of whole pictures, and the loop that trains on scenes.
+"""What networks of whole pictures share: a model's maps of them, and the loop that trains on pictures with truth.
 
 Normalisation layers keep the statistics they have, whether the encoder learns or not: a batch of two large pictures
 would give poor ones, and a frozen encoder must not know the new data. Pictures are mirrored by chance, unless the
@@ -13,17 +13,17 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from coview import parallel
-from coview.data.scenes import Scenes
+from coview.data.leaks import Named
 from coview.data.views import PictureView
 from coview.encoders import Encoder
 from coview.errors import CoviewError, UsageError
@@ -40,6 +40,24 @@ if TYPE_CHECKING:
     from coview.model import Model
 
 _ORDER, _MIRROR, _DRAWS = 8101, 8102, 8103
+
+
+class Pictures(Named, Protocol):
+    """Whole pictures with truth of any kind, such as `Scenes`."""
+
+    fingerprint: str
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes in the order of their numbers; none where the truth has no classes."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[tuple[str, str]]:
+        """Pairs (id, reason) of pictures that were left out."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 def _sgd() -> OptimiserSettings:
@@ -151,7 +169,7 @@ def fit(
         CoviewError: the loss is not finite.
     """
     if parallel.world_size() > 1:
-        raise UsageError("detection and segmentation are trained by one process; start without torchrun")
+        raise UsageError("networks of whole pictures are trained by one process; start without torchrun")
     told = json.dumps([to_dict(how), count, *more], sort_keys=True)
     settings = hashlib.sha256(told.encode()).hexdigest()
     learning = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
@@ -196,7 +214,7 @@ def fit(
     network.eval()
 
 
-def check_parts(train: Scenes, test: Scenes) -> None:
+def check_parts(train: Pictures, test: Pictures) -> None:
     """Raise UsageError where the parts have other classes, or are the same pictures."""
     if list(train.classes) != list(test.classes):
         raise UsageError(f"{train.name} and {test.name} have different classes; they cannot be compared")
@@ -205,7 +223,7 @@ def check_parts(train: Scenes, test: Scenes) -> None:
 
 
 def dense_result(
-    what: str, name: str, figures: list[Measurement], model: Model, train: Scenes, test: Scenes, how: Dense
+    what: str, name: str, figures: list[Measurement], model: Model, train: Pictures, test: Pictures, how: Dense
 ) -> Result:
     """Return the figures with the choices made, and with what was left out of the scenes."""
     parts = {

@@ -23,6 +23,7 @@ PROTOCOLS = {
     "audio-probe": ("audio_probe", "support vector machines on the sound encoder: ESC-50, DCASE"),
     "fine-tune": ("fine_tune", "the encoder learns the labels too; or a linear layer by gradient"),
     "image-transfer": ("image_transfer", "pictures: what a model is worth for other tasks, by --task"),
+    "analysis": ("analysis", "what a model is worth beside another, and for the form of surfaces, by --task"),
     "supervised": ("supervised", "the ceiling: learnt from labels, stopped on validation recordings"),
     "prediction": ("prediction", "predicted pictures beside the last one shown, and without actions"),
     "study": ("study", "people: how often made colours were taken for real ones (coview paint --study)"),

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import sys
-
-from coview.errors import UsageError
+from coview.cli.evaluate.tasks import run_task
 
 # Task -> module of `tasks` with a function `main(argv)`, and what it does.
 TASKS = {
@@ -35,24 +31,4 @@ Examples:
 
 def main(argv: list[str]) -> int:
     """Run one task and return its exit code."""
-    task, rest = split(argv)
-    if task is None:
-        lines = [f"  {name:<14}{text}" for name, (_, text) in TASKS.items()]
-        asked = bool({"-h", "--help"} & set(argv))
-        print(HELP.format(tasks="\n".join(lines)), file=sys.stdout if asked else sys.stderr)
-        raise SystemExit(0 if asked else 2)
-    if task not in TASKS:
-        near = difflib.get_close_matches(task, TASKS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise UsageError(f"there is no task {task!r}{hint} Known: {', '.join(TASKS)}")
-    return int(importlib.import_module(f"coview.cli.evaluate.tasks.{TASKS[task][0]}").main(rest))
-
-
-def split(argv: list[str]) -> tuple[str | None, list[str]]:
-    """Return what stands behind --task, None where it is not there, and the other words."""
-    for place, word in enumerate(argv):
-        if word.startswith("--task="):
-            return word.partition("=")[2], argv[:place] + argv[place + 1 :]
-        if word == "--task" and place + 1 < len(argv):
-            return argv[place + 1], argv[:place] + argv[place + 2 :]
-    return None, argv
+    return run_task(TASKS, HELP, argv)

@@ -36,6 +36,7 @@ ADAPTERS: dict[str, str] = {
     "imagenet": "coview.data.adapters.imagenet:make",
     "frames": "coview.data.adapters.frames:make",
     "shapes": "coview.data.adapters.shapes:make",
+    "surfaces": "coview.data.adapters.surfaces:make",
     "places205": "coview.data.adapters.places205:make",
     "sun397": "coview.data.adapters.sun397:make",
     "mit-indoor": "coview.data.adapters.mit_indoor:make",

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from coview.cli.evaluate.common import Case, Models
 
 if TYPE_CHECKING:
     from coview.data.collected_scenes import CollectedScenes, Truth
-    from coview.data.scenes import Scenes
     from coview.evaluation.bench import Result
+    from coview.evaluation.dense import Pictures
+
+P = TypeVar("P", bound="Pictures")
 
 
 @dataclass(kw_only=True)
@@ -60,11 +62,12 @@ def scenes(case: Case, needs: Truth) -> tuple[CollectedScenes, CollectedScenes]:
     return train, CollectedScenes(other.select(split=asked.test_split, fold=case.fold), needs, classes, empty=True)
 
 
-def beside_permuted(case: Case, train: Scenes, measure: Callable[[Scenes, Path, str], Result]) -> Result:
+def beside_permuted(
+    case: Case, train: P, permuted: Callable[[P, int], P], measure: Callable[[P, Path, str], Result]
+) -> Result:
     """Return what `measure(training scenes, folder, name)` finds; with --controls also what a model learns from other
-    pictures' truth, under the name "permuted".
+    pictures' truth, `permuted(training scenes, seed)`, under the name "permuted".
     """
-    from coview.data.scenes import Permuted
     from coview.evaluation.bench import weights_of
     from coview.evaluation.resume import digest
     from coview.evaluation.verdict import is_control
@@ -75,7 +78,7 @@ def beside_permuted(case: Case, train: Scenes, measure: Callable[[Scenes, Path, 
     of = digest({**weights_of(case.model), "train": train.fingerprint})
     result = measure(train, folder / f"{case.label}-{of}", case.name)
     if asked.controls and not is_control(case.name) and len(train) > 1:
-        control = measure(Permuted(train, case.seed), folder / f"{case.label}-permuted-{of}", "permuted")
+        control = measure(permuted(train, case.seed), folder / f"{case.label}-permuted-{of}", "permuted")
         result.results += control.results
         result.report(control.problems)
         result.notes += ["permuted: the same training, each picture with the truth of another"]

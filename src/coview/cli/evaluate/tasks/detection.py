@@ -62,6 +62,7 @@ def main(argv: list[str]) -> int:
 
 
 def _measure(case: Case) -> Result:
+    from coview.data.scenes import Permuted
     from coview.evaluation.detection import detect
 
     how = _how(case.arguments, case.seed)
@@ -70,7 +71,7 @@ def _measure(case: Case) -> Result:
     def measure(part: Scenes, folder: Path, name: str) -> Result:
         return detect(case.model, part, test, folder, how, name=name, progress=case.progress)
 
-    return beside_permuted(case, train, measure)
+    return beside_permuted(case, train, Permuted, measure)
 
 
 def _how(asked: Any, seed: int) -> Detection:
