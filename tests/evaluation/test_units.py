@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -129,7 +129,7 @@ def test_a_planted_square_is_found_by_the_unit_for_it(bench: Bench, seen: Units)
     assert set(seen.top[0].tolist()) == set(PLANTED) and (seen.view, seen.stage) == ("image", "squares")
     encoder = bench.model.method.encoders["image"]
     for row, place in zip(seen.top[0].tolist(), seen.place[0].tolist(), strict=True):
-        (box,) = seen_by(encoder, "squares", VIEW.shape, [tuple(place)])
+        (box,) = seen_by(cast(Encoder, encoder), "squares", VIEW.shape, [tuple(place)])
         middle = [(box[0] + box[2] - 4) / 2, (box[1] + box[3] - 4) / 2]
         assert max(abs(one - other) for one, other in zip(middle, PLANTED[row], strict=True)) <= 2  # one stride
 

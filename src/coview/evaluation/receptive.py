@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ def _positive(network: Encoder) -> Encoder:
     for module in network.modules():
         for name, child in list(module.named_children()):
             if isinstance(child, nn.MaxPool2d | nn.MaxPool3d):
-                kind = nn.AvgPool2d if isinstance(child, nn.MaxPool2d) else nn.AvgPool3d
+                kind: Any = nn.AvgPool2d if isinstance(child, nn.MaxPool2d) else nn.AvgPool3d
                 setattr(module, name, kind(child.kernel_size, child.stride, child.padding, child.ceil_mode))
     for parameter in network.parameters():
         parameter.fill_(1 / parameter[0].numel() if parameter.ndim > 1 else 0.0)

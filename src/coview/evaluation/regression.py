@@ -109,9 +109,10 @@ def predictions(fitted: Moments, tested: Moments, one: bool, seed: int, deal: bo
         one: both parts are the same moments: each is predicted from recordings of other folds.
         deal: fit labels that are dealt out anew.
     """
-    said, guessed, penalties = torch.empty_like(tested.y), torch.empty_like(tested.y), []
+    said, guessed = torch.empty_like(tested.y), torch.empty_like(tested.y)
+    penalties: list[list[float]] = []
     folds = folds_of(tested.recording, seed) if one else torch.zeros(len(tested.y), dtype=torch.int64)
-    for fold in folds.unique():
+    for fold in torch.unique(folds):
         asked = folds == fold
         known = fitted.take(~asked) if one else fitted
         y = known.y
@@ -126,7 +127,7 @@ def predictions(fitted: Moments, tested: Moments, one: bool, seed: int, deal: bo
 def _measure(
     bench: Bench, what: str, fitted: Moments, tested: Moments, one: bool, targets: Sequence[str], permuted: bool
 ) -> None:
-    known, asked = fitted.recording.unique().numel(), tested.recording.unique().numel()
+    known, asked = len(torch.unique(fitted.recording)), len(torch.unique(tested.recording))
     least = 3 if one else 2  # two are left for the penalty's folds when one is held out
     if known < least or not asked:
         where = "" if one else f", and {asked} of the test part"

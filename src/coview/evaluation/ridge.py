@@ -45,7 +45,7 @@ def chosen_ridge(x: Tensor, y: Tensor, groups: Tensor, z: Tensor, seed: int) -> 
     """
     folds = folds_of(groups, seed)
     error = torch.zeros(len(PENALTIES), y.shape[1], dtype=y.dtype)
-    for fold in folds.unique():
+    for fold in torch.unique(folds):
         held = folds == fold
         error += (ridge_paths(x[~held], y[~held], x[held]) - y[held]).square().sum(1)
     best = error.argmin(0)

@@ -103,7 +103,7 @@ def _table(path: Path) -> pa.Table:
 
 
 def _has_groups(table: pa.Table) -> bool:
-    return "recording" in table.column_names
+    return bool("recording" in table.column_names)
 
 
 def _check(table: pa.Table, targets: Sequence[str]) -> None:

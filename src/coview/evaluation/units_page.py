@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from markupsafe import Markup
@@ -18,6 +19,7 @@ from coview.data.augment.video import centre_crop
 from coview.data.source import Source
 from coview.data.views import cut_from
 from coview.embedding.extract import extract_locally
+from coview.encoders import Encoder
 from coview.evaluation.exhibits import embedding_map
 from coview.evaluation.figures import scatter
 from coview.evaluation.grid import draw_grid
@@ -88,7 +90,7 @@ def _pictures(model: Model, source: Source, seen: Units, shown: Sequence[int]) -
     asked = [(unit, rank) for unit in shown for rank in range(SHOWN) if float(seen.peak[unit, rank]) > 0]
     places = [tuple(seen.place[unit, rank].tolist()) for unit, rank in asked]
     each = sorted(set(places))
-    boxes = dict(zip(each, seen_by(model.method.encoders[seen.view], seen.stage, spec.shape, each), strict=True))
+    boxes = dict(zip(each, seen_by(_encoder(model, seen.view), seen.stage, spec.shape, each), strict=True))
     raw = cut_from(seen.view, spec)
     needed = torch.unique(seen.top[list(shown), :SHOWN])
     frames: dict[int, Tensor] = {}
@@ -107,13 +109,17 @@ def _pictures(model: Model, source: Source, seen: Units, shown: Sequence[int]) -
     return found
 
 
+def _encoder(model: Model, view: str) -> Encoder:
+    return cast(Encoder, model.method.encoders[view])
+
+
 def _steps(model: Model, seen: Units) -> int:
     """Return how many moments the maps of a stage have."""
     if seen.place.shape[2] < 3:
         return 1
     shape = model.views[seen.view].shape
     with torch.no_grad(), model.evaluating():
-        maps = model.method.encoders[seen.view].feature_maps(torch.zeros(1, *shape, device=model.device))
+        maps = _encoder(model, seen.view).feature_maps(torch.zeros(1, *shape, device=model.device))
     return int(maps[seen.stage].shape[2])
 
 
