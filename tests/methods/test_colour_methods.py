@@ -16,7 +16,7 @@ from coview.data.views import Batch
 from coview.errors import DataProblemsError
 from coview.methods import METHODS, build, load_method
 from coview.methods.contract import Facts
-from coview.methods.parts.colour import ColourMethod
+from coview.methods.parts.colour import ColourMethod, have_colour
 from coview.model import Model
 from coview.randomness import integers
 from coview.training.loop import train
@@ -103,3 +103,10 @@ def test_settings_keep_the_colours_of_pictures(slug):
             if view.stream == "image":
                 changed = view.changed(dataclasses.replace(PRESETS["swav"], noise=0.5))
                 assert (changed.jitter, changed.grey, changed.noise) == (0.0, 0.0, 0.0)
+
+
+def test_a_single_coloured_pixel_anywhere_is_colour():
+    pictures = torch.full((4, 3, 32, 32), 0.5)
+    pictures[1, 0, 8, 16] = 1.0  # among the pixels that are looked at first
+    pictures[2, 0, 13, 5] = 1.0  # between them
+    assert have_colour(pictures).tolist() == [False, True, True, False]

@@ -149,3 +149,15 @@ def test_gradient_is_weighted_softmax_minus_label_and_large_scores_stay_finite()
     two[0, 5], two[0, 200] = np.log(0.6), np.log(0.4)
     share = torch.softmax(two / 0.38, 1)
     assert_close(share[0, 5], torch.tensor(0.744), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 5, 10])
+def test_many_colours_have_the_neighbours_that_each_has_alone(count):
+    generator = torch.Generator().manual_seed(0)
+    lattice = (torch.rand(300, 2, generator=generator) * 200 - 100).div(5).round() * 5  # ties
+    far = torch.randn(300, 2, generator=generator) * 200
+    colours = srgb_to_lab(torch.rand(600, 3, generator=generator))[:, 1:]
+    ab = torch.cat([lattice, far, colours])
+    parts = [soft_labels(part, BINS, count) for part in torch.split(ab, 50)]  # too few for cells
+    for whole, each in zip(soft_labels(ab, BINS, count), zip(*parts, strict=True), strict=True):
+        assert_close(whole, torch.cat(each), rtol=0, atol=1e-6)

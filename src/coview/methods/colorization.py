@@ -137,7 +137,7 @@ class Colorization(ColourMethod):
             return
         total, seen = torch.zeros_like(self.prior), 0
         for batch in samples:
-            ab = self.colours(complete(batch, self.views))
+            ab = complete(batch, self.views).views["colour"] * COLOUR_RANGE
             here = self.sampled(ab[colourful(ab)]).to(total)
             total += len(here) * smoothed_prior(here, self.bins, self.settings.width)
             seen += sum(row_counts(batch.row))
@@ -188,9 +188,9 @@ class Colorization(ColourMethod):
         cost = colour_loss(said, index, weight)
         return rarity(self.prior, settings.mixed)[index[:, 0]] * cost, cost
 
-    def colours(self, batch: Batch) -> Tensor:
-        """See `ColourMethod.colours`."""
-        return batch.views["colour"] * COLOUR_RANGE
+    def coloured(self, batch: Batch) -> Tensor:
+        """See `ColourMethod.coloured`."""
+        return colourful(batch.views["colour"] * COLOUR_RANGE)
 
     def canvas(self) -> str:
         """See `Method.canvas`."""

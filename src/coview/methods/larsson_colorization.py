@@ -32,7 +32,7 @@ from coview.data.views import Batch, ImageView, ViewSpec
 from coview.encoders import Encoder, Head, build_image
 from coview.encoders.hypercolumns import channels_of, hypercolumns
 from coview.methods.contract import About, Coupling, Facts, Step
-from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod
+from coview.methods.parts.colour import TINY_PICTURE, TRUE_COLOURS, ColourMethod, have_colour
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE, split
 from coview.objectives.denoising import squared
@@ -195,9 +195,9 @@ class LarssonColorization(ColourMethod):
         scores = said.chunk(number, dim=1)
         return torch.stack([divergence(*each) for each in zip(targets, scores, strict=True)]).sum(0)
 
-    def colours(self, batch: Batch) -> Tensor:
-        """See `ColourMethod.colours`."""
-        return split(batch.views["picture"], "colour") * COLOUR_RANGE
+    def coloured(self, batch: Batch) -> Tensor:
+        """See `ColourMethod.coloured`."""
+        return have_colour(batch.views["picture"])
 
     def canvas(self) -> str:
         """See `Method.canvas`."""

@@ -40,11 +40,12 @@ from coview.methods.parts.colour import (
     ColourMethod,
     as_colours,
     at_places,
+    have_colour,
     lightness_and_colour,
 )
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE, LIGHTNESS_RANGE, split
-from coview.objectives.colour_bins import COUNT, colour_bins, colour_loss, lightness_bins, soft_labels
+from coview.objectives.colour_bins import COUNT, colour_bins, colour_loss, colourful, lightness_bins, soft_labels
 from coview.objectives.denoising import squared
 from coview.parallel import mean_over_world
 
@@ -214,10 +215,10 @@ class SplitBrain(ColourMethod):
             found["joint"] = torch.where(there[:, None], torch.cat(list(found.values()), 1), 0.0)
         return found
 
-    def colours(self, batch: Batch) -> Tensor:
-        """See `ColourMethod.colours`."""
+    def coloured(self, batch: Batch) -> Tensor:
+        """See `ColourMethod.coloured`."""
         views = batch.views
-        return (views["colour"] if "colour" in views else split(views["image"], "colour")) * COLOUR_RANGE
+        return colourful(views["colour"] * COLOUR_RANGE) if "colour" in views else have_colour(views["image"])
 
     def canvas(self) -> str:
         """See `Method.canvas`: the half that sees lightness paints."""

@@ -20,6 +20,7 @@ from coview.parallel import mean_over_world
 
 # A picture's colours are what is learnt: nothing may change them on the way.
 TRUE_COLOURS = {"jitter": 0.0, "grey": 0.0, "noise": 0.0}
+_COARSE = 8  # pixels between those in which colour is looked for first
 _AT_ONCE = 1 << 17  # pixels of a picture that are painted together
 TINY_PICTURE = ImageView(size=32, margin=1.0, normalise="none", area=(0.5, 1.0), augment=TRUE_COLOURS)
 
@@ -40,8 +41,8 @@ class ColourMethod(Method, base=True):
     beside: ClassVar[str] = "colour (grey pictures are left out)"
 
     @abstractmethod
-    def colours(self, batch: Batch) -> Tensor:
-        """Return a and b (B, 2, H, W) of the batch's pictures."""
+    def coloured(self, batch: Batch) -> Tensor:
+        """Return bool (B,), which of the batch's pictures have colour."""
 
     @torch.no_grad()
     def paint(self, pictures: Tensor) -> Tensor:
@@ -65,13 +66,24 @@ class ColourMethod(Method, base=True):
     def forward(self, batch: Batch) -> Step:
         """See `Method.forward`; pictures without colour are no samples, and the part `grey` is their share."""
         batch = complete(batch, self.views)
-        coloured = colourful(self.colours(batch))
+        coloured = self.coloured(batch)
         kept = batch if bool(coloured.all()) else batch.select(coloured)
         if not enough(kept, self.least_batch):
             return self.idle()
         step = self.learn(kept)
         step.parts["grey"] = mean_over_world((~coloured).float())
         return step
+
+
+def have_colour(pictures: Tensor) -> Tensor:
+    """Return bool (B,), `colourful` of pictures (B, 3, H, W), sRGB.
+
+    CIELAB of every pixel costs as much as a layer of a network: most show their colour in a few of them.
+    """
+    found = colourful(split(pictures[..., ::_COARSE, ::_COARSE], "colour") * COLOUR_RANGE)
+    if not bool(found.all()):
+        found[~found] = colourful(split(pictures[~found], "colour") * COLOUR_RANGE)
+    return found
 
 
 def shrunk(size: Sequence[int], short: int) -> list[int]:
