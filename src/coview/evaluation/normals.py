@@ -56,7 +56,7 @@ class NormalsHead(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return the normals; of two equal neighbours that face each other, between them any."""
+        """Return the normals."""
         said: Tensor = self.head(self.maps(pictures))
         return normalize(interpolate(said, pictures.shape[2:], mode="bilinear"), dim=1)
 

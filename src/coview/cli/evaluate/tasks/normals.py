@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Train a head on a model's encoder that says for every pixel where its surface faces.
 
-Pictures need the track "depth" (coview index surfaces, or nyuv2), from which the true normals come: a plane through the
+Pictures need the track "depth" (as of coview index surfaces), from which the true normals come: a plane through the
 points around every pixel. Figures, over all known pixels of the test part: normals_mean and normals_median in degrees,
 and the shares below 11.25, 22.5 and 30 degrees. Chance is the mean normal of the training part, said everywhere.
 --controls does the same from random weights, and with the normals of other pictures (permuted). A stopped call goes on.
 
 Examples:
-  coview evaluate analysis --task normals --model my-run --collection nyuv2 --controls
+  coview evaluate analysis --task normals --model my-run --collection my-pictures --focal 0.8 --controls
   coview evaluate analysis --task normals --model my-run --collection surfaces --frozen --steps 300 --width 64
     --controls
 """
