@@ -25,6 +25,7 @@ TABLE = {
     "embed --model /none -o OUT": (2, "pass either --collection or the names of files"),
     "embed --model /none --collection digits-av -o OUT": (2, "/none: expected a run with a model"),
     "search --model /none --collection digits-av --text dog": (2, "/none: expected a run with a model"),
+    "serve --collection /none": (2, "/none is not a collection"),
     "explain --model /none --collection digits-av": (2, "/none: expected a run with a model"),
     "paint --model /none --input FILES -o OUT": (2, "/none: expected a run with a model"),
     "discover nothing --collection /none -o OUT": (2, "the first word names the pipeline"),

@@ -40,6 +40,8 @@ embed --model /none --collection digits-av -o OUT
 search --model /none --collection digits-av --text dog
 search --help
 explain --model /none --collection digits-av
+serve --help
+serve --collection /none
 discover --help
 discover context-discovery --help
 discover context-discovery --collection /none -o OUT

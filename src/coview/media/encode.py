@@ -12,13 +12,15 @@ import os
 import warnings
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from torch import Tensor
 
 from coview.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ENCODERS = ("libx264", "libopenh264", "mpeg4")
 _PRESET = "veryfast"

@@ -1,0 +1,91 @@
+"""`coview serve`: a page on this computer to look at a collection and listen to it."""
+
+from __future__ import annotations
+
+import contextlib
+import webbrowser
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from coview.cli.output import Output
+from coview.errors import UsageError
+
+DESCRIPTION = """Show a collection as a page in the browser: posters of all recordings, filters, what could not be
+read; every recording to look at and to listen to. Nothing leaves this computer; no model is needed.
+
+Examples:
+  coview serve --collection my-collection
+  coview serve --collection my-collection --port 8800 --open
+
+Needs Starlette and uvicorn: pip install 'coview[web]'
+"""
+
+
+@dataclass(kw_only=True)
+class Arguments:
+    """What the command takes."""
+
+    collection: Path
+    """Collection folder."""
+    port: int = 8765
+    """Where the page is served; 0 takes a free port."""
+    host: str = "127.0.0.1"
+    """Address to listen on; one that other computers reach needs --allow-host."""
+    allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = field(default=())
+    """A name by which the page is reached besides 127.0.0.1 and localhost; may be given several times."""
+    media_root: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = field(default=())
+    """A folder whose files may be shown although they lie outside of the collection's own; several times."""
+    cache_gb: float = 2.0
+    """What posters and playable copies may take in the user's cache."""
+    open: bool = False
+    """Open the page in the browser."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return its exit code."""
+    arguments = tyro.cli(Arguments, prog="coview serve", description=DESCRIPTION, args=argv)
+    if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
+        raise UsageError(f"the page needs {' and '.join(missing)}: pip install 'coview[web]'")
+    if not 0 <= arguments.port < 1 << 16:
+        raise UsageError(f"--port {arguments.port}: expected 0 to 65535")
+    if not arguments.cache_gb > 0:
+        raise UsageError(f"--cache-gb {arguments.cache_gb}: expected more than 0")
+    from coview.serve.app import build
+    from coview.serve.cache import Cache, default_folder
+    from coview.serve.guard import is_host_name
+    from coview.serve.library import Library
+    from coview.serve.server import is_loopback, listen, serve
+
+    for name in arguments.allow_host:
+        if not is_host_name(name):
+            raise UsageError(f"--allow-host {name}: expected a host, such as lab.example or lab.example:8765")
+    if not is_loopback(arguments.host) and not arguments.allow_host:
+        raise UsageError(
+            f"--host {arguments.host}: other computers could reach the page; say by which name: --allow-host NAME "
+            "(better: leave it at 127.0.0.1 and forward the port by ssh -L)"
+        )
+    out = Output()
+    library = Library(arguments.collection, arguments.media_root)
+    cache = Cache(default_folder(), round(arguments.cache_gb * (1 << 30)))
+    listening = listen(arguments.host, arguments.port)
+    port = int(listening.getsockname()[1])
+    app = build(library, cache, port=port, hosts=arguments.allow_host)
+    if not is_loopback(arguments.host):
+        out.say("Warning: other computers reach this page, and what it shows travels unencrypted; ssh -L PORT is safer")
+    if outside := library.outside():
+        said = "only those below --media-root are shown" if arguments.media_root else "--media-root FOLDER shows those"
+        out.say(f"{outside} recordings may lie outside of {library.now().collection.root}; {said}")
+    name = arguments.allow_host[0] if arguments.allow_host else "127.0.0.1"
+    address = f"http://{name if ':' in name else f'{name}:{port}'}/#t={app.token}"
+    out.say(f"{len(library.now().rows)} recordings. Open this address in a browser on this computer (Ctrl-C ends it):")
+    print(address, flush=True)
+    if arguments.open:
+        webbrowser.open(address)
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(app, listening)
+    out.say("coview serve: stopped; nothing was left open")
+    return 0

@@ -1,0 +1,146 @@
+"""Which recordings of a collection are shown, in which order, and how many there are of each kind.
+
+Conditions are values, never text that is evaluated: a fixed list of columns, each with the one way to ask for it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from coview.data.collection import Collection
+from coview.data.tables import in_one_piece
+from coview.serve.refusal import Refusal
+
+CHOICES = ("kind", "label", "split", "flags", "codec")  # columns that a condition names values of
+SORTS = ("id", "duration", "label", "peak")
+MOST_VALUES = 200  # of a facet; more are searched by words
+_BARS = 12  # of the histogram of durations
+_SHOWN = ("id", "label", "split", "kind", "duration", "flags", "has_video", "has_audio")
+
+Condition = dict[str, Any]
+Mask = NDArray[np.bool_]
+
+
+class Rows:
+    """The columns of a collection that are asked for by condition."""
+
+    def __init__(self, collection: Collection) -> None:
+        names = {"id", "path", "label", "duration", "flags", "has_video", "has_audio", "caption", "peak"}
+        found = collection.columns(names | {"video_codec", "audio_codec"})
+        columns = {name: in_one_piece(found.column(name)) for name in found.column_names}
+        columns["label"] = pc.fill_null(columns["label"], "")
+        columns["caption"] = pc.fill_null(columns["caption"], "")
+        columns["split"] = pa.array(collection.splits()) if len(collection) else pa.array([], pa.string())
+        columns["kind"] = _kinds(columns)
+        columns["codec"] = pc.binary_join_element_wise(columns["video_codec"], columns["audio_codec"], " ")
+        columns["codec"] = pc.utf8_trim_whitespace(columns["codec"])
+        self._columns = columns
+        self._table = pa.table({name: columns[name] for name in _SHOWN})
+        self._orders: dict[tuple[str, bool], NDArray[np.int64]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def mask(self, conditions: list[Condition], but: str = "") -> Mask:
+        """Return which rows fulfil all conditions, those on the column `but` left out.
+
+        Args:
+            conditions: `{"column": one of CHOICES, "in": [values]}`, `{"column": "duration", "from": s, "to": s}` or
+                `{"column": "words", "has": text}`: in the id, the path or the caption, in any case of letters.
+
+        Raises:
+            Refusal: 400, a condition is none of these.
+        """
+        mask: Mask = np.ones(len(self), bool)
+        for condition in conditions:
+            found = self._fulfil(condition)
+            if condition["column"] != but:
+                mask &= found
+        return mask
+
+    def _fulfil(self, condition: Condition) -> Mask:
+        match condition:
+            case {"column": str(name), "in": list(values), **rest} if name in CHOICES and not rest:
+                if len(values) <= 1000 and all(isinstance(value, str) for value in values):
+                    return self._among(name, values)
+            case {"column": "duration", "from": first, "to": last, **rest} if not rest:
+                if all(isinstance(end, (int, float)) and math.isfinite(end) for end in (first, last)):
+                    seconds = self._columns["duration"].to_numpy(zero_copy_only=False)
+                    return (seconds >= first) & (seconds <= last)
+            case {"column": "words", "has": str(text), **rest} if not rest and len(text) <= 1000:
+                found = [
+                    pc.match_substring(self._columns[name], text, ignore_case=True)
+                    for name in ("id", "path", "caption")
+                ]
+                return _truths(pc.or_(pc.or_(found[0], found[1]), found[2]))
+        raise Refusal(400, "a condition that is not known", f"columns: {', '.join(CHOICES)}, duration, words")
+
+    def _among(self, name: str, values: list[str]) -> Mask:
+        column, wanted = self._columns[name], pa.array(values, pa.string())
+        if not pa.types.is_list(column.type):
+            return _truths(pc.is_in(column, value_set=wanted))
+        mask: Mask = np.zeros(len(self), bool)
+        mask[
+            pc.list_parent_indices(column).to_numpy()[_truths(pc.is_in(pc.list_flatten(column), value_set=wanted))]
+        ] = True
+        return mask
+
+    def order(self, mask: Mask, sort: str = "id", down: bool = False) -> NDArray[np.int64]:
+        """Return the rows of a mask in order; equal ones as in the collection.
+
+        Raises:
+            Refusal: 400, there is no such order.
+        """
+        if sort not in SORTS:
+            raise Refusal(400, "an order that is not known", f"there are {', '.join(SORTS)}")
+        with self._lock:
+            if (sort, down) not in self._orders:
+                direction = "descending" if down else "ascending"
+                found = pc.sort_indices(self._columns[sort], sort_keys=[("", direction)])
+                self._orders[sort, down] = found.to_numpy().astype(np.int64)
+            order = self._orders[sort, down]
+        return order[mask[order]]
+
+    def shown(self, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Return what a tile says of each row."""
+        found = self._table.take(pa.array(rows)).to_pylist()
+        return [{"row": int(row), **fields} for row, fields in zip(rows, found, strict=True)]
+
+    def facets(self, conditions: list[Condition]) -> dict[str, Any]:
+        """Return how many rows each value would show: of each column under the conditions on all the others.
+
+        Values come most frequent first, `MOST_VALUES` at most, and `more` says how many there are beside them.
+        """
+        found: dict[str, Any] = {}
+        for name in CHOICES:
+            column = self._columns[name].filter(pa.array(self.mask(conditions, but=name)))
+            column = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+            counts = pc.value_counts(column)
+            pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+            ordered = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+            found[name] = {"values": ordered[:MOST_VALUES], "more": max(0, len(ordered) - MOST_VALUES)}
+        seconds = self._columns["duration"].to_numpy(zero_copy_only=False)
+        if len(seconds):
+            ends = np.linspace(0, float(seconds.max()) or 1.0, _BARS + 1)
+            heights, _ = np.histogram(seconds[self.mask(conditions, but="duration")], ends)
+            found["duration"] = {"ends": [round(float(end), 3) for end in ends], "counts": heights.tolist()}
+        return found
+
+
+def _kinds(columns: dict[str, pa.Array]) -> pa.Array:
+    has = np.stack([_truths(columns["has_video"]), _truths(columns["has_audio"])])
+    still = _truths(pc.equal(columns["duration"], 0.0))
+    names = np.where(has.all(0), "picture and sound", np.where(has[0], np.where(still, "still", "picture"), "sound"))
+    return pa.array(names.tolist(), pa.string())
+
+
+def _truths(column: pa.Array) -> Mask:
+    return np.asarray(pc.fill_null(column, False).to_numpy(zero_copy_only=False), bool)

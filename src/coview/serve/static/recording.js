@@ -1,0 +1,55 @@
+// One recording: it plays, its sound is drawn, and everything that is known of it is said. One clock: the player's.
+import { about, address, ask, clock, data, element, link, media, notice } from "./page.js";
+import { wave } from "./wave.js";
+
+export async function recording(main) {
+  const asked = address(), row = asked.get("row");
+  const found = await data(`/api/recordings/${row}?c=${about.fingerprint}`);
+  main.className = "";
+  const place = element("div", { className: "player" }, element("p", { className: "faint" }, "Preparing it …"));
+  const back = (by, text) => Number(row) + by >= 0 && Number(row) + by < about.counts.recordings ? element("a", { href: link({ page: "recording", row: Number(row) + by }) }, text) : null;
+  main.replaceChildren(element("h1", {}, found.label ? `${found.label}: ` : "", found.id), found.caption ? element("p", {}, found.caption) : "", place,
+    element("p", { className: "bar" }, back(-1, "Previous"), back(1, "Next")), facts(found));
+  try {
+    await (found.duration > 0 ? play(place, found, row, Number(asked.get("at") ?? 0)) : still(place, found, row));
+  } catch (error) {
+    place.replaceChildren(element("p", { className: "bad" }, `It cannot be shown: ${error.message}`));
+  }
+  place.dataset.ready = "1";
+}
+
+function still(place, found, row) {
+  place.replaceChildren(element("img", { src: media(row, "picture"), alt: found.caption || `The picture ${found.id}` }));
+}
+
+async function play(place, found, row, at) {
+  const how = await data(media(row, "play"));
+  const player = element(found.has_video ? "video" : "audio", { controls: true, preload: "auto", playsInline: true });
+  player.setAttribute("aria-label", found.id);
+  const said = element("p", { className: "faint", role: "status" });
+  const copy = (why) => {
+    said.textContent = `This is a copy, made for the page: ${why}.` + (how.seconds < found.duration ? ` It shows the first ${clock(how.seconds)}.` : "");
+    player.src = media(row, "proxy");
+  };
+  // A browser may play the sound and show no picture without any error: what is promised is looked for.
+  let direct = how.direct;
+  const failed = () => { if (direct) { direct = false; copy("this browser does not play the file"); } else said.textContent = "This browser plays neither the file nor its copy."; };
+  player.addEventListener("error", failed);
+  player.addEventListener("loadedmetadata", () => { if (found.has_video && !player.videoWidth) failed(); else if (at) player.currentTime = at; });
+  if (direct) player.src = media(row); else copy(how.why);
+  if (found.has_video) player.poster = media(row, "poster");
+  let peaks = null;
+  if (found.has_audio) peaks = new Int8Array(await (await ask(media(row, "peaks"))).arrayBuffer());
+  const chosen = element("p", { className: "bar" });
+  const note = (span) => chosen.replaceChildren(...(span ? [`${span[0].toFixed(2)} to ${span[1].toFixed(2)} s, again and again`] : []));
+  place.replaceChildren(player, wave(player, found.end, peaks, note), said, chosen);
+  notice("");
+}
+
+function facts(found) {
+  const seen = found.has_video ? `${found.width} × ${found.height}` + (found.fps ? `, ${Math.round(found.fps * 100) / 100} frames a second` : "") + `, ${found.video_codec}` : "none";
+  const heard = found.has_audio ? `${found.sample_rate} Hz, ${found.channels === 1 ? "one channel" : `${found.channels} channels`}, ${found.audio_codec}, peak ${found.peak.toFixed(3)}` : "none";
+  const pairs = { Picture: seen, Sound: heard, Duration: found.duration ? `${found.duration.toFixed(2)} s` : "", Label: found.label, Split: found.split, Group: found.group, Flags: found.flags.join(", "), File: `${found.path}, ${found.bytes.toLocaleString("en")} bytes`, Row: String(found.row) };
+  const list = Object.entries(pairs).filter(([, value]) => value).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+  return element("section", { "aria-label": "What is known of it" }, element("dl", { className: "facts" }, ...list));
+}
