@@ -227,6 +227,17 @@ def weak_captions(seed: int) -> Figures:
     yield "weak-captions, words first, overall", overall, overall < whole
 
 
+def video_triplet(seed: int) -> Figures:
+    """Glyphs that move over noise: how often a track finds its own end among 50, and how far other ends lie beyond."""
+    from test_video_triplet import experiment
+
+    for form in ("paper", "released"):
+        for what, value in experiment(seed, form=form).items():
+            yield f"video-triplet, {form}: {what}", value, "new" in what or value > (0.3 if what == "apart" else 0.9)
+    yield "video-triplet, untrained: own", (value := experiment(seed, steps=0)["own"]), value < 0.5
+    yield "video-triplet, wrong ends: own", (value := experiment(seed, shuffled=True)["own"]), value < 0.5
+
+
 def steady_features(seed: int) -> Figures:
     """A spot on a circle: per cent of other pictures nearer to 2 z_m - z_l than the true next; few labels."""
     from test_steady_features import few_labels, flipped, toy
@@ -299,6 +310,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "context-discovery": Experiment(context_discovery),
     "image-transfer": Experiment(image_transfer),
     "weak-captions": Experiment(weak_captions),
+    "video-triplet": Experiment(video_triplet),
     "steady-features": Experiment(steady_features),
     "physical-prediction": Experiment(physical_prediction),
     "ambient-sound": Experiment(ambient_sound),

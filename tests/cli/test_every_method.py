@@ -80,6 +80,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_clip(folder / f"{index}.mp4", frames, 16.0, 0.1 * normal(make_key(index), 0, 48_000), 16_000)
         np.save(folder / f"{index}.npy", np.full((48, 2), index, dtype=np.float32))
         tables = {"track:actions": f"{index}.npy", "track:states": f"{index}.npy"}
+        tables["track:last"] = f"{index}.mp4"
         lines.append({"path": f"{index}.mp4", "caption": f"film {index % 3}", "label": "ab"[index % 2], **tables})
     (folder / "films.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
     assert main(["index", str(folder / "films.jsonl"), "-o", str(folder / "films"), "--workers", "0"]) == 0

@@ -23,11 +23,15 @@ table. Every other command takes it in place of the collection. A finished shard
 goes on where it was, and several machines may work on one folder (torchrun, srun). Small sets can become memory-mapped
 arrays instead. What cannot be read is left out and listed, and the exit code is 3.
 
+With --tracks a collection of another kind is made: what moves in films, followed for a second, as pairs of pictures with
+their times and boxes. It needs the extra `tracking` (OpenCV).
+
 Examples:
   coview prepare my-collection -o my-shards
   coview prepare my-collection -o my-shards --size 224 --clips 3 --seconds 5
   coview prepare my-collection -o my-arrays --memmap --split train --frames 8 --clips 4
   srun coview prepare my-collection -o my-shards
+  coview prepare my-films --tracks -o my-tracks
   coview pretrain xid --collection my-shards -o my-run
 """
 
@@ -66,6 +70,12 @@ class Arguments:
     """Sound in a cut, in seconds (--memmap)."""
     seed: int = 0
     """Of where cuts are placed (--memmap)."""
+    tracks: bool = False
+    """Write a collection of tracks instead: patches of what moves, at their first and their last moment."""
+    track_seconds: float = 1.0
+    """From the first patch of a track to its last (--tracks)."""
+    track_window: float = 0.5
+    """Side of a patch, as a share of the film's short side (--tracks)."""
     executor: Literal["auto", "serial", "processes", "ranks", "ray"] = "auto"
     """Who does the work; auto: the ranks of torchrun or srun where there are several, else processes."""
     workers: int | None = None
@@ -77,6 +87,8 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Prepare, print what was made, and return 3 when something could not be read, else 0."""
     arguments = tyro.cli(Arguments, args=argv, prog="coview prepare", description=DESCRIPTION)
+    if arguments.tracks and (arguments.memmap or arguments.split):
+        raise UsageError("--tracks makes a collection of all films, in files; leave out --memmap and --split")
     if arguments.split and not arguments.memmap:
         raise UsageError("--split goes with --memmap; a copy in shards holds all parts, and `--split` chooses later")
     from coview.data.collection import Collection
@@ -86,6 +98,8 @@ def main(argv: list[str]) -> int:
 
     out = Output(json=arguments.json, quiet=not is_main())
     try:
+        if arguments.tracks:
+            return _tracks(arguments, collection, out)
         return _memmap(arguments, collection, out) if arguments.memmap else _shards(arguments, collection, out)
     except ValueError as error:  # a settings dataclass refused its values
         raise SettingsError([str(error)]) from error
@@ -162,3 +176,20 @@ def _memmap(arguments: Arguments, collection: Collection, out: Output) -> int:
     held = {name: stored[name] for name in told if name in stored}
     out.next(*training_on_copy(collection.about["counts"], folder, held))
     return 0
+
+
+def _tracks(arguments: Arguments, collection: Collection, out: Output) -> int:
+    from coview.data.executors import choose_executor
+    from coview.data.track_mining import mine_tracks
+    from coview.media.track_finding import TrackSettings
+    from coview.parallel import world_size
+
+    if world_size() > 1:
+        raise UsageError("--tracks is done by the processes of one computer: call it without torchrun and srun")
+    settings = TrackSettings(seconds=arguments.track_seconds, window=arguments.track_window)
+    executor = choose_executor(arguments.executor, arguments.workers)
+    with out.steps() as show:
+        made = mine_tracks(collection, arguments.out, settings, executor, arguments.workers, show)
+    problems = [(row.path, f"{row.reason}: {row.message}") for row in made.quarantine()]
+    code = out.finish({"tracks_folder": str(arguments.out), **made.about["report"]}, problems)
+    return code

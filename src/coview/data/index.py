@@ -31,6 +31,7 @@ from coview.errors import UsageError, shown
 from coview.files import is_leftover, locked, synced
 
 Progress = Callable[[str, int, int], None]
+Make = Callable[[Path, Options], Made]
 
 
 def index_source(
@@ -41,6 +42,7 @@ def index_source(
     options: Options | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    make: Make | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Collection:
     """Write the collection of a folder, a manifest or a named data set, and return it.
@@ -55,6 +57,7 @@ def index_source(
         options: for a named data set; of a folder, whether links that lead out of it are followed.
         workers: probing processes; None means one per core, 0 probes in this process.
         overwrite: replace a collection that is already there.
+        make: what makes the recordings, as an adapter does; `source` is then a name of what they are made of.
         progress: called with (what is being done, done, total).
 
     Raises:
@@ -65,7 +68,7 @@ def index_source(
         fresh_processes()  # a script that may start none is told before anything is written
     options = options or Options()
     # What needs no folder of its own is found out before one is made: a call that fails leaves nothing.
-    made = _found(source, labels_from_folders, options)
+    made = None if make is not None else _found(source, labels_from_folders, options)
     partial = out.with_name(out.name + ".partial")
     with _new_folder(partial), locked(partial, "index"):
         _check_out(out, overwrite)  # it may have been finished meanwhile
@@ -73,7 +76,7 @@ def index_source(
             if leftover.name != ".lock":
                 leftover.unlink()
         if made is None:
-            made = _made(source, partial, options, progress)
+            made = _made(make or load_adapter(source), source, partial, options, progress)
         _check_ids(made)
         paths = list(dict.fromkeys(_absolute(made.root, item) for item in made.items))
         found = dict(probe_all(paths, partial / "probed.jsonl", workers, progress))
@@ -139,10 +142,10 @@ def _found(source: str, labels: bool, options: Options) -> Made | None:
     return None
 
 
-def _made(source: str, partial: Path, options: Options, progress: Progress) -> Made:
+def _made(make: Make, source: str, partial: Path, options: Options, progress: Progress) -> Made:
     media = partial / "media"
     with _new_folder(media):
-        made = load_adapter(source)(
+        made = make(
             media,
             dataclasses.replace(
                 options,

@@ -84,6 +84,7 @@ IMAGE: Makers = {  # of a number of channels
     "vgg-16": VGG16,
     "vgg-dilated": DilatedVGG,
     "caffenet": CaffeNet,
+    "caffenet-pool5": functools.partial(CaffeNet, whole=True),
     "caffenet-batchnorm": functools.partial(CaffeNet, batchnorm=True),
     "caffenet-patches": functools.partial(CaffeNet, patches=True),
     "caffenet-fc7": _later("fully_connected", "CaffeNetFC7"),

@@ -25,8 +25,8 @@ _CONVS = {
 class CaffeNet(Encoder):
     """Five convolutions and three maxima on pictures (B, C, H, W), the first two maxima normalised over channels.
 
-    227 pixels give pool5 maps (256, 6, 6); 2 334 080 parameters for three channels, and 256 features, the mean. With
-    batch normalisation all of the maps are features, 9216; 2 335 456 parameters. In the form for patches, 96 pixels
+    227 pixels give pool5 maps (256, 6, 6); 2 334 080 parameters for three channels, and 256 features, the mean; or all
+    of them, 9216, where the net is `whole`. With batch normalisation all of the maps are features, 9216; 2 335 456 parameters. In the form for patches, 96 pixels
     give maps (256, 3, 3), all of which are features, 2304; 3 746 176 parameters.
 
     Args:
@@ -34,13 +34,14 @@ class CaffeNet(Encoder):
         patches: no groups, the first convolution padded, and after the last three batch normalisation without scale
             and shift, since a learned scale can silence a layer early on.
         batchnorm: batch normalisation after every convolution, and no other.
+        whole: every place of the last maps is a feature.
     """
 
     stages: tuple[str, ...] = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5")
 
-    def __init__(self, channels: int = 3, patches: bool = False, batchnorm: bool = False) -> None:
+    def __init__(self, channels: int = 3, patches: bool = False, batchnorm: bool = False, whole: bool = False) -> None:
         super().__init__()
-        self.places = 6 if batchnorm else 3 if patches else 1  # along each side of the features
+        self.places = 6 if batchnorm or whole else 3 if patches else 1  # along each side of the features
         for name in self.stages:
             if name in _CONVS:
                 width, kernel, stride, padding, groups = _CONVS[name]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -36,6 +37,23 @@ def shown_frames(media: Media, times: list[float], convert: Convert = lambda fra
     `convert` is applied to each as soon as it is decoded, so that many small pictures of large frames fit in memory.
     """
     return shown_together(media, [times], convert)[0]
+
+
+def every_frame(media: Media) -> Iterator[tuple[float, Any]]:
+    """Yield (second of the recording's clock, frame) of a whole film in the order of showing, each decoded once.
+
+    For a file that was just opened. A frame whose time does not rise is left out.
+
+    Raises:
+        MediaError: "undecodable" or "too-large".
+    """
+    media.only(media.video)
+    latest = -math.inf
+    packets = (packet for packet in media.container.demux(media.video) if packet.size)
+    for second, frame in _without_strays(_decoded(media, packets)):
+        if second > latest:
+            latest = second
+            yield second - media.origin, frame
 
 
 def shown_together(media: Media, cuts: list[list[float]], convert: Convert) -> list[list[Any]]:

@@ -60,6 +60,7 @@ METHODS: dict[str, str] = {
     "swav": "coview.methods.swav:SwAV",
     "vcca": "coview.methods.vcca:VCCA",
     "vcca-private": "coview.methods.vcca:VCCAPrivate",
+    "video-triplet": "coview.methods.video_triplet:VideoTriplet",
     "steady-features": "coview.methods.steady_features:SteadyFeatures",
     "denoising-autoencoder": "coview.methods.denoising_autoencoder:DenoisingAutoencoder",
     "context-encoder": "coview.methods.context_encoder:ContextEncoder",
