@@ -38,7 +38,7 @@ def mine(film: Path) -> int:
             small = Scaler(media, settings.side)
             for second, frame in every_frame(media):
                 whole = Scaler(media, min(displayed_size(media, frame)))
-                yield second, small(frame), functools.partial(whole, frame)
+                yield second, functools.partial(small, frame), functools.partial(whole, frame)
 
     return sum(1 for _ in find_tracks(frames(), settings, Counter()))
 

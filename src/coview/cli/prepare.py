@@ -23,8 +23,8 @@ table. Every other command takes it in place of the collection. A finished shard
 goes on where it was, and several machines may work on one folder (torchrun, srun). Small sets can become memory-mapped
 arrays instead. What cannot be read is left out and listed, and the exit code is 3.
 
-With --tracks a collection of another kind is made: what moves in films, followed for a second, as pairs of pictures with
-their times and boxes. It needs the extra `tracking` (OpenCV).
+With --tracks a collection of another kind is made: what moves in films, followed for a second, as pairs of pictures
+with their times and boxes. It needs the extra `tracking` (OpenCV).
 
 Examples:
   coview prepare my-collection -o my-shards
@@ -191,5 +191,4 @@ def _tracks(arguments: Arguments, collection: Collection, out: Output) -> int:
     with out.steps() as show:
         made = mine_tracks(collection, arguments.out, settings, executor, arguments.workers, show)
     problems = [(row.path, f"{row.reason}: {row.message}") for row in made.quarantine()]
-    code = out.finish({"tracks_folder": str(arguments.out), **made.about["report"]}, problems)
-    return code
+    return out.finish({"tracks_folder": str(arguments.out), **made.about["report"]}, problems)

@@ -180,7 +180,7 @@ def mine_film(task: FilmTask) -> int:
 
 
 def _frames(task: FilmTask, film: Recording) -> Iterator[Frame]:
-    """Yield the frames of a film's span, small ones at once, whole ones when they are asked for."""
+    """Yield the frames of a film's span, whose pictures are made when they are asked for."""
     with open_media(_opened(task.collection).path(film)) as media:
         small = Scaler(media, task.settings.side)
         for number, (second, frame) in enumerate(every_frame(media)):
@@ -190,7 +190,7 @@ def _frames(task: FilmTask, film: Recording) -> Iterator[Frame]:
                 return
             if second >= film.start:
                 whole = Scaler(media, min(displayed_size(media, frame)))
-                yield second, small(frame), functools.partial(whole, frame)
+                yield second, functools.partial(small, frame), functools.partial(whole, frame)
 
 
 def _written(track: Track, folder: Path, number: int) -> dict[str, Any]:

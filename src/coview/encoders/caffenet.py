@@ -26,8 +26,9 @@ class CaffeNet(Encoder):
     """Five convolutions and three maxima on pictures (B, C, H, W), the first two maxima normalised over channels.
 
     227 pixels give pool5 maps (256, 6, 6); 2 334 080 parameters for three channels, and 256 features, the mean; or all
-    of them, 9216, where the net is `whole`. With batch normalisation all of the maps are features, 9216; 2 335 456 parameters. In the form for patches, 96 pixels
-    give maps (256, 3, 3), all of which are features, 2304; 3 746 176 parameters.
+    of them, 9216, where the net is `whole`. With batch normalisation all of the maps are features, 9216; 2 335 456
+    parameters. In the form for patches, 96 pixels give maps (256, 3, 3), all of which are features, 2304; 3 746 176
+    parameters.
 
     Args:
         channels: of the pictures.

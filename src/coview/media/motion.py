@@ -1,8 +1,8 @@
 """What moves in a film by itself: points that go another way than the camera makes them go, and the square they fill.
 
-Wang & Gupta, ICCV 2015 (arXiv 1505.00687), after improved dense trajectories: corners (Shi & Tomasi) are followed from
-one frame to a later one (Lucas & Kanade, in pyramids), a homography found by RANSAC is what the camera does, and what is
-left of a point's way is its own. By OpenCV, of the extra `tracking`.
+Wang & Gupta, ICCV 2015 (arXiv 1505.00687), after improved dense trajectories: corners (Shi & Tomasi) are followed
+from one frame to a later one (Lucas & Kanade, in pyramids), a homography found by RANSAC is what the camera does, and
+what is left of a point's way is its own. By OpenCV, of the extra `tracking`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from coview.media.motion import Grey, fullest, motions, opencv
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the film as it is shown
 Picture = NDArray[np.uint8]  # (H, W, 3)
-Frame = tuple[float, Picture, Callable[[], Picture]]  # second, small picture, and what makes the whole one
+Frame = tuple[float, Callable[[], Picture], Callable[[], Picture]]  # second, and what makes a small and the whole one
 
 _CUT, _SUDDEN = 0.1, 3.0  # mean change of brightness, of full scale, and how many times the one before
 _LEFT = 0.25  # share of its side by which a box may lie outside at its end: it is moved back inside
@@ -36,7 +36,7 @@ class TrackSettings:
     least: float = 0.25  # share of the points that has to move
     most: float = 0.75  # share beyond which it is the camera
     points: int = 40  # fewest points of which a share says something
-    rate: float = 30.0  # frames per second that the tracker sees, at most
+    rate: float = 30.0  # frames per second that are looked at, at most
     side: int = 180  # short side in pixels at which motion and tracks are looked for
 
     def __post_init__(self) -> None:
@@ -77,10 +77,11 @@ def find_tracks(frames: Iterable[Frame], settings: TrackSettings, skipped: Count
     before: NDArray[np.float32] | None = None
     cv2 = opencv()
     change, latest, again = 0.0, -np.inf, -np.inf
-    for second, small, whole in frames:
+    for second, shrunk, whole in frames:
         if second - latest < 0.9 / settings.rate:
             continue
-        latest, grey = second, cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        latest, small = second, shrunk()
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         brightness = _coarse(grey)
         was, change = change, 0.0 if before is None else float(np.abs(brightness - before).mean()) / 255
         before = brightness

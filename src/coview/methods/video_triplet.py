@@ -1,8 +1,8 @@
 """Tracked patches: both ends of a track are nearer to each other than to patches of other films.
 
 X. Wang, A. Gupta, "Unsupervised Learning of Visual Representations using Videos", ICCV 2015 (arXiv 1505.00687). A
-tracker supplies what belongs together (`coview prepare COLLECTION --tracks`): the first and the last patch of what moved
-in a film for a second. One network f, whose last layer is a ReLU, and the ranking loss of
+tracker supplies what belongs together (`coview prepare COLLECTION --tracks`): the first and the last patch of what
+moved in a film for a second. One network f, whose last layer is a ReLU, and the ranking loss of
 `coview.objectives.track_ranking` on its features at unit length, so that all distances lie in 0 to 1.
 
 The first steps take negatives at random, later ones take hard ones. They come from other films alone, of all
@@ -102,8 +102,8 @@ class VideoTriplet(Method):
         encoder = build_for(settings.image, settings.image_encoder)
         layers = mlp((encoder.dim, *settings.hidden, settings.embedding))
         head = Head(settings.embedding, *layers, nn.ReLU())
-        self.encoders = nn.ModuleDict({name: encoder for name in (_FIRST, _LAST)})
-        self.projectors = nn.ModuleDict({name: head for name in (_FIRST, _LAST)})
+        self.encoders = nn.ModuleDict(dict.fromkeys((_FIRST, _LAST), encoder))
+        self.projectors = nn.ModuleDict(dict.fromkeys((_FIRST, _LAST), head))
         self.register_buffer("film", torch.arange(facts.rows if facts.training else 0))
 
     def study(self, source: Source) -> str:
