@@ -223,7 +223,7 @@ def is_photograph(file: Path) -> bool:
     from coview.media.probe import probe
 
     has = probe(file)
-    return has.video and not has.duration
+    return bool(has.video) and not has.duration
 
 
 def page_source(arguments: Arguments, model: Model, stored: Stored) -> Source:

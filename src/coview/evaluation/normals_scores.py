@@ -50,7 +50,10 @@ def figures(name: str, errors: Sequence[Tensor], constant: Sequence[Tensor], see
     values, chance = summary(torch.cat(list(errors))), summary(torch.cat(list(constant)))
     low, high = _interval(errors, seed)
     rows = zip(NAMES, values.tolist(), low.tolist(), high.tolist(), chance.tolist(), strict=True)
-    return [Measurement(f"normals_{what}/{name}", *numbers, len(errors)) for what, *numbers in rows]
+    return [
+        Measurement(f"normals_{what}/{name}", value, below, above, plain, len(errors))
+        for what, value, below, above, plain in rows
+    ]
 
 
 def _interval(errors: Sequence[Tensor], seed: int) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ def seen_by(encoder: Encoder, stage: str, shape: Sequence[int], places: Sequence
     maps = twin.feature_maps(x)[stage]
     found = []
     for place in places:
-        (told,) = torch.autograd.grad(maps[(0, slice(None), *place)].sum(), x, retain_graph=True)
+        (told,) = torch.autograd.grad(maps[0].movedim(0, -1)[tuple(place)].sum(), x, retain_graph=True)
         found.append(_box(told[0].abs().amax(tuple(range(told.ndim - 3)))))
     return found
 

@@ -90,14 +90,14 @@ def find_tracks(frames: Iterable[Frame], settings: TrackSettings, skipped: Count
             anchor, running = (second, grey), None
         elif running is not None:
             ok, (left, top, wide, _) = running.tracker.update(small)
-            box = _inside(left, top, wide, grey) if ok else None
-            if box is None:
+            corner = _inside(left, top, wide, grey) if ok else None
+            if corner is None:
                 skipped["lost"] += 1
             elif second < running.start + settings.seconds - 0.5 / settings.rate:
                 continue
             else:
                 picture = whole()
-                box = _enlarged(box, grey, picture, running.patch.shape[0])
+                box = _enlarged(corner, grey, picture, running.patch.shape[0])
                 yield Track(
                     start=running.start, end=second, first_box=running.box, last_box=box, first=running.patch,
                     last=_cut_out(picture, box),

@@ -129,7 +129,7 @@ class VideoTriplet(Method):
     def usable(self, batch: Batch) -> Batch | None:
         """Return the samples that have both patches; None too where all tracks of the batch are from one film."""
         usable = super().usable(batch)
-        return None if usable is None or len(gather(self.film[usable.row]).unique()) < 2 else usable
+        return None if usable is None or bool((films := gather(self.film[usable.row])).eq(films[:1]).all()) else usable
 
     def learn(self, batch: Batch) -> Step:
         """Return the loss of tracks; parts: mean distance to the own patch and to other films', share of hinges."""

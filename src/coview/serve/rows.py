@@ -74,7 +74,8 @@ class Rows:
             case {"column": "duration", "from": first, "to": last, **rest} if not rest:
                 if all(isinstance(end, (int, float)) and math.isfinite(end) for end in (first, last)):
                     seconds = self._columns["duration"].to_numpy(zero_copy_only=False)
-                    return (seconds >= first) & (seconds <= last)
+                    within: Mask = (seconds >= first) & (seconds <= last)
+                    return within
             case {"column": "words", "has": str(text), **rest} if not rest and len(text) <= 1000:
                 found = [
                     pc.match_substring(self._columns[name], text, ignore_case=True)

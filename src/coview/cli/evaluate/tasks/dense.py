@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from coview.cli.evaluate.common import Case, Models
 
 if TYPE_CHECKING:
-    from coview.data.collected_scenes import CollectedScenes, Truth
+    from coview.data.collected_scenes import Truth
+    from coview.data.scenes import Scenes
     from coview.evaluation.bench import Result
     from coview.evaluation.dense import Pictures
 
@@ -49,7 +50,7 @@ def training(asked: Any) -> dict[str, Any]:
     }
 
 
-def scenes(case: Case, needs: Truth) -> tuple[CollectedScenes, CollectedScenes]:
+def scenes(case: Case, needs: Truth) -> tuple[Scenes, Scenes]:
     """Return the pictures of the training and of the test part with their truth, of the same classes."""
     from coview.data.collected_scenes import CollectedScenes, class_names
     from coview.data.collection import Collection
