@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from measured import collection, tiny_model
 
 from coview.cli.main import main
@@ -78,3 +80,20 @@ def test_a_name_that_begins_like_an_option_can_be_asked_for(tmp_path, monkeypatc
     assert main(["embed", "--model", str(tmp_path / "model"), "--collection", str(collection()), "-o", "e"]) == 0
     words = shlex.split(capsys.readouterr().err.partition("Next: coview ")[2])
     assert words[-1] == "--recording=-a b.mp4"
+
+
+@pytest.mark.slow  # five seconds: 30 pictures of 224 pixels
+def test_a_trained_encoder_needs_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights, out = tmp_path / "squeezenet.pth", str(tmp_path / "features")
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
+    where = ("--collection", str(collection()))
+    arguments = ["--encoder", "torchvision:squeezenet1_1", "--weights", str(weights), *where, "-o", out]
+    result = embed(capsys, 0, *arguments, "--windows", "1")
+    assert (result["embedded"], result["vectors"]) == (30, {"image": 30})
+    assert embed(capsys, 0, *arguments, "--windows", "1") == result
+    first = Collection.open(collection()).ids[0]
+    asked = ["--model", out, *where, "--embeddings", out, "--recording", first, "--json"]
+    assert main(["search", *asked]) == 0
+    assert json.loads(capsys.readouterr().out)["hits"][0]["id"] == first
+    assert main(["evaluate", "knn", "--model", out, *where, "--json"]) in (0, 3)
+    assert any("image" in row["name"] for row in json.loads(capsys.readouterr().out)["results"])

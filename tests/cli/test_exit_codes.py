@@ -25,6 +25,8 @@ TABLE = {
     "evaluate study --study /none --answers /none": (2, "/none: there is no such file"),
     "embed --model /none -o OUT": (2, "pass either --collection or the names of files"),
     "embed --model /none --collection digits-av -o OUT": (2, "/none: expected a run with a model"),
+    "embed --collection digits-av -o OUT": (2, "pass either --model or --encoder"),
+    "embed --encoder resnet-18 --collection digits-av -o OUT": (2, "expected torchvision:NAME, timm:NAME or hf:FOLDER"),
     "search --model /none --collection digits-av --text dog": (2, "/none: expected a run with a model"),
     "serve --collection /none": (2, "/none is not a collection"),
     "explain --model /none --collection digits-av": (2, "/none: expected a run with a model"),

@@ -33,6 +33,7 @@ OPTIONAL = {
     "wandb": ("wandb", "curves in Weights & Biases"),
     "mlflow-skinny": ("mlflow", "curves in MLflow"),
     "timm": ("timm", "its networks as encoders of pictures"),
+    "transformers": ("transformers", "its networks as encoders of pictures and sounds"),
     "onnxruntime": ("onnx", "running exported encoders"),
     "huggingface-hub": ("hub", "models on the hub"),
     "ray": ("ray", "work on many machines"),

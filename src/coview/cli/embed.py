@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from coview.cli.output import Output
-from coview.cli.places import check_models, check_sources
+from coview.cli.places import check_files, check_models, check_sources
 from coview.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from coview.data.stored import Stored
+    from coview.model import Model
 
 DESCRIPTION = """Write the embeddings of a collection or of files into a folder: float32 vectors of length 1 as .npy
 (recordings x windows x numbers), which of them are there and from which second on, the id and file of each recording as
@@ -29,6 +30,12 @@ recordings that could not be read are tried again. What cannot be read is named 
 Examples:
   coview embed --model my-run --collection my-collection -o my-embeddings
   coview embed --model my-run bark.wav street.mp4 -o two-files
+
+No run is needed: --encoder takes trained networks of torchvision, timm and transformers (hf: a folder, or a repository
+in the hub's cache), one for each kind of view, with their own preprocessing. Their weights are named by --weights, or
+lie where the library keeps them; nothing is fetched unless --download says so. The folder is then a model as well:
+  coview embed --encoder timm:resnet50 hf:my-ast --weights resnet50.safetensors --collection my-collection -o features
+  coview search --model features --embeddings features --collection my-collection --query bark.wav
 """
 
 
@@ -38,8 +45,14 @@ class Arguments:
 
     files: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Media files to embed, instead of a collection."""
-    model: Path
+    model: Path | None = None
     """Run or model folder."""
+    encoder: tuple[str, ...] = ()
+    """Instead of a model, trained networks: torchvision:NAME, timm:NAME, hf:FOLDER or hf:OWNER/NAME."""
+    weights: tuple[Path, ...] = ()
+    """Their weights, a file for each of torchvision's and timm's: .safetensors, or a PyTorch state_dict."""
+    download: bool = False
+    """Fetch weights that are not there."""
     collection: str | None = None
     """Collection folder, memory-mapped set or world."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -61,8 +74,13 @@ def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, prog="coview embed", description=DESCRIPTION, args=argv)
     if bool(arguments.files) == bool(arguments.collection):
         raise UsageError("pass either --collection or the names of files")
+    if (arguments.model is None) == (not arguments.encoder):
+        raise UsageError("pass either --model or --encoder")
+    if (arguments.weights or arguments.download) and not arguments.encoder:
+        raise UsageError("--weights and --download belong to --encoder")
     check_models(arguments.model)
     check_sources(arguments.collection)
+    check_files(*arguments.weights)
     import numpy as np
 
     from coview import parallel
@@ -94,23 +112,37 @@ def main(argv: list[str]) -> int:
     if arguments.collection and asked is not None:
         where = ("--collection", arguments.collection, "--embeddings", arguments.out)
         how = [f"--recording={asked}"] if asked.startswith("-") else ["--recording", asked]
-        out.next("coview", "search", "--model", arguments.model, *where, *how)
+        out.next("coview", "search", "--model", arguments.model or arguments.out, *where, *how)
     return code
 
 
 def embed(arguments: Arguments, collection: str, device: torch.device, out: Output) -> Stored:
     """Embed a collection as the arguments say."""
+    from coview import parallel
     from coview.embedding.stored import store
-    from coview.model import Model
     from coview.search.places import open_with_paths
 
-    model = Model.from_run(arguments.model).to(device)
+    model = open_model(arguments, device)
     source, paths = open_with_paths(collection, model)
     with out.steps() as show:
-        return store(
+        stored = store(
             model, source, arguments.out, paths=paths, space=arguments.space, windows=arguments.windows,
             batch_size=arguments.batch_size, progress=lambda done, total: show("embedding", done, total),
         )  # fmt: skip
+    if arguments.encoder and parallel.is_main():  # kept beside what it made, so that queries can be embedded too
+        model.save(arguments.out / "model")
+    return stored
+
+
+def open_model(arguments: Arguments, device: torch.device) -> Model:
+    """Return the model of a run, or of trained encoders: the same names and files make the same."""
+    from coview.model import Model
+
+    if arguments.model is not None:
+        return Model.from_run(arguments.model).to(device)
+    from coview.interchange.pretrained import frozen_model
+
+    return frozen_model(arguments.encoder, arguments.weights, arguments.download).to(device)
 
 
 def index_files(files: tuple[Path, ...], folder: Path) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Networks of other libraries as encoders, by the libraries' own names: "torchvision:convnext_tiny", "timm:resnet50".
 
-Weights are fresh and nothing is fetched; the classifier is left out, and what it was given are the features. A name is
-looked up in the library's own list: nothing else can be reached through it.
+Weights are fresh and nothing is fetched (`pretrained` brings trained ones); the classifier is left out, and what it was
+given are the features. A name is looked up in the library's own list: nothing else can be reached through it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def bridged(library: str, name: str, stream: str, shape: tuple[int, ...], seen: 
 def from_torchvision(name: str, stream: str, shape: tuple[int, ...]) -> Found:
     """Return a network of `torchvision.models`, or for clips of `torchvision.models.video`."""
     module = torchvision.models.video if stream == "video" else torchvision.models
-    _check(f"torchvision:{name}", stream, name, torchvision.models.list_models(module=module))
+    check_name(f"torchvision:{name}", stream, name, torchvision.models.list_models(module=module))
     options: dict[str, Any] = {}
     if name in ("googlenet", "inception_v3"):  # without further classifiers half-way up
         options = {"aux_logits": False, "init_weights": True}
@@ -104,15 +104,21 @@ def from_torchvision(name: str, stream: str, shape: tuple[int, ...]) -> Found:
 
 def from_timm(name: str, stream: str, shape: tuple[int, ...]) -> Found:
     """Return a network of timm; raises UsageError where its extra is missing."""
-    try:
-        timm = importlib.import_module("timm")
-    except ImportError as error:
-        raise UsageError(f'timm:{name} needs the extra: pip install "coview[timm]"') from error
-    _check(f"timm:{name}", stream, name, [] if stream == "video" else timm.list_models())
+    check_name(f"timm:{name}", stream, name, [] if stream == "video" else timm_names(name))
+    timm: Any = importlib.import_module("timm")
     about = timm.get_pretrained_cfg(name)
     sized = {"img_size": tuple(shape[-2:])} if about.fixed_input_size else {}
     net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=shape[0], **sized)
     return Found(net, getattr(net, "head_hidden_size", net.num_features), (tuple(about.mean), tuple(about.std)))
+
+
+def timm_names(asked: str = "NAME") -> list[str]:
+    """Return the names of timm's networks, and of its weights; raises UsageError where the extra is missing."""
+    try:
+        timm: Any = importlib.import_module("timm")
+    except ImportError as error:
+        raise UsageError(f'timm:{asked} needs the extra: pip install "coview[timm]"') from error
+    return [*timm.list_models(), *timm.list_pretrained()]
 
 
 LIBRARIES: dict[str, Callable[[str, str, tuple[int, ...]], Found]] = {
@@ -121,7 +127,8 @@ LIBRARIES: dict[str, Callable[[str, str, tuple[int, ...]], Found]] = {
 }
 
 
-def _check(asked: str, stream: str, name: str, known: Iterable[str]) -> None:
+def check_name(asked: str, stream: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not among the library's own; lists the nearest."""
     names = list(known)
     if name not in names:
         near = difflib.get_close_matches(name, names, n=_NEAREST, cutoff=0.4)

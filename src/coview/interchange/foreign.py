@@ -8,7 +8,6 @@ same numbers in two dimensions; their 1 x 1 x 1 shortcut is a matrix here.
 from __future__ import annotations
 
 import dataclasses
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
+from coview.encoders.checkpoints import check_archive, check_sizes, load_archive
 from coview.errors import CoviewError, UsageError
 from coview.methods import build
 from coview.methods.avid import AVIDSettings
@@ -95,36 +95,14 @@ def read_checkpoint(path: Path) -> tuple[int, dict[str, Tensor]]:
     Raises:
         UsageError: there is no such file, it holds objects, or no model's tensors.
     """
-    try:
-        if not path.is_file():
-            raise ValueError("no regular file" if path.exists() else "it is not there")
-        _check_archive(path, path.stat().st_size)  # checkpoints are not compressed
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UsageError(
-            f"{path}: it holds more than tensors and plain values, and coview unpickles no objects; have its owner "
-            "save the state_dict alone, or convert it where you trust it"
-        ) from error
-    except Exception as error:  # damaged archives make the reader raise anything
-        raise UsageError(f"{path}: cannot be read as a PyTorch checkpoint: {error}") from error
+    loaded = load_archive(path)
     model = loaded.get("model") if isinstance(loaded, Mapping) else None
     if not isinstance(model, Mapping) or not model or not all(isinstance(value, Tensor) for value in model.values()):
         keys = ", ".join(map(str, loaded)) if isinstance(loaded, Mapping) else type(loaded).__name__
         raise UsageError(f"{path}: expected a mapping with 'model', a state_dict; found {keys}")
-    size = path.stat().st_size
-    grown = [str(name) for name, value in model.items() if value.numel() * value.element_size() > size]
-    if grown:
-        raise UsageError(f"{path}: {len(grown)} of its tensors are larger than the file, first {grown[0]}")
+    check_sizes(path, model)
     epoch, named = loaded.get("epoch", 0), {str(name).removeprefix("module."): value for name, value in model.items()}
     return epoch if type(epoch) is int and 0 <= epoch < 1 << 31 else 0, named
-
-
-def _check_archive(path: Path, most: int) -> None:
-    """Refuse an archive that unpacks to more than `most` bytes."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(part.file_size for part in archive.infolist()) > most:
-                raise ValueError(f"it would unpack to more than {most} bytes")
 
 
 def _recognise(family: Family, path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, Any, int]:
@@ -202,7 +180,7 @@ def _set_statistics(preprocess: Preprocess, path: Path | None) -> None:
     try:
         if not path.is_file() or path.stat().st_size > _STATISTICS_BYTES:
             raise ValueError(f"no regular file of at most {_STATISTICS_BYTES} bytes")
-        _check_archive(path, 16 * _STATISTICS_BYTES)
+        check_archive(path, 16 * _STATISTICS_BYTES)
         with np.load(path, allow_pickle=False) as file:
             values = {name: torch.from_numpy(file[name]).float() for name in ("mean", "std")}
         if not all(bool(value.isfinite().all()) for value in values.values()) or not bool((values["std"] > 0).all()):

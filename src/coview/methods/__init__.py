@@ -75,6 +75,7 @@ METHODS: dict[str, str] = {
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
     "context-discovery": "coview.methods.context_discovery:ContextDiscovery",
 }
+FROZEN = "frozen"  # networks that were trained elsewhere, kept as a model: read, and never trained
 
 
 def available() -> dict[str, str]:
@@ -141,7 +142,7 @@ def build(slug: str, settings: Any, facts: Facts) -> Method:
         UsageError: unknown method, or one that these facts do not allow.
         SettingsError: wrong plain data.
     """
-    kind = load_method(slug)
+    kind = cast("type[Method]", _imported("coview.methods.frozen:Frozen")) if slug == FROZEN else load_method(slug)
     if settings is None or isinstance(settings, Mapping):
         settings = from_dict(kind.Settings, settings or {})
     return kind(settings, facts)

@@ -110,14 +110,16 @@ class SoundView(ViewSpec):
 class AudioView(SoundView):
     """A short piece of sound, mono.
 
-    Raw: float32 waveform (samples,), full scale 1. Model: float32 (1, mels, time) for layout "mel" or
-    (1, time, frequencies) for layout "spectrogram".
+    Raw: float32 waveform (samples,), full scale 1. Model: float32 (1, mels, time) for layout "mel",
+    (1, time, frequencies) for layout "spectrogram", and the waveform as it is, (samples,), for layout "waveform", which
+    is for encoders that make their own spectrogram: it is neither normalised nor augmented.
     """
 
     stream: Literal["audio"] = "audio"  # a piece of sound
     seconds: float = 2.0  # length of the piece
     sample_rate: int = 16000  # Hz
-    layout: Literal["mel", "spectrogram"] = "mel"  # xID's log10 mel magnitude; AVID's dB power
+    # xID's log10 mel magnitude; AVID's dB power; or the samples as they are, of which an encoder makes its own
+    layout: Literal["mel", "spectrogram", "waveform"] = "mel"
     n_fft: int = 512  # samples of a Fourier transform
     hop: int = 256  # samples from one frame of the spectrogram to the next
     window: int = 512  # samples that a frame looks at
@@ -140,6 +142,8 @@ class AudioView(SoundView):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one model view."""
+        if self.layout == "waveform":
+            return self.raw_shape
         time = self.samples // self.hop
         return (1, self.bands, time) if self.layout == "mel" else (1, time, self.bands)
 
@@ -152,6 +156,8 @@ class AudioView(SoundView):
         statistics: Statistics | None,
     ) -> Tensor:
         """See `ViewSpec.prepare`."""
+        if self.layout == "waveform":
+            return raw
         image = audio.spectrogram(audio.levelled(raw, key, augment), self)
         if key is not None:
             image = audio.vary(image, self, key, augment)
@@ -170,7 +176,7 @@ class AudioView(SoundView):
     @property
     def statistics(self) -> Statistics | None:
         """See `ViewSpec.statistics`: published ones, until the data's own are known."""
-        if self.normalise != "statistics":
+        if self.normalise != "statistics" or self.layout == "waveform":
             return None
         mean, std = _STATISTICS[self.layout]
         return torch.full((self.bands,), mean), torch.full((self.bands,), std)
@@ -198,9 +204,13 @@ class AudioView(SoundView):
         return ((image - low) / (high - low).clamp(min=1e-9)).flip(1).expand(3, -1, -1)
 
     def strip(self, value: Tensor) -> Tensor:
-        """See `ViewSpec.strip`: low bands at the bottom."""
+        """See `ViewSpec.strip`: low bands at the bottom, of a waveform too."""
+        if self.layout == "waveform":
+            return self.picture(value)
         return (value if self.layout == "mel" else value.transpose(1, 2)).flip(1).expand(3, -1, -1)
 
     def __str__(self) -> str:
+        if self.layout == "waveform":
+            return f"{self.seconds:g} s of sound at {self.sample_rate} Hz, the waveform"
         bands = f"{self.mels} bands" if self.layout == "mel" else f"{self.n_fft // 2 + 1} frequencies"
         return f"{self.seconds:g} s of sound at {self.sample_rate} Hz, {self.layout}, {bands}"

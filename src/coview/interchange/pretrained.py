@@ -1,0 +1,80 @@
+"""Trained encoders of torchvision, timm and transformers as a model, each behind its own library's preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
+from coview.data.views import AudioView, ImageView, VideoView, ViewSpec
+from coview.encoders.bridges import Bridged
+from coview.encoders.hugging import Tower, load_tower
+from coview.encoders.pretrained import Looks, find_weights, looks_of, take_weights
+from coview.errors import UsageError
+from coview.methods import FROZEN, build
+from coview.methods.contract import Facts
+from coview.methods.frozen import FrozenSettings
+from coview.model import Model
+
+
+def frozen_model(names: Sequence[str], weights: Sequence[Path] = (), download: bool = False) -> Model:
+    """Return a model of trained encoders, one for each kind of view; its views are called like their kinds.
+
+    Args:
+        names: "torchvision:NAME", "timm:NAME", and "hf:FOLDER" or "hf:OWNER/NAME" (transformers).
+        weights: a file for each of torchvision's and timm's, in their order; none: what the libraries have kept.
+        download: fetch what is not there. Otherwise nothing is fetched.
+
+    Raises:
+        UsageError: an unknown name (lists the nearest), weights that are not there (says where was looked and what to
+            fetch by hand) or do not fit, two encoders of one kind of view, or an extra that is missing.
+    """
+    files = iter(_paired(names, weights))
+    towers: dict[str, Tower] = {}
+    views: dict[str, ViewSpec] = {}
+    encoders: dict[str, str] = {}
+    paths: dict[str, Path] = {}
+    described: dict[str, dict[str, Any]] = {}
+    for name in names:
+        library, _, own = name.partition(":")
+        if library == "hf":
+            tower, about = load_tower(own, download)
+            looks = tower.looks
+            towers[looks.stream], described[looks.stream] = tower, about
+        else:
+            looks = looks_of(library, own)
+            paths[looks.stream] = next(files) or find_weights(library, own, download)
+        if looks.stream in encoders:
+            raise UsageError(f"{encoders[looks.stream]} and {name} are both encoders of {looks.stream}; name one")
+        views[looks.stream], encoders[looks.stream] = _view(looks), name
+    settings = FrozenSettings(views=views, encoders=encoders, described=described)
+    method = build(FROZEN, settings, Facts(rows=2, training=False))
+    for stream, path in paths.items():
+        take_weights(cast(Bridged, method.encoders[stream]), path, encoders[stream])
+    for stream, tower in towers.items():
+        method.encoders[stream].load_state_dict(tower.state_dict())
+    about = {"collection": {"name": "(trained elsewhere)", "fingerprint": "", "rows": 2}, "classes": []}
+    return Model(method, Preprocess(method.views, AugmentSettings()), about)
+
+
+def _paired(names: Sequence[str], weights: Sequence[Path]) -> list[Path | None]:
+    """Return a file, or None, for each name that is not of transformers, whose folders hold their weights."""
+    wrong = [name for name in names if name.partition(":")[0] not in ("torchvision", "timm", "hf")]
+    if wrong or not names:
+        raise UsageError(f"{', '.join(wrong) or 'no name'}: expected torchvision:NAME, timm:NAME or hf:FOLDER")
+    needed = sum(not name.startswith("hf:") for name in names)
+    if weights and len(weights) != needed:
+        raise UsageError(f"--weights: {len(weights)} files for {needed} encoders of torchvision and timm")
+    return list(weights) or [None] * needed
+
+
+def _view(looks: Looks) -> ViewSpec:
+    """Return the view that is cut as a library cuts it; scaling and spectrograms are the encoder's own."""
+    if looks.stream == "audio":
+        return AudioView(seconds=looks.seconds, sample_rate=looks.rate, layout="waveform")
+    margin = max(1.0, looks.resized / looks.size)
+    if looks.stream == "video":
+        return VideoView(frames=looks.frames, fps=looks.fps, size=looks.size, margin=margin, normalise="none")
+    return ImageView(size=looks.size, margin=margin, normalise="none")

@@ -1,0 +1,63 @@
+"""Encoders that were trained elsewhere, as a model: one for each view, without heads, and nothing is learnt.
+
+`coview embed --encoder` makes such a model of networks of torchvision, timm and transformers; what embeds, searches,
+measures and explains models then takes it like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from coview.data.views import Batch, ViewSpec
+from coview.encoders import Encoder, build_for
+from coview.encoders.hugging import rebuilt
+from coview.errors import UsageError
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenSettings:
+    """Which encoders, and how their views are cut: as their libraries cut them."""
+
+    views: dict[str, ViewSpec]  # how each view is cut
+    encoders: dict[str, str]  # view -> name, such as "timm:resnet50"
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)  # view -> `encoders.hugging.Described`, of "hf:"
+
+    def __post_init__(self) -> None:
+        if not self.views or self.views.keys() != self.encoders.keys():
+            raise ValueError("every view needs an encoder, and every encoder a view")
+
+    def specs(self) -> dict[str, ViewSpec]:
+        """Return the views."""
+        return dict(self.views)
+
+
+class Frozen(Method):
+    """One encoder for each view; see the module."""
+
+    about = About(
+        slug="frozen",
+        title="Encoders that were trained elsewhere",
+        paper="The features of other libraries' networks, as they are",
+        family="protocol",
+        state="working: outputs equal the libraries' own",
+    )
+    Settings = FrozenSettings
+    settings: FrozenSettings
+    coupling: Coupling = "none"
+
+    def __init__(self, settings: FrozenSettings, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.encoders = nn.ModuleDict({name: self._built(name) for name in settings.views})
+        self.requires_grad_(False)
+
+    def learn(self, batch: Batch) -> Step:
+        """Raise UsageError: there is nothing to learn."""
+        raise UsageError("frozen encoders are not trained; embed with them, and learn from what is stored: coview fuse")
+
+    def _built(self, name: str) -> Encoder:
+        described = self.settings.described.get(name)
+        return build_for(self.views[name], self.settings.encoders[name]) if described is None else rebuilt(described)
