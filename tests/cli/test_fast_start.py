@@ -114,10 +114,10 @@ def test_methods_are_a_line_each(columns: int) -> None:
 
 def test_all_about_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "xid"]) == 0
-    said = capsys.readouterr().out
-    assert "arXiv 2201.04309" in said and said.endswith(
-        "Next: coview pretrain xid --collection my-collection -o my-run\n"
-    )
+    said = capsys.readouterr()
+    assert "arXiv 2201.04309" in said.out
+    assert said.out.endswith("Use: coview pretrain xid --collection my-collection -o my-run\n")
+    assert said.err == "Next: coview pretrain xid --help\n"
     assert main(["methods", "xid", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["coupling"] == "bank"
     assert main(["methods", "xdi"]) == 2

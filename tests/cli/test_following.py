@@ -1,6 +1,7 @@
 """What a step names behind "Next:" works as it stands: here the command is given to the command line again."""
 
 import shlex
+import wave
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,32 @@ def test_a_search_leads_to_a_page_and_a_page_to_figures(collection, capsys):
     page = following(asked, capsys)
     assert page == ["explain", "--model", "model", "--collection", collection]
     assert following(page, capsys)[:2] == ["evaluate", "retrieval"]
+
+
+@pytest.mark.slow
+def test_an_exported_model_leads_to_the_embeddings_that_others_should_find(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("coview.interchange.onnx.export_onnx", lambda model, folder: {})  # takes a minute
+    tiny_model().save(Path("model"))
+    assert main(["export", "model", "--onnx", "graphs"]) == 0 and "Next:" not in capsys.readouterr().err
+    Path("films").mkdir()
+    Path("films/collection.json").touch()
+    assert following(["export", "model", "--onnx", "graphs"], capsys) == [
+        "embed", "--model", "model", "--collection", "films", "-o", "my-embeddings"
+    ]  # fmt: skip
+
+
+def test_the_list_of_methods_leads_to_one_and_where_there_are_recordings_to_learning(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    one = following(["methods"], capsys)
+    assert one[0] == "methods" and following(one, capsys) == ["pretrain", one[1], "--help"]
+    for name in "abc":
+        with wave.open(f"{name}.wav", "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(b"\x10\x20" * 4000 + name.encode() * 2)
+    assert main(["index", ".", "-o", "sounds", "--workers", "0"]) == 0
+    said = capsys.readouterr().err
+    assert f"Next: coview {shlex.join(following(['methods'], capsys))}\n" in said
 
 
 def test_names_that_are_taken_get_a_number(tmp_path, monkeypatch):

@@ -36,6 +36,24 @@ def test_classes_that_may_be_meant_as_one_are_said():
     assert notes[3].startswith("the class 'nan' is taken for a word") and len(notes) == 4
 
 
+def test_signs_that_make_another_word_are_no_way_of_writing_it():
+    other = [
+        "c",
+        "c#",
+        "c++",
+        "a+",
+        "a",
+        "R&B",
+        "rb",
+        "dog \U0001f436",
+        "dog \U0001f431",
+        "\u0915\u0940",
+        "\u0915\u093e",
+    ]
+    assert alike(other) == []
+    assert len(alike(["C++", "c ++", "hip-hop", "hip hop", "rock'n'roll", "rocknroll"])) == 3
+
+
 def indexed(tmp_path, rows):
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))

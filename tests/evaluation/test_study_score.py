@@ -1,6 +1,7 @@
 """Scores of made participants are what they must be; the rules of the key leave out whom they name."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,8 @@ def test_the_verb(tmp_path, capsys):
     words = ["evaluate", "study", "--study", str(tmp_path / "study"), "--answers", str(tmp_path / "answers")]
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["participants"] == 2
+    assert main(words) == 0
+    assert shlex.split(capsys.readouterr().err)[-9:] == ["Next:", "coview", *words, "--json"]
     assert main([*words[:5], str(tmp_path / "study")]) == 2
     assert main(["evaluate", "study", "--study", str(tmp_path), "--answers", str(tmp_path)]) == 2
     assert "coview paint --study" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 
 import tyro
 
+from coview.cli.following import collection_here, embedding, taught_on
 from coview.cli.output import Output
 from coview.cli.places import check_models
 from coview.errors import UsageError
@@ -58,4 +59,8 @@ def main(argv: list[str]) -> int:
         from coview.interchange.hub import push
 
         result |= {"hub": push(model, arguments.hub, private=not arguments.public)}
-    return Output(json=arguments.json).finish(result, [])
+    out = Output(json=arguments.json)
+    code = out.finish(result, [])
+    if (collection := taught_on(arguments.model) or collection_here()) is not None:
+        out.next(*embedding(arguments.model, str(collection)))  # what other programs should find too
+    return code

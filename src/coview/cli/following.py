@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coview.data.synthetic import is_world
 from coview.files import read_json
 from coview.methods import FIRST, load_method
 
@@ -79,6 +80,14 @@ def looking(folder: Path, model: Model, collection: str) -> Words:
     if not any(view.medium for view in model.views.values()):
         return ["coview", "evaluate", "retrieval", "--model", folder, "--collection", collection]
     return ["coview", "explain", "--model", folder, "--collection", collection]
+
+
+def taught_on(folder: Path) -> str | None:
+    """Return the collection that a run has learnt from, None where there is no run or the collection is gone."""
+    from coview.evaluation.runs import records_of
+
+    name = str(records_of(folder).settings.get("collection") or "")
+    return name if name and (Path(name).exists() or is_world(name)) else None
 
 
 def collection_here() -> Path | None:

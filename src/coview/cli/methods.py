@@ -10,8 +10,10 @@ from typing import Any
 
 import tyro
 
+from coview.cli.following import collection_here, training
 from coview.cli.output import Output
 from coview.errors import shown
+from coview.files import read_json
 from coview.methods import FIRST, PIPELINES, listed, place_of
 from coview.methods.cards import Card, card_of
 
@@ -37,6 +39,11 @@ FAMILIES = {
     "discovery": "things that are found in pictures, by stages and without a model (discovery)",
     "protocol": "learnt from labels, to compare with",
 }
+_WHERE = {
+    "discover": "--collection my-collection -o found",
+    "fuse": "picture=EMBEDDINGS sound=EMBEDDINGS -o fused",
+    "pretrain": "--collection my-collection -o my-run",
+}
 START = "\n".join(
     [
         "Start here:",
@@ -60,17 +67,20 @@ class Arguments:
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""
     arguments = tyro.cli(Arguments, prog="coview methods", description=DESCRIPTION, args=argv)
+    out = Output(json=arguments.json)
     if arguments.name is not None:
         place_of(arguments.name)
         card = card_of(arguments.name)
         if arguments.json:
-            Output(json=True).result({"name": arguments.name, **dataclasses.asdict(card)})
+            out.result({"name": arguments.name, **dataclasses.asdict(card)})
         else:
             print(shown(details(arguments.name, card), lines=True))
+            out.next("coview", verb_of(arguments.name, card), arguments.name, "--help")
     elif arguments.json:
-        Output(json=True).result({"methods": describe()})
+        out.result({"methods": describe()})
     else:
         print(shown(listing(shutil.get_terminal_size().columns), lines=True))
+        out.next(*following())
     return 0
 
 
@@ -121,15 +131,18 @@ def details(slug: str, card: Card) -> str:
     if slug in PIPELINES:
         facts["recipe"] = "none: stages, each done once"
     head = [f"{slug}: {card.title}", ""] + [f"{name + ':':<10}{text}" for name, text in facts.items()]
-    verb = "discover" if slug in PIPELINES else "pretrain"
-    ends = [f"Settings: coview {verb} {slug} --help", f"Next: {next_command(slug, card)}"]
-    return "\n".join([*head, "", card.about, "", *ends])
+    verb = verb_of(slug, card)
+    return "\n".join([*head, "", card.about, "", f"Use: coview {verb} {slug} {_WHERE[verb]}"])
 
 
-def next_command(slug: str, card: Card) -> str:
-    """Return the command that trains a method, or brings features together by it."""
-    if slug in PIPELINES:
-        return f"coview discover {slug} --collection my-collection -o found"
-    if card.features:
-        return f"coview fuse {slug} picture=EMBEDDINGS sound=EMBEDDINGS -o fused"
-    return f"coview pretrain {slug} --collection my-collection -o my-run"
+def verb_of(slug: str, card: Card) -> str:
+    """Return the verb that runs a method: `fuse` where it brings together features that are there already."""
+    return "discover" if slug in PIPELINES else "fuse" if card.features else "pretrain"
+
+
+def following() -> list[object]:
+    """Return the command that learns from the collection that lies here; of none, what tells all about one method."""
+    collection = collection_here()
+    if collection is None:
+        return ["coview", "methods", next(iter(FIRST.values()))[0]]
+    return training(read_json(collection / "collection.json", "a collection")["counts"], collection)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from coview.cli.following import looking
+from coview.cli.following import looking, taught_on
 from coview.cli.output import Output
 from coview.cli.places import check_files, check_models
-from coview.data.synthetic import is_world
 from coview.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +76,6 @@ def main(argv: list[str]) -> int:
 def paint(arguments: Arguments, painter: Painter, out: Output) -> int:
     """Paint the pictures, and return the exit code."""
     from coview.evaluation.paintings import write_page
-    from coview.evaluation.runs import records_of
     from coview.painting.files import Holes, paint_files
 
     holes = Holes(box=arguments.box, mask=arguments.mask)
@@ -89,8 +87,7 @@ def paint(arguments: Arguments, painter: Painter, out: Output) -> int:
     made = [{"from": str(one.source), "picture": str(one.target)} for one in painted]
     result = {"paints": painter.paints, "pictures": made if arguments.json else len(made), "page": str(page)}
     code = out.finish(result, problems)
-    taught = str(records_of(arguments.model[0]).settings.get("collection") or "")
-    if taught and (Path(taught).exists() or is_world(taught)):
+    if (taught := taught_on(arguments.model[0])) is not None:
         out.next(*looking(arguments.model[0], painter.model, taught))
     return code
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_MEANT = "#%&*@"  # signs that make another word of one, as symbols do: C, C# and C++ are three languages
 _NONE = {"nan", "none", "null", "na", "n/a", "<na>"}  # what other programs write where there is nothing
 
 
@@ -67,8 +67,10 @@ def alike(labels: Iterable[str | None]) -> list[str]:
 
 
 def _plain(label: str) -> str:
-    """Return what a label has in common with other ways to write it: case, spaces, signs, 1 and 1.0 and 01."""
+    """Return what a label has in common with other ways to write it: case, spaces, punctuation, 1 and 1.0 and 01."""
     try:
         return repr(float(label))
     except ValueError:
-        return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", label).casefold()) or label
+        text = unicodedata.normalize("NFKC", label).casefold()
+        # Letters, the marks on them, digits and symbols (Unicode's general categories) are what a word is made of.
+        return "".join(sign for sign in text if sign in _MEANT or unicodedata.category(sign)[0] in "LMNS") or label

@@ -46,4 +46,8 @@ def main(argv: list[str]) -> int:
         "standard errors": found.errors,
         "results": [each.row() for each in found.results],
     }
-    return Output(json=arguments.json).finish(result, problems)
+    out = Output(json=arguments.json)
+    code = out.finish(result, problems)
+    # Every answer that was not counted, with its reason, to be kept with the figures.
+    out.next("coview", "evaluate", "study", *argv, "--json")
+    return code
