@@ -74,6 +74,10 @@ def test_an_exported_model_leads_to_the_embeddings_that_others_should_find(tmp_p
 def test_the_list_of_methods_leads_to_one_and_where_there_are_recordings_to_learning(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     one = following(["methods"], capsys)
+    Path("another").mkdir()
+    Path("another/collection.json").write_text('{"counts": []}')
+    assert following(["methods"], capsys) == one
+    Path("another/collection.json").unlink()
     assert one[0] == "methods" and following(one, capsys) == ["pretrain", one[1], "--help"]
     for name in "abc":
         with wave.open(f"{name}.wav", "wb") as file:

@@ -12,7 +12,7 @@ import tyro
 
 from coview.cli.following import collection_here, training
 from coview.cli.output import Output
-from coview.errors import shown
+from coview.errors import UsageError, shown
 from coview.files import read_json
 from coview.methods import FIRST, PIPELINES, listed, place_of
 from coview.methods.cards import Card, card_of
@@ -143,6 +143,11 @@ def verb_of(slug: str, card: Card) -> str:
 def following() -> list[object]:
     """Return the command that learns from the collection that lies here; of none, what tells all about one method."""
     collection = collection_here()
-    if collection is None:
-        return ["coview", "methods", next(iter(FIRST.values()))[0]]
-    return training(read_json(collection / "collection.json", "a collection")["counts"], collection)
+    try:
+        if collection is not None:
+            counts = read_json(collection / "collection.json", "a collection")["counts"]
+            if counts["recordings"] > 1:
+                return training(counts, collection)
+    except (UsageError, KeyError, TypeError):  # a damaged card, or a file of another program: not what was asked for
+        pass
+    return ["coview", "methods", next(iter(FIRST.values()))[0]]
