@@ -29,6 +29,7 @@ TABLE = {
     "embed --encoder resnet-18 --collection digits-av -o OUT": (2, "expected torchvision:NAME, timm:NAME or hf:FOLDER"),
     "search --model /none --collection digits-av --text dog": (2, "/none: expected a run with a model"),
     "serve --collection /none": (2, "/none is not a collection"),
+    "audit --model /none --collection digits-av": (2, "/none: expected a run with a model"),
     "explain --model /none --collection digits-av": (2, "/none: expected a run with a model"),
     "paint --model /none --input FILES -o OUT": (2, "/none: expected a run with a model"),
     "discover nothing --collection /none -o OUT": (2, "the first word names the pipeline"),

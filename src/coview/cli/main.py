@@ -31,6 +31,7 @@ VERBS = {
     "embed": "write the embeddings of a collection or of files",
     "search": "find the recordings nearest to a file the collection has never seen",
     "serve": "show a collection as a page in the browser: look, listen, filter, see what could not be read",
+    "audit": "find what is suspect: copies, leaks between splits, wrong sounds and labels, what shows nothing",
     "explain": "show what a model has put together, and where in a picture it hears the sound",
     "paint": "colour grey photographs, fill holes in pictures, remove noise: pictures out of a model",
     "discover": "find in pictures, without a model, patches that show the same thing",
