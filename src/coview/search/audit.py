@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -211,7 +212,7 @@ def outliers(whole: Tensor, features: Features) -> list[Suspect]:
     return found
 
 
-def _of(collection: Collection, source: Source, name: str) -> list[object]:
+def _of(collection: Collection, source: Source, name: str) -> list[Any]:
     """Return a column of the collection in the order of the source's rows."""
     if name != "split" and name not in collection.columns([name]).column_names:
         return [None] * len(source)
