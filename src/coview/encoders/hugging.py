@@ -141,7 +141,8 @@ def rebuilt(described: Mapping[str, Any]) -> Tower:
         raise UsageError(f"{kind.__name__}: a spectrogram of more than {_BANDS} bands")
     less = {} if described.get("pooler", True) else {"add_pooling_layer": False}
     network = hub.AutoModel.from_config(config, **less)
-    processor = kind.from_dict(own)
+    reader: Any = kind
+    processor = reader.from_dict(own)
     if _is_image(config) == issubclass(kind, hub.FeatureExtractionMixin):
         raise UsageError(f"{kind.__name__} is no processor of a {config.model_type}")
     return Tower(network, processor, _looks(config, processor))

@@ -78,7 +78,7 @@ def find_weights(library: str, name: str, download: bool) -> Path:
             raise UsageError(f"timm:{name}: its authors give no weights on the hub; name a file: --weights FILE")
         return from_hub(about.hf_hub_id, about.hf_hub_filename or "model.safetensors", f"timm:{name}", download)
     url = torchvision.models.get_model_weights(name).DEFAULT.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    path: Path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file() and download:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
