@@ -52,6 +52,17 @@ def test_agreement_is_that_of_the_formulas() -> None:
     assert float(level["pearson"]) == 0 and abs(float(level["ccc"])) < 1e-12  # a constant agrees with nothing
 
 
+def test_agreement_of_constants_is_none_and_of_large_numbers_exact() -> None:
+    groups = torch.arange(60) // 10
+    level = torch.full((60,), 0.1, dtype=torch.float64)
+    sums = sums_by_group(level, level, groups)
+    assert all(float(agreement(sums.sum(0))[name]) == 0 for name in ("pearson", "ccc"))
+    assert intervals(sums, 0)["ccc"] == (0, 0)
+    truth, said = drawn(60), drawn(60) + drawn(60, seed=1)
+    near, far = (agreement(sums_by_group(said + by, truth + by, groups).sum(0)) for by in (0.0, 1e8))
+    assert [float(far[name]) for name in far] == pytest.approx([float(near[name]) for name in far], abs=1e-6)
+
+
 def test_intervals_hold_the_value_and_need_two_recordings() -> None:
     truth = drawn(60)
     sums = sums_by_group(truth + drawn(60, seed=1), truth, torch.arange(60) // 6)

@@ -82,6 +82,17 @@ class RedSquares(Encoder):
         return maps.amax((2, 3))
 
 
+class Pooled(Joined):
+    """A function, not a layer, takes the maxima."""
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        return {"joined": self.narrow(nn.functional.max_pool2d(x, 3, 2, 1))}
+
+
+def test_maxima_of_functions_see_their_whole_window() -> None:
+    assert seen_by(Pooled(), "joined", (3, 20, 24), [(5, 4), (0, 0)]) == [(9, 7, 12, 10), (0, 0, 2, 2)]
+
+
 PLANTED = {3: (4, 20), 11: (16, 2), 17: (0, 0), 40: (28, 28), 59: (10, 14)}
 PLANTED |= {21: (6, 6), 22: (8, 20), 33: (20, 10), 44: (2, 12), 51: (24, 4)}
 VIEW = ImageView(size=SIDE, margin=1.0)

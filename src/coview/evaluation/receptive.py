@@ -8,12 +8,14 @@ matter, and to no other. Of a chain of windows this is the receptive field of th
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from coview.encoders import Encoder
 
@@ -31,7 +33,8 @@ def seen_by(encoder: Encoder, stage: str, shape: Sequence[int], places: Sequence
     """
     twin = _positive(copy.deepcopy(encoder).double().cpu().eval())
     x = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
-    maps = twin.feature_maps(x)[stage]
+    with _MeansForMaxima():
+        maps = twin.feature_maps(x)[stage]
     found = []
     for place in places:
         (told,) = torch.autograd.grad(maps[0].movedim(0, -1)[tuple(place)].sum(), x, retain_graph=True)
@@ -45,14 +48,34 @@ def _box(matters: Tensor) -> Box:
     return (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if rows else (0, 0, height, width)
 
 
+def _means(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a pooling of means that is called as one of maxima is."""
+
+    def pooled(x: Tensor, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+               return_indices: bool = False) -> Tensor:  # fmt: skip
+        return pool(x, size, stride, padding, ceil_mode)
+
+    return pooled
+
+
+_MEANS = {
+    functional.max_pool2d: _means(functional.avg_pool2d),
+    functional.max_pool3d: _means(functional.avg_pool3d),
+}
+
+
+class _MeansForMaxima(TorchFunctionMode):
+    """Take means in windows of max pooling, of a layer or a function: a maximum tells of one pixel of its window."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return _MEANS.get(func, func)(*args, **(kwargs or {}))
+
+
 @torch.no_grad()
 def _positive(network: Encoder) -> Encoder:
-    """Make weights positive and equal, statistics 0 and 1, and means of maxima, in place."""
-    for module in network.modules():
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.MaxPool2d | nn.MaxPool3d):
-                kind: Any = nn.AvgPool2d if isinstance(child, nn.MaxPool2d) else nn.AvgPool3d
-                setattr(module, name, kind(child.kernel_size, child.stride, child.padding, child.ceil_mode))
+    """Make weights positive and equal, and statistics 0 and 1, in place."""
     for parameter in network.parameters():
         parameter.fill_(1 / parameter[0].numel() if parameter.ndim > 1 else 0.0)
     for module in network.modules():

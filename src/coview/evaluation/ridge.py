@@ -12,6 +12,7 @@ from coview.randomness import make_key, uniform
 
 PENALTIES = tuple(10.0**power for power in range(-6, 3))  # of standardised features, times the number of rows
 FOLDS = 5
+_ROUNDING = 1e-12  # share of the mean square below which a variance is rounding alone
 _DEALT = 0x72696467  # stream of the folds
 
 
@@ -57,22 +58,27 @@ def agreement(sums: Tensor) -> dict[str, Tensor]:
     """Return "pearson", "ccc" and "rmse" (...) of sums (..., 6): of 1, p, t, pp, tt, pt over predictions p and truth t.
 
     ccc: Lin's concordance, 2 cov(p, t) / (var p + var t + (mean p - mean t)^2) (Biometrics 1989), which unlike the
-    correlation counts a wrong scale or level. Both are 0 where nothing varies.
+    correlation counts a wrong scale or level. Both are 0 where predictions or truth are constant.
     """
     n, p, t, pp, tt, pt = sums.unbind(-1)
-    var_p, var_t = (pp / n - (p / n).square()).clamp(min=0), (tt / n - (t / n).square()).clamp(min=0)
+    var_p, var_t = pp / n - (p / n).square(), tt / n - (t / n).square()
+    varies = (var_p > _ROUNDING * pp / n) & (var_t > _ROUNDING * tt / n)
     shared, apart = pt / n - p * t / n.square(), (p / n - t / n).square()
-    product, total = (var_p * var_t).sqrt(), var_p + var_t + apart
     return {
-        "pearson": torch.where(product > 0, shared / product.clamp(min=1e-300), 0.0).clamp(-1, 1),
-        "ccc": torch.where(total > 0, 2 * shared / total.clamp(min=1e-300), 0.0),
+        "pearson": torch.where(varies, shared / torch.where(varies, var_p * var_t, 1.0).sqrt(), 0.0).clamp(-1, 1),
+        "ccc": torch.where(varies, 2 * shared / torch.where(varies, var_p + var_t + apart, 1.0), 0.0),
         "rmse": ((pp + tt - 2 * pt) / n).clamp(min=0).sqrt(),
     }
 
 
 def sums_by_group(predicted: Tensor, truth: Tensor, groups: Tensor) -> Tensor:
-    """Return the sums (G, 6) that `agreement` takes, a row for each group of predictions (M,)."""
-    one = torch.ones_like(truth)
+    """Return the sums (G, 6) that `agreement` takes, a row for each group of predictions (M,).
+
+    Both are counted from the truth's mean: no agreement depends on where 0 lies, but small variances of large numbers
+    would be lost in rounding.
+    """
+    one, middle = torch.ones_like(truth), truth.mean()
+    predicted, truth = predicted - middle, truth - middle
     each = torch.stack([one, predicted, truth, predicted.square(), truth.square(), predicted * truth], 1)
     which = torch.unique(groups, return_inverse=True)[1]
     return torch.zeros(int(which.max()) + 1, 6, dtype=each.dtype).index_add_(0, which, each)

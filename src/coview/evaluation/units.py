@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -90,7 +90,8 @@ def units(bench: Bench, view: str | None = None, stage: str | None = None) -> Un
         dealt = [uniform(make_key(bench.seed, deal), _DEALT, len(rows)).argsort(stable=True) for deal in range(_DEALS)]
         excited = seen.peak[:, -1] > 0
         chance = sum(float(((_named(known[each][order])[1] >= SHARE) & excited).double().mean()) for each in dealt)
-        bench.result.results.append(accuracy(f"{view}_units@{stage}/{bench.name}", seen.detectors, chance / _DEALS))
+        figure = accuracy(f"{view}_units@{stage}/{bench.name}", seen.detectors, chance / _DEALS)
+        bench.result.results.append(replace(figure, items=None))  # units of other seeds are other units
     classes = Counter(found.classes[label[unit]] for unit in torch.nonzero(seen.detectors).flatten().tolist())
     bench.result.choices[f"{view}_units@{stage}"] = {
         "units": count, "pictures": len(rows), "top": TOP, "share": SHARE, "detectors_of": dict(classes.most_common()),

@@ -85,6 +85,9 @@ def test_stanford40_names_actions(tmp_path: Path) -> None:
     }
     assert refused(made) == {("running_001.jpg", "damaged-list"), ("running_002.jpg", "not-downloaded")}
     assert made.report["listed"]["classes"] == 2
+    text(root / "ImageSplits" / "actions.txt")
+    with pytest.raises(UsageError, match="none of the 0 listed files"):
+        make("stanford40", root)
 
 
 def test_flowers102_reads_its_matlab_files(tmp_path: Path) -> None:

@@ -27,12 +27,11 @@ def make(out: Path, options: Options) -> Made:
         raise UsageError(f"stanford40:{options.variant}: expected stanford40")
     download = Download("stanford40", options, WHERE)
     pictures = {path.name: path for path in download.below.files}
-    first, *lines = download.lines("actions.txt")  # the first line names the columns
     actions = []
-    for line in [first, *lines] if re.fullmatch(r"\w+\s+[0-9]+", first) else lines:
+    for number, line in enumerate(download.lines("actions.txt")):
         if re.fullmatch(r"\w+\s+[0-9]+", line):
             actions.append(line.split()[0])
-        else:
+        elif number:  # the first line names the columns
             download.bad_line("actions.txt", line, "an action and how many pictures there are")
     for action in actions:
         for part in ("train", "test"):
