@@ -136,7 +136,7 @@ class VideoTriplet(Method):
         settings, released = self.settings, self.settings.form == "released"
         joined = torch.cat([batch.views[_FIRST], batch.views[_LAST]])  # statistics are those of all patches
         z = directed(self.projectors[_FIRST](self.encoders[_FIRST](joined)))
-        first, last = z.view(2, len(batch), -1)
+        first, last = z.view(2, len(batch), z.shape[1])
         film = self.film[batch.row]
         margin = settings.margin if settings.margin is not None else 1.0 if released else 0.5
         hard = settings.hard if settings.hard is not None else 0.5 if released else 1.0
