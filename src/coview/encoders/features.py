@@ -83,10 +83,11 @@ class FittedMap(nn.Module):
         super().__init__()
         self.dim = dim
         self.register_buffer("mean", torch.zeros(wide))
+        start = torch.zeros(dim, wide).fill_diagonal_(1)  # torch.eye of a shape without numbers imports a compiler
         if learnt:
-            self.weight = nn.Parameter(torch.eye(dim, wide))
+            self.weight = nn.Parameter(start)
         else:
-            self.register_buffer("weight", torch.eye(dim, wide))
+            self.register_buffer("weight", start)
 
     @torch.no_grad()
     def set(self, mean: Tensor, weight: Tensor) -> None:
@@ -132,7 +133,7 @@ class NystroemFeatures(nn.Module):
         super().__init__()
         self.dim = dim
         self.register_buffer("landmarks", torch.zeros(dim, wide))
-        self.register_buffer("root", torch.eye(dim))
+        self.register_buffer("root", torch.zeros(dim, dim).fill_diagonal_(1))
         self.register_buffer("gamma", torch.ones(()))
 
     def set(self, landmarks: Tensor, root: Tensor, gamma: float) -> None:
