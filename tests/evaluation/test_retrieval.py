@@ -12,9 +12,11 @@ from coview.data.index import index_source
 from coview.data.media_source import MediaSource
 from coview.data.synthetic.digits import DigitsWorld
 from coview.data.views import AudioView, VideoView
-from coview.embedding.extract import extract
-from coview.evaluation.grid import write_grids
+from coview.embedding.extract import extract, extract_locally
+from coview.evaluation.exhibits import retrieval_examples
+from coview.evaluation.grid import draw_grid, write_grids
 from coview.evaluation.protocols import evaluate
+from coview.evaluation.tiles import Clips
 from coview.media.encode import write_clip
 
 
@@ -97,6 +99,21 @@ def test_grids_show_what_is_found(tmp_path: Path) -> None:
     picture = imread(files[0])
     assert picture.shape == (5 * 104, 8 * 104 + 8, 3 if picture.shape[2] == 3 else 4)
     assert picture.std() > 0.05
+
+
+def test_an_embedding_of_zeros_asks_nothing() -> None:
+    source = DigitsWorld("A", "test", 12)
+    features = extract_locally(tiny_model(), source, torch.arange(12))
+    for clips in features.clips.values():
+        clips[:9] = 0
+    both = torch.arange(12)
+    assert draw_grid(features, source, "video", "audio", both, 0).shape[1] == 3 * 104
+    found = retrieval_examples(features, Clips(source, 10**6), ["video", "audio"], 0)
+    assert found and {example.query.id for example in found} <= set(source.ids[9:])
+    for clips in features.clips.values():
+        clips[:] = 0
+    assert (draw_grid(features, source, "video", "audio", both, 0) == 1).all()
+    assert retrieval_examples(features, Clips(source, 10**6), ["video", "audio"], 0) == []
 
 
 def test_windows_of_evaluation_repeat() -> None:

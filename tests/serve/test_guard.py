@@ -83,6 +83,10 @@ def test_further_names_are_served_when_they_are_allowed():
     ]  # fmt: skip
 
 
+def test_browsers_leave_port_80_out():
+    Guard(lambda *_: None, port=80).check("GET", "/", [("host", "127.0.0.1")])
+
+
 def test_the_token_opens_and_nothing_else_does(page):
     stranger = TestClient(page.guard, base_url=HERE)
     for token in ("", "guess", page.guard.token[:-1], None, "\u00e9"):
@@ -127,6 +131,7 @@ def test_long_and_strange_bodies(page):
     assert asked(b"[" * 100_000) == 400  # deeper than any parser goes
     assert asked(b"no json") == 400
     assert asked(b"[]") == 400
+    assert asked(b'{"sort": "\\ud800"}') == 400  # half a character
     assert asked(b"{}" + b" " * (1 << 20)) == 413
     assert asked(iter([b"{}"])) == 411  # no length is said
     assert page.post("/api/rows", json={"c": page.c, "path": "/etc/passwd"}, headers=PAGE).status_code == 400

@@ -49,6 +49,7 @@ CONDITIONS = [
     [{"column": "flags", "in": ["rotated"]}, {"column": "split", "in": ["train"]}],
     [{"column": "kind", "in": ["sound", "still"]}, {"column": "duration", "from": 0, "to": 50}],
     [{"column": "words", "has": "GRÖSSE"}],
+    [{"column": "words", "has": "Dog"}],
     [{"column": "words", "has": "films/1"}, {"column": "codec", "in": ["h264 aac"]}],
     [{"column": "label", "in": []}],
 ]
@@ -59,10 +60,12 @@ def fulfils(recording: Recording, condition: dict) -> bool:
     values = {"label": [recording.label or ""], "flags": recording.flags, "split": [recording.split], "kind": [kind]}
     values["codec"] = [f"{recording.video_codec} {recording.audio_codec}".strip()]
     if condition["column"] == "duration":
-        return condition["from"] <= recording.duration <= condition["to"]
+        return condition["from"] <= recording.duration < condition["to"]
     if condition["column"] == "words":
         said = condition["has"].lower()
-        return any(said in (text or "").lower() for text in (recording.id, recording.path, recording.caption))
+        return any(
+            said in (text or "").lower() for text in (recording.id, recording.path, recording.label, recording.caption)
+        )
     return bool(set(values[condition["column"]]) & set(condition["in"]))
 
 
@@ -89,9 +92,28 @@ def test_a_facet_counts_what_its_values_would_show(folder):
     assert dict(map(tuple, found["kind"]["values"]))["sound"] == rows.mask(conditions).sum()
 
 
+def test_a_bar_shows_as_many_as_it_says(tmp_path):
+    lasting = [0.0, 1.0, 2.0, 2.0, 11.99, 12.00044]  # borders, and a longest one that rounding would cut off
+    made = [dataclasses.replace(recordings(1)[0], id=str(k), end=s, duration=s) for k, s in enumerate(lasting)]
+    write_tables(tmp_path, made, [], {"source": "s", "root": ".", "ignored": {}, "report": {}})
+    rows = Rows(Collection.open(tmp_path))
+    found = rows.facets([])["duration"]
+    for first, end, number in zip(found["ends"], found["ends"][1:], found["counts"], strict=False):
+        assert number == rows.mask([{"column": "duration", "from": first, "to": end}]).sum()
+    assert sum(found["counts"]) == len(lasting)
+
+
+def test_numbers_that_json_has_no_word_for_are_left_out(tmp_path):
+    loud = [dataclasses.replace(recordings(1)[0], peak=float("inf"))]
+    write_tables(tmp_path, loud, [], {"source": "s", "root": ".", "ignored": {}, "report": {}})
+    with client_of(tmp_path, tmp_path / "cache") as page:
+        assert page.get("/api/recordings/0", params={"c": page.c}).json()["peak"] is None
+
+
 @pytest.mark.parametrize("condition", [
     {"column": "digest", "in": ["a"]}, {"column": "label", "in": "dog"}, {"column": "label", "in": [1]},
     {"column": "duration", "from": 0}, {"column": "duration", "from": 0, "to": float("nan")}, {"column": "words"},
+    {"column": "duration", "from": 0, "to": 10**400},
     {"column": "label", "in": [], "more": 1}, {}, [], "label",
 ])  # fmt: skip
 def test_other_conditions_are_refused(folder, condition):

@@ -186,6 +186,32 @@ def test_folders_that_are_named_are_shown(stranger):
         assert codes == [200, 200, 200, 200, 403]
 
 
+def test_a_collection_that_calls_all_files_its_own_shows_none(stranger, monkeypatch):
+    monkeypatch.setenv("HOME", str(stranger.parent / "media" / "home"))
+    with client_of(stranger, stranger.parent / "cache") as page:
+        assert get(page, 0).status_code == 403
+    with client_of(stranger, stranger.parent / "cache", media_roots=[stranger.parent / "media"]) as page:
+        assert [get(page, row).status_code for row in (0, 1)] == [200, 403]
+
+
+def test_spans_of_one_file_have_posters_and_copies_of_their_own(made, tmp_path):
+    film = Collection.open(made)[FILM]
+    spans = [dataclasses.replace(film, id=str(at), start=at, end=at + 0.1, duration=0.1) for at in (0.0, 1.5, 700.0)]
+    about = {"source": "s", "root": str(made.parent / "media"), "ignored": {}, "report": {}}
+    write_tables(tmp_path, [*spans, dataclasses.replace(spans[2], id="z", flags=("rotated",))], [], about)
+    with client_of(tmp_path, tmp_path / "cache") as page:
+        assert len({get(page, row, "/poster").headers["etag"] for row in range(2)}) == 2
+        assert [get(page, row, "/play").json()["seconds"] for row in (0, 2, 3)] == [0.1, 700.1, 600.0]
+
+
+def test_a_cache_that_cannot_be_written_is_said(made, tmp_path):
+    with client_of(made, tmp_path / "cache") as page:
+        (tmp_path / "cache").rmdir()
+        (tmp_path / "cache").write_text("no folder")
+        answer = get(page, FILM, "/poster")
+    assert (answer.status_code, "cache" in answer.json()["error"]) == (503, True)
+
+
 def test_changed_and_removed_files(made, tmp_path):
     copied = tmp_path / "media"
     shutil.copytree(made.parent / "media", copied)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import webbrowser
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import tyro
 
@@ -52,12 +54,15 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"the page needs {' and '.join(missing)}: pip install 'coview[web]'")
     if not 0 <= arguments.port < 1 << 16:
         raise UsageError(f"--port {arguments.port}: expected 0 to 65535")
-    if not arguments.cache_gb > 0:
-        raise UsageError(f"--cache-gb {arguments.cache_gb}: expected more than 0")
+    if not 0 < arguments.cache_gb < math.inf:
+        raise UsageError(f"--cache-gb {arguments.cache_gb}: expected a number above 0")
+    for root in arguments.media_root:
+        if not root.is_dir():
+            raise UsageError(f"--media-root {root}: expected a folder that exists")
     from coview.serve.app import build
     from coview.serve.cache import Cache, default_folder
     from coview.serve.guard import is_host_name
-    from coview.serve.library import Library
+    from coview.serve.library import Library, holds_everything
     from coview.serve.server import is_loopback, listen, serve
 
     for name in arguments.allow_host:
@@ -73,15 +78,21 @@ def main(argv: list[str]) -> int:
     cache = Cache(default_folder(), round(arguments.cache_gb * (1 << 30)))
     listening = listen(arguments.host, arguments.port)
     port = int(listening.getsockname()[1])
-    app = build(library, cache, port=port, hosts=arguments.allow_host)
+    own = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    names = (*arguments.allow_host, *([own] if is_loopback(arguments.host) else []))
+    app = build(library, cache, port=port, hosts=names)
     if not is_loopback(arguments.host):
         out.say("Warning: other computers reach this page, and what it shows travels unencrypted; ssh -L PORT is safer")
-    if outside := library.outside():
-        said = "only those below --media-root are shown" if arguments.media_root else "--media-root FOLDER shows those"
-        out.say(f"{outside} recordings may lie outside of {library.now().collection.root}; {said}")
-    name = arguments.allow_host[0] if arguments.allow_host else "127.0.0.1"
-    address = f"http://{name if ':' in name else f'{name}:{port}'}/#t={app.token}"
-    out.say(f"{len(library.now().rows)} recordings. Open this address in a browser on this computer (Ctrl-C ends it):")
+    root = library.now().collection.root
+    said = "only those below --media-root are shown" if arguments.media_root else "--media-root FOLDER shows those"
+    if holds_everything(root):
+        out.say(f"the collection calls {root}, which holds all your files, its own; of its recordings {said}")
+    elif outside := library.outside():
+        out.say(f"{outside} recordings may lie outside of {root}; {said}")
+    address = f"http://{names[0] if urlsplit(f'//{names[0]}').port else f'{names[0]}:{port}'}/#t={app.token}"
+    out.say(
+        f"{len(library.now().rows)} recordings of files below {root}. Open this in a browser here (Ctrl-C ends it):"
+    )
     print(address, flush=True)
     if arguments.open:
         webbrowser.open(address)

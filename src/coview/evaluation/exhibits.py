@@ -95,7 +95,10 @@ def retrieval_examples(features: Features, clips: Clips, views: list[str], seed:
     both = (features.present[one] & features.present[other]).nonzero().squeeze(1)
     if both.numel() <= FOUND:
         return []
-    order = both[torch.argsort(uniform(make_key(seed, both), 2), stable=True)].tolist()
+    asking = both[
+        (features.values[one][both] != 0).any(1) & (features.values[other][both] != 0).any(1)
+    ]  # 0 asks nothing
+    order = asking[torch.argsort(uniform(make_key(seed, asking), 2), stable=True)].tolist()
     examples: list[Example] = []
     between = [(one, other), (other, one)] * min(QUERIES, len(order) // 2)
     directions = [*between, (one, one), (other, other)]

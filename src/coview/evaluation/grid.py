@@ -58,8 +58,9 @@ def write_grids(
 
 
 def draw_grid(features: Features, source: Source, one: str, other: str, both: Tensor, seed: int) -> Tensor:
-    """Return float32 (3, H, W) in [0, 1]: up to 5 queries, 7 found for each, among the recordings `both`."""
-    queries = both[torch.argsort(uniform(make_key(seed, both), 2), stable=True)][:QUERIES]
+    """Return float32 (3, H, W) in [0, 1]: up to 5 queries among `both`, 7 found for each; white where none can ask."""
+    asking = both[(features.values[one][both] != 0).any(1)]  # an embedding of zeros is near nothing
+    queries = asking[torch.argsort(uniform(make_key(seed, asking), 2), stable=True)][:QUERIES]
     gallery = Gallery(normalize(features.values[other], dim=1)[:, None])
     lines = []
     for asked in queries.tolist():
@@ -71,7 +72,7 @@ def draw_grid(features: Features, source: Source, one: str, other: str, both: Te
         colours = [UNKNOWN, *(_colour(features, asked, int(found)) for found in best)]
         framed = [_frame(picture, colour) for picture, colour in zip(pictures, colours, strict=True)]
         lines.append(torch.cat([framed[0], torch.ones(3, SIDE + 2 * FRAME, 2 * FRAME), *framed[1:]], 2))
-    return torch.cat(lines, 1).clamp(0, 1)
+    return torch.cat(lines, 1).clamp(0, 1) if lines else torch.ones(3, SIDE, SIDE)
 
 
 def _colour(features: Features, asked: int, found: int) -> tuple[float, float, float]:

@@ -22,6 +22,7 @@ from coview.serve.guard import Guard
 from coview.serve.library import Library, Opened
 from coview.serve.media import Media, row_of
 from coview.serve.refusal import Refusal, read_fields, refused
+from coview.serve.rows import finite
 from coview.serve.workers import Workers
 
 MOST_ROWS = 500
@@ -43,7 +44,7 @@ def build(
 
     app = Starlette(
         routes=[*pages.routes(), *media.routes()],
-        exception_handlers={Refusal: refused, CoviewError: _failed, HTTPException: _unknown},
+        exception_handlers={Refusal: refused, CoviewError: _failed, OSError: _lost, HTTPException: _unknown},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # no address is made of what was asked
@@ -54,6 +55,12 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
     hint = "the server's terminal says what failed"
     print(f"coview serve: {error}", flush=True)
     return JSONResponse({"error": "the collection cannot be read as it is now", "hint": hint}, 503)
+
+
+async def _lost(request: Request, error: Exception) -> JSONResponse:
+    print(f"coview serve: {error}", flush=True)
+    hint = "the server's terminal says which; is the disk full?"
+    return JSONResponse({"error": "a file of the page's cache cannot be read or written", "hint": hint}, 503)
 
 
 async def _unknown(request: Request, error: Exception) -> JSONResponse:
@@ -108,7 +115,7 @@ class Pages:
         return JSONResponse({
             "name": self._library.folder.resolve().name,
             "fingerprint": opened.fingerprint,
-            "counts": about["counts"],
+            "counts": finite(about["counts"]),
             "ignored": about["ignored"],
         })  # fmt: skip
 
@@ -139,7 +146,7 @@ class Pages:
         def answer() -> dict[str, Any]:
             opened = self._library.expect(request.query_params.get("c"))
             row = row_of(request.path_params["row"], len(opened.rows))
-            return {**opened.rows.shown(np.array([row]))[0], **_told(opened, row)}
+            return {**opened.rows.shown(np.array([row]))[0], **finite(_told(opened, row))}
 
         return JSONResponse(await run_in_threadpool(answer))
 

@@ -64,6 +64,8 @@ class Guard:
         self.app = app
         named = {name.lower() for name in hosts}
         self.hosts = {f"{name}:{port}" for name in _LOCAL} | named | {f"{name}:{port}" for name in named}
+        if port == 80:  # which browsers leave out
+            self.hosts |= set(_LOCAL)
         self.token, self.secret = secrets.token_urlsafe(16), secrets.token_urlsafe(32)
         self.cookie = f"coview-{port}"
 

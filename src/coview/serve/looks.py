@@ -39,7 +39,6 @@ def facts(path: Path) -> dict[str, Any]:
             "video": picture.codec_context.name if picture else "",
             "pixels": getattr(picture.codec_context, "pix_fmt", None) or "" if picture else "",
             "audio": sound.codec_context.name if sound else "",
-            "streams": len(media.container.streams),
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from io import FileIO
@@ -34,6 +35,7 @@ class Media:
     def __init__(self, library: Library, cache: Cache, workers: Workers) -> None:
         self._library, self._cache, self._workers = library, cache, workers
         self._slots = asyncio.Semaphore(COUNT)
+        self._copying = asyncio.Semaphore(COUNT - 1)  # copies take minutes: posters do not wait for them
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._waiting: Counter[tuple[str, str]] = Counter()
 
@@ -69,8 +71,8 @@ class Media:
         """Say how a recording is played: as it is or by a copy, and why."""
         opened, recording = await run_in_threadpool(self.find, request)
         kind, why = media_type(await self._facts(request, opened, recording), recording.flags)
-        cut = not kind and recording.duration > MOST_SECONDS
-        return JSONResponse({"direct": bool(kind), "why": why, "seconds": MOST_SECONDS if cut else recording.duration})
+        seconds = recording.end if kind else min(recording.end, MOST_SECONDS)
+        return JSONResponse({"direct": bool(kind), "why": why, "seconds": seconds})
 
     async def proxy(self, request: Request) -> Response:
         """Send a copy that every browser plays."""
@@ -111,6 +113,8 @@ class Media:
         # Also where all is made already: what the file is now is what the page speaks of.
         (await run_in_threadpool(open_file, source, recording)).close()
         digest = recording.digest or f"{source}/{recording.bytes}/{recording.modified}"
+        if "second" in more:  # recordings may be spans of one file
+            digest += f"@{more['second']:.3f}"
         key = (digest, kind)
         if found := self._cache.find(*key):
             return found
@@ -118,7 +122,8 @@ class Media:
             raise Refusal(503, "too much is being made already", "wait a moment")
         self._waiting[key] += 1
         try:
-            async with self._locks.setdefault(key, asyncio.Lock()), self._slots:
+            copying = self._copying if kind == "proxy" else contextlib.nullcontext()
+            async with self._locks.setdefault(key, asyncio.Lock()), copying, self._slots:
                 if found := self._cache.find(*key):
                     return found
                 if await request.is_disconnected():

@@ -61,6 +61,7 @@ async def read_fields(request: Request, **kinds: type | tuple[type, ...]) -> dic
     """
     try:
         found = json.loads(await read_body(request, MOST_JSON))
+        json.dumps(found, ensure_ascii=False).encode()  # JSON can spell halves of characters, which are no text
     except (ValueError, RecursionError) as error:
         raise Refusal(400, "the request is not JSON") from error
     if not isinstance(found, dict):

@@ -5,6 +5,7 @@ Conditions are values, never text that is evaluated: a fixed list of columns, ea
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from typing import Any
@@ -22,6 +23,7 @@ CHOICES = ("kind", "label", "split", "flags", "codec")  # columns that a conditi
 SORTS = ("id", "duration", "label", "peak")
 MOST_VALUES = 200  # of a facet; more are searched by words
 _BARS = 12  # of the histogram of durations
+_ENDLESS = 1e12  # s; nothing lasts as long
 _SHOWN = ("id", "label", "split", "kind", "duration", "flags", "has_video", "has_audio")
 
 Condition = dict[str, Any]
@@ -53,8 +55,9 @@ class Rows:
         """Return which rows fulfil all conditions, those on the column `but` left out.
 
         Args:
-            conditions: `{"column": one of CHOICES, "in": [values]}`, `{"column": "duration", "from": s, "to": s}` or
-                `{"column": "words", "has": text}`: in the id, the path or the caption, in any case of letters.
+            conditions: `{"column": one of CHOICES, "in": [values]}`, `{"column": "duration", "from": s, "to": s}`, the
+                latter excluded, or `{"column": "words", "has": text}`: in the id, the path, the label or the caption,
+                in any case of letters.
 
         Raises:
             Refusal: 400, a condition is none of these.
@@ -72,16 +75,16 @@ class Rows:
                 if len(values) <= 1000 and all(isinstance(value, str) for value in values):
                     return self._among(name, values)
             case {"column": "duration", "from": first, "to": last, **rest} if not rest:
-                if all(isinstance(end, (int, float)) and math.isfinite(end) for end in (first, last)):
+                if all(isinstance(end, (int, float)) and abs(end) < _ENDLESS for end in (first, last)):
                     seconds = self._columns["duration"].to_numpy(zero_copy_only=False)
-                    within: Mask = (seconds >= first) & (seconds <= last)
+                    within: Mask = (seconds >= first) & (seconds < last)
                     return within
             case {"column": "words", "has": str(text), **rest} if not rest and len(text) <= 1000:
                 found = [
                     pc.match_substring(self._columns[name], text, ignore_case=True)
-                    for name in ("id", "path", "caption")
+                    for name in ("id", "path", "label", "caption")
                 ]
-                return _truths(pc.or_(pc.or_(found[0], found[1]), found[2]))
+                return _truths(functools.reduce(pc.or_, found))
         raise Refusal(400, "a condition that is not known", f"columns: {', '.join(CHOICES)}, duration, words")
 
     def _among(self, name: str, values: list[str]) -> Mask:
@@ -113,7 +116,7 @@ class Rows:
     def shown(self, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
         """Return what a tile says of each row."""
         found = self._table.take(pa.array(rows)).to_pylist()
-        return [{"row": int(row), **fields} for row, fields in zip(rows, found, strict=True)]
+        return [{"row": int(row), **finite(fields)} for row, fields in zip(rows, found, strict=True)]
 
     def facets(self, conditions: list[Condition]) -> dict[str, Any]:
         """Return how many rows each value would show: of each column under the conditions on all the others.
@@ -129,11 +132,16 @@ class Rows:
             ordered = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
             found[name] = {"values": ordered[:MOST_VALUES], "more": max(0, len(ordered) - MOST_VALUES)}
         seconds = self._columns["duration"].to_numpy(zero_copy_only=False)
-        if len(seconds):
-            ends = np.linspace(0, float(seconds.max()) or 1.0, _BARS + 1)
+        if len(seconds) and 0 < (longest := float(seconds.max())) < _ENDLESS:
+            ends = np.linspace(0, np.nextafter(longest, np.inf), _BARS + 1)  # what a condition leaves out is the end
             heights, _ = np.histogram(seconds[self.mask(conditions, but="duration")], ends)
-            found["duration"] = {"ends": [round(float(end), 3) for end in ends], "counts": heights.tolist()}
+            found["duration"] = {"ends": ends.tolist(), "counts": heights.tolist()}
         return found
+
+
+def finite(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields as JSON has them: what is no number there is None."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
 
 
 def _kinds(columns: dict[str, pa.Array]) -> pa.Array:

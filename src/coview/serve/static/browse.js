@@ -12,11 +12,12 @@ export function conditions(asked) {
   return where;
 }
 
-export async function browse(main) {
+export async function browse(main, wanted) {
   const asked = address();
   const where = conditions(asked), sort = asked.get("sort") ?? "id", down = asked.get("down") === "1";
   const rows = (offset, limit) => data("/api/rows", { c: about.fingerprint, where, sort, down, offset, limit });
   const [first, facets] = await Promise.all([rows(0, 100), data("/api/facets", { c: about.fingerprint, where })]);
+  if (!wanted()) return; // another page was asked for meanwhile
   const load = async (offset, limit) => (offset === 0 ? first.rows : (await rows(offset, limit)).rows);
   main.className = "browse";
   const said = first.total === first.of ? count(first.of, "recording") : `${first.total.toLocaleString("en")} of ${count(first.of, "recording")}`;
@@ -39,7 +40,7 @@ function change(asked, name, value) {
 }
 
 function sidebar(asked, facets, filtered) {
-  const words = element("input", { type: "search", value: asked.get("words") ?? "", "aria-label": "Words in name or caption", "data-key": "words", placeholder: "Words in name or caption" });
+  const words = element("input", { type: "search", value: asked.get("words") ?? "", "aria-label": "Words in name, label or caption", "data-key": "words", placeholder: "Name, label or caption" });
   const form = element("form", { onsubmit: (event) => { event.preventDefault(); change(asked, "words", words.value.trim()); } }, words);
   const parts = Object.entries(NAMES).map(([name, title]) => facet(asked, name, title, facets[name]));
   const inside = element("div", {}, form, filtered ? element("p", {}, element("a", { href: link({ page: "browse" }) }, "Show all again")) : null, ...parts.filter(Boolean), bars(asked, facets.duration));
@@ -66,7 +67,7 @@ function facet(asked, name, title, { values, more }) {
 }
 
 function bars(asked, found) {
-  if (!found || !found.counts.some(Boolean) || found.ends.at(-1) <= 0) return null;
+  if (!found || !found.counts.some(Boolean)) return null;
   const most = Math.max(...found.counts);
   const now = asked.has("from") ? [Number(asked.get("from")), Number(asked.get("to"))] : null;
   const made = found.counts.map((number, k) => {
@@ -83,8 +84,9 @@ function bars(asked, found) {
   return element("fieldset", {}, element("legend", {}, "Duration"), element("div", { className: "bars" }, ...made), element("p", { className: "faint" }, `0 to ${clock(found.ends.at(-1))}`));
 }
 
-export async function quarantine(main) {
+export async function quarantine(main, wanted) {
   const found = await data("/api/quarantine");
+  if (!wanted()) return;
   main.className = "";
   const body = found.map(({ path, reason, message }) => element("tr", {}, element("td", {}, path), element("td", {}, reason), element("td", {}, message)));
   const head = element("thead", {}, element("tr", {}, ...["File", "Reason", "What was seen"].map((name) => element("th", { scope: "col" }, name))));

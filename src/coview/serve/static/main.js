@@ -36,7 +36,7 @@ async function show() {
   document.getElementById("pages").replaceChildren(...links);
   delete main.dataset.ready;
   try {
-    await page(main);
+    await page(main, () => mine === shown);
   } catch (error) {
     if (mine === shown) fail(error);
   }

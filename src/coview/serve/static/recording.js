@@ -2,16 +2,17 @@
 import { about, address, ask, clock, data, element, link, media, notice } from "./page.js";
 import { wave } from "./wave.js";
 
-export async function recording(main) {
+export async function recording(main, wanted) {
   const asked = address(), row = asked.get("row");
   const found = await data(`/api/recordings/${row}?c=${about.fingerprint}`);
+  if (!wanted()) return;
   main.className = "";
   const place = element("div", { className: "player" }, element("p", { className: "faint" }, "Preparing it …"));
   const back = (by, text) => Number(row) + by >= 0 && Number(row) + by < about.counts.recordings ? element("a", { href: link({ page: "recording", row: Number(row) + by }) }, text) : null;
   main.replaceChildren(element("h1", {}, found.label ? `${found.label}: ` : "", found.id), found.caption ? element("p", {}, found.caption) : "", place,
     element("p", { className: "bar" }, back(-1, "Previous"), back(1, "Next")), facts(found));
   try {
-    await (found.duration > 0 ? play(place, found, row, Number(asked.get("at") ?? 0)) : still(place, found, row));
+    await (found.duration > 0 ? play(place, found, row, Number(asked.get("at") ?? found.start)) : still(place, found, row));
   } catch (error) {
     place.replaceChildren(element("p", { className: "bad" }, `It cannot be shown: ${error.message}`));
   }
@@ -28,7 +29,7 @@ async function play(place, found, row, at) {
   player.setAttribute("aria-label", found.id);
   const said = element("p", { className: "faint", role: "status" });
   const copy = (why) => {
-    said.textContent = `This is a copy, made for the page: ${why}.` + (how.seconds < found.duration ? ` It shows the first ${clock(how.seconds)}.` : "");
+    said.textContent = `This is a copy, made for the page: ${why}.` + (how.seconds < found.end ? ` It shows the first ${clock(how.seconds)}.` : "");
     player.src = media(row, "proxy");
   };
   // A browser may play the sound and show no picture without any error: what is promised is looked for.
@@ -38,17 +39,23 @@ async function play(place, found, row, at) {
   player.addEventListener("loadedmetadata", () => { if (found.has_video && !player.videoWidth) failed(); else if (at) player.currentTime = at; });
   if (direct) player.src = media(row); else copy(how.why);
   if (found.has_video) player.poster = media(row, "poster");
-  let peaks = null;
-  if (found.has_audio) peaks = new Int8Array(await (await ask(media(row, "peaks"))).arrayBuffer());
+  place.replaceChildren(player, said); // it plays while the sound of a long recording is still being drawn
   const chosen = element("p", { className: "bar" });
-  const note = (span) => chosen.replaceChildren(...(span ? [`${span[0].toFixed(2)} to ${span[1].toFixed(2)} s, again and again`] : []));
-  place.replaceChildren(player, wave(player, found.end, peaks, note), said, chosen);
+  const note = (span, text = "") => chosen.replaceChildren(span ? `${span[0].toFixed(2)} to ${span[1].toFixed(2)} s, again and again` : text);
+  let peaks = null;
+  try {
+    if (found.has_audio) peaks = new Int8Array(await (await ask(media(row, "peaks"))).arrayBuffer());
+  } catch (error) {
+    note(null, `Its sound cannot be drawn: ${error.message}`);
+  }
+  said.before(wave(player, found.end, peaks, note));
+  said.after(chosen);
   notice("");
 }
 
 function facts(found) {
   const seen = found.has_video ? `${found.width} × ${found.height}` + (found.fps ? `, ${Math.round(found.fps * 100) / 100} frames a second` : "") + `, ${found.video_codec}` : "none";
-  const heard = found.has_audio ? `${found.sample_rate} Hz, ${found.channels === 1 ? "one channel" : `${found.channels} channels`}, ${found.audio_codec}, peak ${found.peak.toFixed(3)}` : "none";
+  const heard = found.has_audio ? `${found.sample_rate} Hz, ${found.channels === 1 ? "one channel" : `${found.channels} channels`}, ${found.audio_codec}, peak ${found.peak?.toFixed(3) ?? "beyond numbers"}` : "none";
   const pairs = { Picture: seen, Sound: heard, Duration: found.duration ? `${found.duration.toFixed(2)} s` : "", Label: found.label, Split: found.split, Group: found.group, Flags: found.flags.join(", "), File: `${found.path}, ${found.bytes.toLocaleString("en")} bytes`, Row: String(found.row) };
   const list = Object.entries(pairs).filter(([, value]) => value).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
   return element("section", { "aria-label": "What is known of it" }, element("dl", { className: "facts" }, ...list));
