@@ -52,7 +52,7 @@ def page(request, served, browser):
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)  # decoders start while the computer may be busy
     page.trouble, page.asked = [], set()
     page.on("console", lambda said: page.trouble.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: page.trouble.append(str(error)))
