@@ -9,6 +9,7 @@ import torch
 
 from coview.data.index import index_source
 from coview.data.open import open_source
+from coview.encoders.hugging import rebuilt
 from coview.errors import UsageError
 from coview.interchange.pretrained import frozen_model
 from coview.model import Model
@@ -122,3 +123,19 @@ def test_what_is_not_there_or_not_whole_is_told(folder, tmp_path, monkeypatch):
         frozen_model(["hf:some/one"])
     with pytest.raises(UsageError, match=r"expected a folder with config\.json"):
         frozen_model([f"hf:{tmp_path}"])
+
+
+@pytest.mark.parametrize("name", ["ast", "wav2vec2"])
+@torch.no_grad()
+def test_a_click_before_silence_has_features(folder, name):
+    tower = frozen_model([f"hf:{folder / name}"]).method.encoders["audio"]
+    click = torch.zeros(1, 16000)
+    click[0, 0] = 0.5
+    assert bool(tower(click).isfinite().all())
+
+
+def test_a_network_that_tells_no_size_of_pictures_is_refused(folder):
+    told = frozen_model([f"hf:{folder / 'vit'}"]).method.settings.described["image"]
+    told = {**told, "processor": {**told["processor"], "size": {"longest_edge": 64}}}
+    with pytest.raises(UsageError, match="a vit of transformers cannot be used as an encoder"):
+        rebuilt(told)

@@ -95,7 +95,22 @@ def test_no_track_goes_over_a_cut_or_the_end():
     assert not list(find_tracks(film(30, seconds=0.03), SETTINGS, skipped))  # one frame
 
 
-@pytest.mark.parametrize("changes", [{"seconds": 0.0}, {"window": 0.0}, {"least": 0.8}, {"points": 3}, {"side": 8}])
+@pytest.mark.parametrize("later", [0.06, 0.4])  # between the two frames that tell what moves, and on the way
+def test_no_track_goes_over_a_change_of_the_frames_size(later):
+    narrow = film(30, change=lambda second: picture(20 + round(40 * second))[:, : WIDE - 80 * (second > later)])
+    skipped = Counter()
+    assert all(track.start > later for track in find_tracks(narrow, TrackSettings(seconds=0.7), skipped))
+    assert skipped["cut"] == (later > 0.3)
+    frames = (frame for scale in (2, 1) for frame in film(30, scale=scale) if (frame[0] > later) == (scale == 1))
+    assert all(
+        track.start > later for track in find_tracks(frames, TrackSettings(seconds=0.7), Counter())
+    )  # another resolution, the same shape
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seconds": 0.0}, {"seconds": float("nan")}, {"window": 0.0}, {"least": 0.8}, {"points": 3}, {"side": 8}],
+)
 def test_settings_that_cannot_be(changes):
     with pytest.raises(ValueError, match="tracks need"):
         TrackSettings(**changes)

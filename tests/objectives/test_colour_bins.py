@@ -161,3 +161,13 @@ def test_many_colours_have_the_neighbours_that_each_has_alone(count):
     parts = [soft_labels(part, BINS, count) for part in torch.split(ab, 50)]  # too few for cells
     for whole, each in zip(soft_labels(ab, BINS, count), zip(*parts, strict=True), strict=True):
         assert_close(whole, torch.cat(each), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_among_many_colours_one_that_is_not_finite_spoils_itself_alone(value):
+    ab = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0)) * 100 - 50
+    index, _ = soft_labels(ab, BINS)
+    ab[7, 1] = value
+    found, weight = soft_labels(ab, BINS)
+    others = torch.arange(1000) != 7
+    assert bool(weight[7].isnan().all()) and torch.equal(found[others], index[others])

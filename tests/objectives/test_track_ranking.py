@@ -107,3 +107,18 @@ def test_negatives_are_drawn_as_told():
     everywhere = choose(distance, allowed, draws, 8, 0.0)[:, 50:].float().mean(0)
     assert (everywhere.view(5, 30).mean(1) - 8 / 150).abs().max() < 0.01
     assert torch.equal(choose(distance, allowed, draws, 150, 1.0), allowed)
+
+
+@pytest.mark.parametrize("hard, count", [(0.8, 10), (0.9, 10), (0.29, 100)])
+def test_shares_that_are_no_binary_fractions_are_whole_negatives(hard, count):
+    draws = torch.rand(2, 200, generator=torch.Generator().manual_seed(1))
+    chosen = choose(torch.arange(200.0).expand(2, -1), torch.ones(2, 200, dtype=torch.bool), draws, count, hard)
+    assert (chosen.sum(1) == count).all()
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_features_that_are_no_numbers_are_no_loss_of_zero(released):
+    nothing = torch.full((4, 3), torch.nan)
+    told = {"margin": 1.0, "count": 4, "hard": 1.0, "released": released}
+    loss, _ = ranking(nothing, nothing, torch.arange(4), torch.rand(4, 8), **told)
+    assert bool(loss.isnan().all())

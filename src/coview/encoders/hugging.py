@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from coview.errors import UsageError
 
 Described = dict[str, Any]  # {"config": ..., "processor": ..., "pooler": whether the network has one}
 _SECONDS = 10.0  # of sounds, where a network takes any length
+_LEAST = 0.03  # s of a sound that are shown at least: networks of sounds look at 25 ms at once
 _BANDS = 4096  # of a spectrogram; more would only take memory
 _FILES = ("preprocessor_config.json", "config.json")
 # Names of classes elsewhere, kernels that are fetched when they are named, and what has nothing to do with features.
@@ -72,7 +74,7 @@ class Tower(Encoder):
             made = self.processor(images=row[None], do_rescale=False, return_tensors="pt")
         else:
             heard = row.nonzero()
-            end = int(heard[-1]) + 1 if len(heard) else len(row)
+            end = max(int(heard[-1]) + 1, math.ceil(_LEAST * self.looks.rate)) if len(heard) else len(row)
             wave = row[:end].float().cpu().numpy()
             made = self.processor(wave, sampling_rate=self.looks.rate, return_tensors="pt")
         shown: Tensor = made[self.processor.model_input_names[0]]
@@ -139,13 +141,18 @@ def rebuilt(described: Mapping[str, Any]) -> Tower:
         raise UsageError(f"transformers has no processor {described['processor'].get('kind')!r}")
     if any(int(own.get(size) or 0) > _BANDS for size in ("num_mel_bins", "feature_size", "n_fft")):
         raise UsageError(f"{kind.__name__}: a spectrogram of more than {_BANDS} bands")
-    less = {} if described.get("pooler", True) else {"add_pooling_layer": False}
-    network = hub.AutoModel.from_config(config, **less)
-    reader: Any = kind
-    processor = reader.from_dict(own)
     if _is_image(config) == issubclass(kind, hub.FeatureExtractionMixin):
         raise UsageError(f"{kind.__name__} is no processor of a {config.model_type}")
-    return Tower(network, processor, _looks(config, processor))
+    less = {} if described.get("pooler", True) else {"add_pooling_layer": False}
+    reader: Any = kind
+    try:
+        network, processor = hub.AutoModel.from_config(config, **less), reader.from_dict(own)
+        return Tower(network, processor, _looks(config, processor))
+    except (
+        Exception
+    ) as error:  # some say no length of features or no size of pictures, and transformers raises anything
+        said = f"{type(error).__name__}: {error}"
+        raise UsageError(f"a {config.model_type} of transformers cannot be used as an encoder ({said})") from error
 
 
 def transformers() -> Any:

@@ -7,6 +7,7 @@ frames. Everything is said in seconds and in shares of the film's short side, so
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -40,8 +41,10 @@ class TrackSettings:
     side: int = 180  # short side in pixels at which motion and tracks are looked for
 
     def __post_init__(self) -> None:
-        if min(self.seconds, self.look, self.speed, self.rate) <= 0 or self.points < 4 or self.side < 64:
-            raise ValueError("tracks need seconds, look, speed and rate > 0, points >= 4 and side >= 64")
+        if not all(0 < value < math.inf for value in (self.seconds, self.look, self.speed, self.rate)):
+            raise ValueError("tracks need finite seconds, look, speed and rate > 0")
+        if self.points < 4 or self.side < 64:
+            raise ValueError("tracks need points >= 4 and side >= 64")
         if not 0.1 <= self.window <= 1 or not 0 <= self.least <= self.most <= 1:
             raise ValueError("tracks need a window of 0.1 to 1 short sides, and 0 <= least <= most <= 1")
 
@@ -64,19 +67,22 @@ class _Running:
     start: float
     box: Box
     patch: Picture
+    shape: tuple[int, ...]  # of the whole picture
 
 
 def find_tracks(frames: Iterable[Frame], settings: TrackSettings, skipped: Counter[str]) -> Iterator[Track]:
     """Yield the tracks of a film, one after the other, and count in `skipped` why moments gave none.
 
     "still": too little moves; "camera": too much, or it is the camera alone; "few-points": nothing to follow; "lost":
-    the tracker lost it or it left the picture; "cut": another shot began; "end": the film ended before it did.
+    the tracker lost it or it left the picture; "cut": another shot began, or frames of another size; "end": the film
+    ended before it did.
     """
     anchor: tuple[float, Grey] | None = None
     running: _Running | None = None
     before: NDArray[np.float32] | None = None
     cv2 = opencv()
     change, latest, again = 0.0, -np.inf, -np.inf
+    shape: tuple[int, ...] = ()
     for second, shrunk, whole in frames:
         if second - latest < 0.9 / settings.rate:
             continue
@@ -84,8 +90,8 @@ def find_tracks(frames: Iterable[Frame], settings: TrackSettings, skipped: Count
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         brightness = _coarse(grey)
         was, change = change, 0.0 if before is None else float(np.abs(brightness - before).mean()) / 255
-        before = brightness
-        if change > max(_CUT, _SUDDEN * was):
+        before, resized, shape = brightness, grey.shape != shape, grey.shape
+        if resized or change > max(_CUT, _SUDDEN * was):
             skipped["cut"] += running is not None
             anchor, running = (second, grey), None
         elif running is not None:
@@ -97,11 +103,14 @@ def find_tracks(frames: Iterable[Frame], settings: TrackSettings, skipped: Count
                 continue
             else:
                 picture = whole()
-                box = _enlarged(corner, grey, picture, running.patch.shape[0])
-                yield Track(
-                    start=running.start, end=second, first_box=running.box, last_box=box, first=running.patch,
-                    last=_cut_out(picture, box),
-                )  # fmt: skip
+                if picture.shape != running.shape:
+                    skipped["cut"] += 1
+                else:
+                    box = _enlarged(corner, grey, picture, running.patch.shape[0])
+                    yield Track(
+                        start=running.start, end=second, first_box=running.box, last_box=box, first=running.patch,
+                        last=_cut_out(picture, box),
+                    )  # fmt: skip
             anchor, running = (second, grey), None
         elif anchor is None:
             anchor = (second, grey) if second >= again else None
@@ -117,7 +126,9 @@ def find_tracks(frames: Iterable[Frame], settings: TrackSettings, skipped: Count
             tracker.init(small, (*place, side, side))  # it needs colours, and may have them in any order
             large = round(side * min(picture.shape[:2]) / min(grey.shape))
             box = _enlarged(place, grey, picture, large)
-            running = _Running(tracker=tracker, start=second, box=box, patch=_cut_out(picture, box))
+            running = _Running(
+                tracker=tracker, start=second, box=box, patch=_cut_out(picture, box), shape=picture.shape
+            )  # fmt: skip
     skipped["end"] += running is not None
 
 

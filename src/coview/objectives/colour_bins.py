@@ -76,6 +76,8 @@ def _candidates(ab: Tensor, bins: Tensor, neighbours: int) -> Tensor:
     if len(ab) <= _CELLS**2:
         return everything
     low, high = (value.double() for value in torch.aminmax(ab, dim=0))
+    if not bool((high - low).isfinite().all()):  # no cells: what is not finite stays so, and the loss says it
+        return everything
     width = ((high - low) / _CELLS).clamp(min=1e-6)
     line = torch.arange(_CELLS, dtype=torch.float64, device=ab.device)
     begin = low + torch.cartesian_prod(line, line) * width  # (cells, 2)

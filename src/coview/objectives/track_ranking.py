@@ -62,7 +62,7 @@ def ranking(
     own = 1 - (first * last).sum(1, keepdim=True)
     hinges = torch.relu(margin + own - (1 - first @ patches.T))
     with torch.no_grad():
-        allowed = other & (hinges > 0) if released else other
+        allowed = other & ~(hinges <= 0) if released else other  # a hinge of NaN counts, and the loss says it
         chosen = choose(-(first @ patches.T), allowed, draws, count, hard)
     total = torch.where(chosen, hinges, 0.0)
     if released:
@@ -83,11 +83,15 @@ def choose(distance: Tensor, allowed: Tensor, draws: Tensor, count: int, hard: f
         draws: (N, M), the least of which win.
     """
     pool = allowed & (_rank(distance, allowed) < count)
-    nearest = pool & (_rank(draws, pool) < math.floor(count * hard))
+    nearest = pool & (_rank(draws, pool) < _part(count, hard))
     rest = allowed & ~nearest
-    anywhere = rest & (_rank(draws, rest) < math.floor(count * (1 - hard)))
+    anywhere = rest & (_rank(draws, rest) < _part(count, 1 - hard))
     few = allowed.sum(1, keepdim=True) <= count
     return torch.where(few, allowed, nearest | anywhere)
+
+
+def _part(count: int, share: float) -> int:
+    return math.floor(round(count * share, 6))  # 10 x (1 - .8) is 2, not 1.9999999999999996
 
 
 def _rank(values: Tensor, among: Tensor) -> Tensor:
