@@ -58,7 +58,7 @@ def _means(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return pooled
 
 
-_MEANS = {
+_MEANS: dict[Callable[..., Any], Callable[..., Any]] = {
     functional.max_pool2d: _means(functional.avg_pool2d),
     functional.max_pool3d: _means(functional.avg_pool3d),
 }
