@@ -37,7 +37,7 @@ def search(stored: Stored, view: str, query: Tensor, k: int = 5, rows: NDArray[A
         view: the name of an embedding.
         query: float (D,), any length but zero, from the model that made the embeddings.
         k: recordings wanted; fewer come back where there are fewer.
-        rows: only among these rows of the store, int (M,) ascending or bool (N,), as `filters.rows_where` returns them.
+        rows: only among these rows of the store, int (M,) ascending or bool (N,).
 
     Every vector is compared, and hits and their order are those of sorting all cosines; see `Gallery.nearest`.
 
