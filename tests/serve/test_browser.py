@@ -121,7 +121,7 @@ def test_what_could_not_be_read_is_listed(page, served):
 def test_ctrl_c_ends_it_with_a_sentence(served):
     _, process = served
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 0 and "stopped" in said and "Traceback" not in said
 
 

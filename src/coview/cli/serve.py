@@ -93,10 +93,10 @@ def main(argv: list[str]) -> int:
     out.say(
         f"{len(library.now().rows)} recordings of files below {root}. Open this in a browser here (Ctrl-C ends it):"
     )
-    print(address, flush=True)
-    if arguments.open:
-        webbrowser.open(address)
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt):  # who reads the address may end it at once
+        print(address, flush=True)
+        if arguments.open:
+            webbrowser.open(address)
         serve(app, listening)
     out.say("coview serve: stopped; nothing was left open")
     return 0
