@@ -18,7 +18,7 @@ from coview.media.track_finding import TrackSettings
 from coview.methods import build, load_method
 from coview.methods.contract import Facts
 
-pytest.importorskip("cv2")
+pytest.importorskip("cv2", reason="needs the extra tracking")
 SETTINGS = TrackSettings(seconds=0.5)
 
 

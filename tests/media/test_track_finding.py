@@ -10,7 +10,7 @@ from coview.media import motion
 from coview.media.motion import fullest, motions
 from coview.media.track_finding import TrackSettings, find_tracks, moving_square
 
-pytest.importorskip("cv2")
+pytest.importorskip("cv2", reason="needs the extra tracking")
 
 SIDE, WIDE, BOX = 180, 260, 90
 SETTINGS = TrackSettings(seconds=0.5)
