@@ -11,7 +11,7 @@ import pytest
 import torch
 from numbers_source import VIEWS, Numbers
 
-from coview.data.loader import Loader
+from coview.data.loader import Loader, _say_unless_cut
 from coview.data.media_source import MediaSource
 from coview.data.source import sample_keys
 from coview.errors import CoviewError, UsageError
@@ -169,7 +169,7 @@ def test_an_interrupt_ends_the_workers_in_silence(bad_collection, tmp_path):
         textwrap.dedent("""
             import sys
             from coview.data.collection import Collection
-            from coview.data.loader import Loader
+            from coview.data.loader import Loader, _say_unless_cut
             from coview.data.media_source import MediaSource
             from coview.data.views import AudioView, VideoView
 
@@ -191,6 +191,13 @@ def test_an_interrupt_ends_the_workers_in_silence(bad_collection, tmp_path):
     _, complaints = interrupts.stop(process)
     assert process.returncode == 130
     assert complaints == ""
+
+
+def test_only_a_cut_connection_is_not_spoken_of(capsys):
+    _say_unless_cut(BrokenPipeError, BrokenPipeError("the parent ended"), None)
+    assert capsys.readouterr().err == ""
+    _say_unless_cut(OSError, OSError("too many open files"), None)
+    assert "too many open files" in capsys.readouterr().err
 
 
 class Fragile(Numbers):

@@ -8,8 +8,10 @@ read the same recordings are read together where that saves work; what is in the
 from __future__ import annotations
 
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -211,5 +213,12 @@ class _From(Sampler[range]):
 
 def _start_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the parent, which ends its workers
+    sys.excepthook = _say_unless_cut
     torch.set_num_threads(1)
     give_memory_back()
+
+
+def _say_unless_cut(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error that nothing caught, unless a parent that ends cut the connection on which batches travel."""
+    if not issubclass(kind, (ConnectionError, EOFError)):  # what reading raised never comes here: torch carries it
+        sys.__excepthook__(kind, error, trace)
