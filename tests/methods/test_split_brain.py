@@ -196,7 +196,7 @@ def test_classes_are_one_bin_each_and_unweighted():
 @pytest.mark.parametrize(("table", "name"), [(t, n) for t in (NUMBERS, CLASSES) for n in t])
 def test_gradient_of_every_cost(table, name):
     aim = table[name]
-    true = torch.rand(5, 2 if name == "colour" else 1, dtype=torch.float64) - 0.2
+    true = torch.rand(5, {"colour": 2, "hha": 3}.get(name, 1), dtype=torch.float64) - 0.2
     said = torch.randn(5, aim.width, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: aim.cost(x, true), said)
 
@@ -219,6 +219,23 @@ def test_what_a_crop_mixed_of_known_and_unknown_depth_counts_as_unknown():
     said = made(pair="rgb-d").truth("depth", depth)["disparity"]
     assert_close(said[:, :, :6], torch.full((1, 1, 6, 16), 0.5))
     assert not said[:, :, 6:].any()
+
+
+def test_depth_as_hha_is_predicted_where_it_is_known():
+    hha = dataclasses.replace(SplitBrainSettings.tiny().depth, form="hha")
+    method = made(pair="rgb-d", depth=hha, halves="first")
+    batch = method.example_batch(4, 0)
+    assert batch.views["depth"].shape == (4, 3, 32, 32)
+    batch.views["image"] = batch.views["image"].sigmoid()
+    batch.views["depth"][:, :, :16] = 0
+    step = method(batch)
+    step.loss.backward()
+    assert 0 < step.loss < torch.inf and set(method.makers["image"]) == {"hha"}
+    floor = torch.tensor([[0.5, 0.0, math.pi], [0.0, 0.0, 0.0]])
+    cost = NUMBERS["hha"].cost(torch.full((2, 3), 1.0), floor)
+    assert_close(cost, torch.tensor([0.5 * (0.25 + 1 + (math.pi - 1) ** 2), 0.0]))
+    batch.views["depth"] = torch.zeros(4, 3, 32, 32)
+    assert method(batch).loss == 0
 
 
 def test_picture_and_depth():

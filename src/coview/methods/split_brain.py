@@ -10,8 +10,9 @@ error (`form`). No gradient crosses: the halves share nothing, and their feature
 paper sums over places. "Downsampled" targets are sampled at the maps' places here, as the authors' earlier code does.
 
 From depth, lightness is predicted by squared error and colour by classes, each through layers of its own. The paper's
-depth is HHA, which needs the camera and gravity; here it is depth in metres in, disparity (1/metre) out, and where
-depth is unknown there is no error. Clipping the whole gradient's norm would couple the halves: leave it off.
+depth is HHA (`--method.depth.form hha`, which needs the camera's focal length): that in, and that out. By default it is
+depth in metres in, disparity (1/metre) out. Where depth is unknown there is no error.
+Clipping the whole gradient's norm would couple the halves: leave it off.
 
 Recipe: that of colorization [M]: Adam, decay 1e-3, batch 80, rates of 3e-5, 1e-5, 3e-6, 1e-6.
 """
@@ -82,11 +83,16 @@ def half_squared(made: Tensor, true: Tensor) -> Tensor:
 
 
 def known_half_squared(made: Tensor, true: Tensor) -> Tensor:
-    """Return half the squared error, 0 where nothing is known: where the true value is 0."""
-    return half_squared(torch.where(true > 0, made, 0.0), true)
+    """Return half the squared error, 0 where nothing is known: where the first of the true values, disparity, is 0."""
+    return half_squared(torch.where(true[:, :1] > 0, made, 0.0), true)
 
 
-NUMBERS = {"lightness": Aim(1, half_squared), "colour": Aim(2, half_squared), "disparity": Aim(1, known_half_squared)}
+NUMBERS = {
+    "lightness": Aim(1, half_squared),
+    "colour": Aim(2, half_squared),
+    "disparity": Aim(1, known_half_squared),
+    "hha": Aim(3, known_half_squared),
+}
 CLASSES = {"lightness": Aim(50, lightness_cost), "colour": Aim(COUNT, colour_cost)}
 
 
@@ -167,7 +173,8 @@ class SplitBrain(ColourMethod):
         """Return what is said of a view by the half that does not see it."""
         known = NUMBERS | (CLASSES if self.settings.form == "classification" else {})
         if name == "depth":
-            return {"disparity": known["disparity"]}
+            what = "hha" if self.settings.depth.form == "hha" else "disparity"
+            return {what: known[what]}
         if name == "image":
             weight = self.settings.colour_weight if self.settings.form == "classification" else 1.0
             return {"lightness": NUMBERS["lightness"], "colour": dataclasses.replace(known["colour"], weight=weight)}
@@ -177,7 +184,9 @@ class SplitBrain(ColourMethod):
         """Return what is to be said of a view (B, C, H, W), by aim."""
         if name == "depth":
             # A crop mixes known with unknown depth where they meet.
-            known = max_pool2d((view <= 0).float(), 5, 1, 2) == 0
+            known = max_pool2d((view[:, :1] <= 0).float(), 5, 1, 2) == 0
+            if self.settings.depth.form == "hha":
+                return {"hha": torch.where(known, view, 0.0)}
             return {"disparity": torch.where(known, 1 / view.clamp(min=_NEAREST), 0.0)}
         if name == "image":
             return {"lightness": split(view, "lightness"), "colour": split(view, "colour")}

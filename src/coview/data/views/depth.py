@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from coview.data.augment import video
 from coview.data.augment.settings import AugmentSettings
+from coview.data.hha import hha
 from coview.data.tracks import read_depth
 from coview.data.views.kinds import register_view
 from coview.data.views.picture import PictureView
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 class DepthView(PictureView):
     """A map of depth in metres, from a 16-bit PNG or a .npy file; with `with_`, the same crop of it as of a picture.
 
-    Raw: float32 (1, 1, decode_size, decode_size), scaled and cut as the picture is, 0 where nothing is known. Model:
-    float32 (1, size, size).
+    Raw: float32 (channels, 1, decode_size, decode_size), scaled and cut as the picture is, 0 where nothing is known.
+    Model: float32 (channels, size, size). With `form` "hha" the channels are those of `coview.data.hha`, made of the
+    whole map, so that a crop keeps the height above the ground and the angle with gravity.
     """
 
     stream: Literal["depth"] = "depth"  # a map of depth
@@ -40,6 +43,8 @@ class DepthView(PictureView):
     size: int = 224  # side of the model's view in pixels
     normalise: Literal["none", "statistics", "clip"] = "clip"
     track: str = "depth"
+    form: Literal["metres", "hha"] = "metres"  # or disparity, height above ground and angle with gravity
+    focal: float = 0.9265  # of the camera, as a share of the map's width, for hha; NYUv2's
 
     dtype: ClassVar[torch.dtype] = torch.float32
     stored_dtype: ClassVar[type[np.generic]] = np.float32
@@ -49,21 +54,28 @@ class DepthView(PictureView):
         super().__post_init__()
         if self.frames != 1 or self.space != "rgb" or not self.track:
             raise ValueError("a depth view is one map of a track, and has no colour space")
+        if not 0 < self.focal < math.inf:
+            raise ValueError("focal is a length above 0, as a share of the map's width")
 
     @property
     def channels(self) -> int:
         """Channels of a raw and of a model view."""
-        return 1
+        return 3 if self.form == "hha" else 1
 
     @property
     def raw_shape(self) -> tuple[int, ...]:
         """Shape of one raw view."""
-        return 1, 1, self.decode_size, self.decode_size
+        return self.channels, 1, self.decode_size, self.decode_size
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one model view."""
-        return 1, self.size, self.size
+        return self.channels, self.size, self.size
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """See `ViewSpec.stored`."""
+        return super().stored | ({"form": self.form, "focal": self.focal} if self.form == "hha" else {})
 
     def cut(self, start: float, window: Window) -> None:
         """Nothing is decoded: see `load`."""
@@ -76,14 +88,15 @@ class DepthView(PictureView):
         if long > NARROW * short:
             raise MediaError(str(path), "too-narrow", f"a map of {tuple(depth.shape)} is no picture")
         size = [max(self.decode_size, round(side * self.decode_size / short)) for side in depth.shape]
+        maps = hha(depth[None], self.focal)[0] if self.form == "hha" else depth[None]
         if isinstance(window, Crop):
             left, top, right, bottom = window.pixels(depth.shape[1], depth.shape[0])
-            depth, size = depth[top:bottom, left:right], [self.decode_size] * 2
-        both = torch.stack([depth, (depth > 0).float()])[None]
-        scaled, known = interpolate(both, size=size, mode="bilinear", antialias=True)[0]
-        filled = torch.where(known > 0.5, scaled / known.clamp(min=0.5), 0.0)
+            maps, size = maps[:, top:bottom, left:right], [self.decode_size] * 2
+        both = torch.cat([maps, (maps[:1] > 0).float()])[None]
+        *scaled, known = interpolate(both, size=size, mode="bilinear", antialias=True)[0]
+        filled = torch.where(known > 0.5, torch.stack(scaled) / known.clamp(min=0.5), 0.0)
         place = 0.5 if isinstance(window, Crop) else window  # a crop has the size already
-        return square(filled, self.decode_size, place)[None, None], 0
+        return square(filled.movedim(0, -1), self.decode_size, place).movedim(-1, 0)[:, None], 0
 
     def made_up(self, key: Tensor, stream: int) -> Tensor:
         """See `ViewSpec.made_up`; metres are above 0, known everywhere."""
@@ -110,8 +123,8 @@ class DepthView(PictureView):
         return video.centre_crop(raw, self.size).movedim(1, -1).flatten(0, -2)
 
     def picture(self, raw: Tensor) -> Tensor:
-        """See `ViewSpec.picture`: what is far is light."""
-        return (raw[:, 0] / raw.amax().clamp(min=1e-9)).expand(3, -1, -1)
+        """See `ViewSpec.picture`: what is far is light; of hha the first channel is red, each up to its largest."""
+        return (raw[:, 0] / raw.amax((1, 2, 3))[:, None, None].clamp(min=1e-9)).expand(3, -1, -1)
 
     def film(self, raw: Tensor) -> tuple[Tensor, float]:
         """See `ViewSpec.film`."""
