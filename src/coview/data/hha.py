@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from coview.data.normals import normals_of, rays_of
 
 _NEAREST = 0.1  # metres; nothing is nearer than this to a camera
+_HOLD = 1e-3  # weight of the direction found last, as a share of the normals
 _ROUNDS = (45.0,) * 5 + (15.0,) * 5  # degrees within which a surface counts as level or upright
 
 
@@ -59,10 +60,11 @@ def gravity_of(normals: Tensor, known: Tensor) -> Tensor:
         upright = there & (across < math.sin(math.radians(degrees)))
         sign = upright.double() - level.double()
         spread = torch.einsum("bn,bnc,bnd->bcd", sign, every, every)
+        # One wall alone leaves a circle of directions: of these, the last found.
+        held = _HOLD * there.sum(1).clamp(min=1)[:, None, None]
+        spread = spread - held * down[:, :, None] * down[:, None]
         vectors: Tensor
         _, vectors = torch.linalg.eigh(spread)
         found = vectors[:, :, 0]  # of the least eigenvalue
-        found = found * torch.where((found * down).sum(1, keepdim=True) < 0, -1.0, 1.0)
-        told = (level.any(1) | upright.any(1))[:, None]
-        down = torch.where(told, found, down)
+        down = found * torch.where((found * down).sum(1, keepdim=True) < 0, -1.0, 1.0)
     return down.to(normals)
