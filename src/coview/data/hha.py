@@ -10,6 +10,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.linalg import cross, vector_norm
 from torch.nn.functional import normalize
 
 from coview.data.normals import normals_of, rays_of
@@ -36,8 +37,10 @@ def hha(depth: Tensor, focal: float, gravity: Tensor | None = None) -> Tensor:
     points = depth[..., None] * rays_of(depth.shape[-2:], focal).to(depth).movedim(0, -1)
     height = -torch.einsum("bhwc,bc->bhw", points.float(), down)
     lowest = torch.where(known, height, torch.inf).amin((1, 2), keepdim=True)
-    cosine = torch.einsum("bhwc,bc->bhw", normals, down).clamp(-1, 1)
-    maps = torch.stack([1 / depth.clamp(min=_NEAREST), height - lowest, cosine.acos()], dim=1)
+    down = down[:, None, None]
+    across: Tensor = vector_norm(cross(normals, down.expand_as(normals)), dim=-1)  # an arc cosine is coarse at 0 and pi
+    angle = torch.atan2(across, (normals * down).sum(-1))
+    maps = torch.stack([1 / depth.clamp(min=_NEAREST), height - lowest, angle], dim=1)
     return torch.where(known[:, None], maps, 0.0).float()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -39,26 +40,28 @@ def normals_of(depth: Tensor, focal: float) -> tuple[Tensor, Tensor]:
     """
     z = depth.double()
     high, wide = z.shape[-2:]
-    rays = rays_of((high, wide), focal).to(z)
     scale = torch.where(z > 0, z, 1.0)  # points in units of the pixel's own depth, for the sake of rounding
-    room = (_REACH,) * 4
-    depths, directions = pad(z, room), pad(rays, room)
-    rest = z.shape[:-2]
-    moments, sums = z.new_zeros(*rest, 3, 3, high, wide), z.new_zeros(*rest, 3, high, wide)
-    count = torch.zeros_like(z)
-    for down in range(2 * _REACH + 1):
-        for right in range(2 * _REACH + 1):
-            part = ..., slice(down, down + high), slice(right, right + wide)
-            near = depths[part] / scale
-            same = ((near - 1).abs() < _APART) & (z > 0)
-            point = directions[part] * torch.where(same, near, 0.0)[..., None, :, :]
-            moments += point[..., :, None, :, :] * point[..., None, :, :, :]
-            sums += point
-            count += same
-    matrix, right_side = moments.movedim((-4, -3), (-2, -1)), sums.movedim(-3, -1)
+    depths = pad(z, (_REACH,) * 4)
+    # A point is near * (ray + steps to it): in the axes near * (right, down, 1) moments are sums times whole numbers.
+    moments, sums, count = z.new_zeros(3, 3, *z.shape), z.new_zeros(3, *z.shape), torch.zeros_like(z)
+    for down, right in product(range(-_REACH, _REACH + 1), repeat=2):
+        top, left = _REACH + down, _REACH + right
+        near = depths[..., top : top + high, left : left + wide] / scale
+        near = torch.where((near - 1).abs() < _APART, near, 0.0)
+        square, step = near.square(), (right, down, 1)
+        for first in range(3):
+            sums[first].add_(near, alpha=step[first])
+            for second in range(first + 1):
+                moments[first, second].add_(square, alpha=step[first] * step[second])
+        count += near > 0
+    lower = moments.movedim((0, 1), (-2, -1))
     solved: Tensor
-    solved, failed = torch.linalg.solve_ex(matrix, right_side)
-    length: Tensor = torch.linalg.vector_norm(solved, dim=-1)
-    known = (count >= _LEAST) & (failed == 0) & length.isfinite() & (length > 0)
-    unit = -solved / length.clamp(min=1e-12)[..., None]  # n.X = 1 points away from the camera
-    return torch.where(known[..., None], unit, 0.0).float(), known
+    solved, failed = torch.linalg.solve_ex(lower + lower.tril(-1).mT, sums.movedim(0, -1))
+    x, y, _ = rays_of((high, wide), focal).to(z)
+    by_right, by_down, rest = solved.unbind(-1)
+    n_x, n_y = by_right * focal * wide, by_down * focal * wide
+    plane = torch.stack([n_x, n_y, rest - n_x * x - n_y * y])
+    length = plane.square().sum(0).sqrt()
+    known = (z > 0) & (count >= _LEAST) & (failed == 0) & length.isfinite() & (length > 0)
+    unit = -plane / length.clamp(min=1e-12)  # n.X = 1 points away from the camera
+    return torch.where(known, unit, 0.0).movedim(0, -1).float(), known
