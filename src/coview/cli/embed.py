@@ -36,6 +36,9 @@ in the hub's cache), one for each kind of view, with their own preprocessing. Th
 lie where the library keeps them; nothing is fetched unless --download says so. The folder is then a model as well:
   coview embed --encoder timm:resnet50 hf:my-ast --weights resnet50.safetensors --collection my-collection -o features
   coview search --model features --embeddings features --collection my-collection --query bark.wav
+A network of two towers, such as CLIP, SigLIP (pictures) and CLAP (sounds), brings words into the same space:
+  coview embed --encoder hf:my-clip --collection my-collection -o features
+  coview search --model features --embeddings features --collection my-collection --text "a dog barks"
 """
 
 
@@ -99,7 +102,7 @@ def main(argv: list[str]) -> int:
     finally:
         parallel.shutdown()
     problems = refused + stored.problems
-    there = np.stack([present.any(1) for present in stored.present.values()])
+    there = np.stack([stored.present[view].any(1) for view in stored.views])
     result = {
         "embeddings": str(stored.folder),
         "recordings": len(stored.ids),

@@ -30,7 +30,7 @@ it has not been yet; that is kept beside the model.
 Examples:
   coview search --model my-run --collection my-collection --query bark.wav --from audio --to video
   coview search --model my-run --collection my-collection --query street.mp4 -k 10 --json
-  coview search --model my-run --collection my-collection --text "a dog barks"      (a model that learnt captions)
+  coview search --model my-run --collection my-collection --text "a dog barks"      (a model that reads words)
   coview search --model my-run --collection my-collection --query bark.wav -k 20 --html hits.html
   coview search --model fused --collection a,b@my-collection --recording bark.wav --from a --to b
 """
@@ -191,8 +191,15 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
             )
         source = usable[0]
     assert source is not None
-    others = [stream for stream in views if stream != source]
-    return views[source], views[target or (others[0] if others else source)]
+    own = views[source]
+    others = [stream for stream in views if stream != source and model.method.comparable(own, views[stream])]
+    wanted = target or (others[0] if others else source)
+    if wanted != source and wanted not in others:
+        raise UsageError(
+            f"this model's {source} and {wanted} lie in different spaces, so that nothing can be near; it takes two "
+            "towers of one network, such as CLIP's, or a model that learnt both"
+        )
+    return own, views[wanted]
 
 
 def open_embeddings(arguments: Arguments, model: Model, out: Output) -> Stored:

@@ -1,8 +1,9 @@
-"""Captions as numbers: characters without any vocabulary to fit, whole words letter by letter, or MiniLM's pieces.
+"""Captions as numbers: characters without any vocabulary, whole words, the text letter by letter, or MiniLM's pieces.
 
 A character's code is 1 + its Unicode number modulo 2047, after lower-casing and composing (NFKC). Latin, Greek,
 Cyrillic, Hebrew and Arabic letters keep apart, other scripts share codes among themselves. Letters of words are 1 +
-their Unicode number in any script, and words lie between spaces. Code 0 is "nothing".
+their Unicode number in any script, and words lie between spaces; letters of texts likewise, nothing changed. Code 0 is
+"nothing".
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def encode_text(text: str, view: TextView) -> Tensor:
             codes = [*codes[: view.length - 1], codes[-1]]  # the last piece marks the end
     elif view.tokens == "words":
         codes = [1 + ord(letter) for letter in _whole(words_of(text), view.length)]
+    elif view.tokens == "letters":
+        codes = [1 + ord(letter) for letter in text[: view.length]]
     else:
         plain = unicodedata.normalize("NFKC", text).lower().strip()
         codes = [1 + ord(letter) % (CODES - 1) for letter in plain[: view.length]]
@@ -44,7 +47,7 @@ def encode_text(text: str, view: TextView) -> Tensor:
 
 
 def decode_characters(codes: Tensor) -> str:
-    """Return the letters of character codes (length,), exact for Unicode numbers below 2047; of words, for all."""
+    """Return the letters of codes (length,): of characters exact for Unicode numbers below 2047, of others for all."""
     return "".join(chr(code - 1) for code in codes.tolist() if code)
 
 

@@ -6,6 +6,7 @@ is asked for is anything fetched.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +29,11 @@ class Looks(NamedTuple):
     """What a library shows its network: the facts that a view is cut by.
 
     Attributes:
-        stream: kind of view: image, video or audio.
+        stream: kind of view: image, video, audio or text.
         resized, size: what the short side of a picture is brought to, and the square in its middle, in pixels.
         frames, fps: of a clip.
         rate, seconds: of a sound, samples per second and length.
+        letters: of a text, at most.
     """
 
     stream: str
@@ -41,6 +43,7 @@ class Looks(NamedTuple):
     fps: float = 1.0
     rate: int = 0
     seconds: float = 0.0
+    letters: int = 0
 
 
 def looks_of(library: str, name: str) -> Looks:
@@ -94,19 +97,23 @@ def from_hub(repository: str, file: str, asked: str, download: bool) -> Path:
     """Return a file of a repository of the Hugging Face hub: from the hub's cache, fetched first if `download`.
 
     Raises:
-        UsageError: as `find_weights`.
+        UsageError: as `find_weights`; names the repositories of the cache that are called almost so.
     """
     try:
         hub: Any = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise UsageError(f'{asked} needs the extra: pip install "coview[transformers]"') from error
-    place = Path(hub.constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    cache = Path(hub.constants.HF_HUB_CACHE)
+    place = cache / f"models--{repository.replace('/', '--')}"
     url = f"https://huggingface.co/{repository}/resolve/main/{file}"
     try:
         return Path(hub.hf_hub_download(repository, file, local_files_only=not download))
     except Exception as error:  # what the hub's client and the network raise has no common base
         why = f"cannot be fetched ({error})" if download else "nothing is fetched without --download"
-        raise UsageError(_lacking(asked, place, url, why)) from error
+        there = [path.name.removeprefix("models--").replace("--", "/", 1) for path in cache.glob("models--*--*")]
+        near = difflib.get_close_matches(repository, [name for name in there if name != repository], n=3)
+        hint = f" The cache has {', '.join(near)}." if near else ""
+        raise UsageError(_lacking(asked, place, url, why) + hint) from error
 
 
 def take_weights(encoder: Bridged, path: Path, asked: str) -> None:
@@ -133,10 +140,8 @@ def take_weights(encoder: Bridged, path: Path, asked: str) -> None:
 
 
 def _lacking(asked: str, place: Path, url: str, why: str) -> str:
-    return (
-        f"{asked}: its weights are not at {place}, and {why}. Fetch {url} by hand and name the file by --weights, or "
-        "add --download"
-    )
+    use = "name its folder by hf:FOLDER" if asked.startswith("hf:") else "name the file by --weights"
+    return f"{asked}: it is not at {place}, and {why}. Fetch {url} by hand and {use}, or add --download."
 
 
 def _timm() -> Any:

@@ -8,9 +8,10 @@ from typing import Any, cast
 
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
-from coview.data.views import AudioView, ImageView, VideoView, ViewSpec
+from coview.data.views import AudioView, ImageView, TextView, VideoView, ViewSpec
 from coview.encoders.bridges import Bridged
-from coview.encoders.hugging import Tower, load_tower
+from coview.encoders.hugging import Tower, load_towers
+from coview.encoders.hugging_words import TextTower
 from coview.encoders.pretrained import Looks, find_weights, looks_of, take_weights
 from coview.errors import UsageError
 from coview.methods import FROZEN, build
@@ -22,6 +23,8 @@ from coview.model import Model
 def frozen_model(names: Sequence[str], weights: Sequence[Path] = (), download: bool = False) -> Model:
     """Return a model of trained encoders, one for each kind of view; its views are called like their kinds.
 
+    A network of two towers in one space, such as CLIP, gives two views: pictures or sounds, and words.
+
     Args:
         names: "torchvision:NAME", "timm:NAME", and "hf:FOLDER" or "hf:OWNER/NAME" (transformers).
         weights: a file for each of torchvision's and timm's, in their order; none: what the libraries have kept.
@@ -32,7 +35,7 @@ def frozen_model(names: Sequence[str], weights: Sequence[Path] = (), download: b
             fetch by hand) or do not fit, two encoders of one kind of view, or an extra that is missing.
     """
     files = iter(_paired(names, weights))
-    towers: dict[str, Tower] = {}
+    towers: dict[str, Tower | TextTower] = {}
     views: dict[str, ViewSpec] = {}
     encoders: dict[str, str] = {}
     paths: dict[str, Path] = {}
@@ -40,23 +43,26 @@ def frozen_model(names: Sequence[str], weights: Sequence[Path] = (), download: b
     for name in names:
         library, _, own = name.partition(":")
         if library == "hf":
-            tower, about = load_tower(own, download)
-            looks = tower.looks
-            towers[looks.stream], described[looks.stream] = tower, about
+            loaded = load_towers(own, download)
+            all_looks = [tower.looks for tower, _ in loaded]
         else:
-            looks = looks_of(library, own)
-            paths[looks.stream] = next(files) or find_weights(library, own, download)
-        if looks.stream in encoders:
-            raise UsageError(f"{encoders[looks.stream]} and {name} are both encoders of {looks.stream}; name one")
-        views[looks.stream], encoders[looks.stream] = _view(looks), name
+            loaded, all_looks = [], [looks_of(library, own)]
+        for looks in all_looks:
+            if looks.stream in encoders:
+                raise UsageError(f"{encoders[looks.stream]} and {name} are both encoders of {looks.stream}; name one")
+            views[looks.stream], encoders[looks.stream] = _view(looks), name
+        if not loaded:
+            paths[all_looks[0].stream] = next(files) or find_weights(library, own, download)
+        for tower, about in loaded:
+            towers[tower.looks.stream], described[tower.looks.stream] = tower, about
     settings = FrozenSettings(views=views, encoders=encoders, described=described)
     method = build(FROZEN, settings, Facts(rows=2, training=False))
     for stream, path in paths.items():
         take_weights(cast(Bridged, method.encoders[stream]), path, encoders[stream])
     for stream, tower in towers.items():
         method.encoders[stream].load_state_dict(tower.state_dict())
-    about = {"collection": {"name": "(trained elsewhere)", "fingerprint": "", "rows": 2}, "classes": []}
-    return Model(method, Preprocess(method.views, AugmentSettings()), about)
+    kept = {"collection": {"name": "(trained elsewhere)", "fingerprint": "", "rows": 2}, "classes": []}
+    return Model(method, Preprocess(method.views, AugmentSettings()), kept)
 
 
 def _paired(names: Sequence[str], weights: Sequence[Path]) -> list[Path | None]:
@@ -72,6 +78,8 @@ def _paired(names: Sequence[str], weights: Sequence[Path]) -> list[Path | None]:
 
 def _view(looks: Looks) -> ViewSpec:
     """Return the view that is cut as a library cuts it; scaling and spectrograms are the encoder's own."""
+    if looks.stream == "text":
+        return TextView(length=looks.letters, tokens="letters")
     if looks.stream == "audio":
         return AudioView(seconds=looks.seconds, sample_rate=looks.rate, layout="waveform")
     margin = max(1.0, looks.resized / looks.size)

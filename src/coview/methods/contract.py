@@ -195,6 +195,17 @@ class Method(nn.Module, ABC):
             embedded[name] = features
         return embedded
 
+    def comparable(self, one: str, other: str) -> bool:
+        """Return whether two embeddings lie in one space, where their cosine means something."""
+        return True
+
+    def sureness(self, view: str) -> tuple[float, float | None] | None:
+        """Return (scale, bias) as learnt: scale * cosine + bias is the log-odds that a view and a text belong together.
+
+        Without a bias, scale * cosine are logits among several texts. None: no such scale was learnt.
+        """
+        return None
+
     def groups(self, batch: Batch) -> dict[str, Tensor]:
         """Return view -> scores (B, K) of the groups that the method itself puts recordings into, the same K for all.
 

@@ -17,6 +17,8 @@ from coview.encoders.hugging import rebuilt
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
 
+_SCALES = ("network.logit_scale", "network.logit_scale_a")  # logarithms
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenSettings:
@@ -57,6 +59,17 @@ class Frozen(Method):
     def learn(self, batch: Batch) -> Step:
         """Raise UsageError: there is nothing to learn."""
         raise UsageError("frozen encoders are not trained; embed with them, and learn from what is stored: coview fuse")
+
+    def comparable(self, one: str, other: str) -> bool:
+        """See `Method.comparable`: the two towers of one network share a space, other encoders do not."""
+        return self.settings.encoders[one] == self.settings.encoders[other]
+
+    def sureness(self, view: str) -> tuple[float, float | None] | None:
+        """See `Method.sureness`: what networks of two towers learn beside them."""
+        learnt = dict(self.encoders[view].named_parameters())
+        scale = next((learnt[name] for name in _SCALES if name in learnt), None)
+        bias = learnt.get("network.logit_bias")
+        return None if scale is None else (float(scale.exp()), None if bias is None else float(bias))
 
     def _built(self, name: str) -> Encoder:
         described = self.settings.described.get(name)

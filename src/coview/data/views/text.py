@@ -32,8 +32,9 @@ class TextView(ViewSpec):
 
     stream: Literal["text"] = "text"  # the recording's caption
     length: int = 100  # characters or word pieces kept
-    # words: letters of any script, without signs and digits; minilm: the word pieces of MiniLM (extra "text")
-    tokens: Literal["characters", "words", "minilm"] = "characters"
+    # words: letters of any script, without signs and digits; minilm: the word pieces of MiniLM (extra "text");
+    # letters: the text itself, for an encoder with a tokeniser of its own
+    tokens: Literal["characters", "words", "minilm", "letters"] = "characters"
 
     dtype: ClassVar[torch.dtype] = torch.int64
     stored_dtype: ClassVar[type[np.generic]] = np.int64
