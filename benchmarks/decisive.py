@@ -281,6 +281,17 @@ def ambient_sound(seed: int) -> Figures:
         yield f"ambient-sound on shuffled sounds, {what}", broken[what], broken[what] < found[what] - 0.15
 
 
+def uavm(seed: int) -> Figures:
+    """Two linear views of ten kinds, one in a step: accuracy of each, and P@1 of the kind by the other; chance .1."""
+    from test_uavm import toy
+
+    for what, changes in (("one transformer", {}), ("separate", {"shared_depth": 0})):
+        accuracy, worse, better = toy(seed, **changes)
+        yield f"uavm, {what}: accuracy of the worse view", (least := min(accuracy.values())), least > 0.95
+        yield f"uavm, {what}: P@1 by the other view, worse way", worse, worse < 0.3 if changes else worse > 0.6
+        yield f"uavm, {what}: P@1 by the other view, better way", better, better < 0.3 if changes else better > 0.6
+
+
 def image_transfer(seed: int) -> Figures:
     """Boxes and masks of made shapes from four starts of one small network: mAP (area) and mIU, each above the next."""
     from test_shapes_transfer import FIGURES, experiment
@@ -314,6 +325,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "steady-features": Experiment(steady_features),
     "physical-prediction": Experiment(physical_prediction),
     "ambient-sound": Experiment(ambient_sound),
+    "uavm": Experiment(uavm),
 }
 
 

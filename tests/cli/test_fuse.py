@@ -138,7 +138,7 @@ def test_every_method_fuses_measures_and_finds(
     method: str, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, features = str(tmp_path / "fused"), [f"{files}/left.parquet", f"{files}/right.parquet"]
-    small = {"components": "3", "dimension": "3", "code": "3", "hidden": "8"}
+    small = {"components": "3", "dimension": "3", "code": "3", "hidden": "8", "embedding": "8", "shared_embedding": "8"}
     settings = load_method(method).Settings()
     options = [word for name in small if hasattr(settings, name) for word in (f"--method.{name}", small[name])]
     train = [] if load_method(method).closed_form else ["--train.epochs", "2", "--train.batch-size", "39"]

@@ -20,6 +20,7 @@ from coview.methods.xid import HardNegatives
 FACTS = Facts(rows=40, classes=4)
 HARD = HardNegatives(start_epoch=0, nearest=8, between=6, towards=4)
 WORDS = {"video": FeaturesView(dim=12), "audio": FeaturesView(dim=9), "text": FeaturesView(dim=7, steps=5)}
+STEPS = {"video": FeaturesView(dim=12, steps=5), "audio": FeaturesView(dim=9, steps=4)}
 CASES = {slug: (slug, {}) for slug in METHODS} | {
     "supervised-av per-view": ("supervised-av", {"fusion": "per-view"}),
     "classifier beside": ("classifier", {"beside": True}),
@@ -46,8 +47,13 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "weak-captions one against all": ("weak-captions", {"sampling": "picture", "objective": "one-vs-all"}),
     "physical-prediction places": ("physical-prediction", {"motion": "dna", "uses": ("actions",)}),
     "physical-prediction maps": ("physical-prediction", {"motion": "stp", "uses": ()}),
+    "uavm sequences": ("uavm", {"views": STEPS, "loss": "sigmoid"}),
+    "uavm separate": ("uavm", {"views": STEPS, "shared_depth": 0}),
+    "uavm concatenated": ("uavm", {"views": STEPS, "form": "concatenated", "own_depth": 0}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
+# A method that sees one view in a step: steps in which each is seen.
+TURNS = {"uavm": 4}
 CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])
 
 
@@ -179,9 +185,9 @@ def test_forward_and_backward_are_finite(case, device):
 def test_absent_views_influence_nothing(case, device):
     batch = draw(make(case))
     keep = without(batch).present
-    complete = torch.stack([keep[name] for name in batch.views]).all(0)
+    complete = torch.stack([keep[name] for name in make(case).needs(batch)]).all(0)
     results = []
-    for chosen in (batch.select(complete), without(batch), without(batch, torch.nan)):
+    for chosen in (without(batch).select(complete), without(batch), without(batch, torch.nan)):
         results.append(learn(make(case).to(device), chosen.to(device)))
     torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
     torch.testing.assert_close(results[2], results[0], rtol=0, atol=0)
@@ -241,7 +247,7 @@ def test_a_step_changes_what_has_a_gradient_and_nothing_frozen(case, device):
     frozen.requires_grad_(False)
     before = {name: value.clone() for name, value in method.named_parameters()}
     optimiser = torch.optim.SGD(method.parameter_groups(0.0), lr=0.1)
-    advance(method, optimiser, device, range(1))
+    advance(method, optimiser, device, range(TURNS.get(case[0], 1)))
     moved = {name for name, value in method.named_parameters() if not torch.equal(value, before[name])}
     learning = {name for name, value in method.named_parameters() if value.requires_grad}
     assert moved <= learning

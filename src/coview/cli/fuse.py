@@ -27,8 +27,8 @@ HELP = """usage: coview fuse METHOD FEATURES... -o MODEL [--beside COLLECTION] [
 
 Bring features that were computed before into one space, in which `coview evaluate retrieval` and `coview search` then
 compare them. FEATURES are what `coview embed` wrote, or Parquet, .safetensors or .npy files, joined by the recordings'
-ids; NAME=FILE gives a view a name. METHOD is one of the correlation family; those of CCA are solved at once, the others
-trained: {methods}.
+ids; NAME=FILE gives a view a name. METHOD is one that learns from any features; those of CCA are solved at once, the
+others trained: {methods}.
 
   --beside COLLECTION   the collection or world that the features are of: it has their labels and splits
   --split SPLIT         train (the default), validation or test

@@ -30,6 +30,7 @@ FAMILIES = {
     "clustering": "groups that are found, then predicted (clustering)",
     "correspondence": "do these two belong together? (correspondence)",
     "correlation": "views that vary together (correlation)",
+    "fusion": "on networks that were trained before: taught by them, or one for all of them (fusion)",
     "words": "the words of captions teach pictures (words)",
     "context": "what lies where (context)",
     "time": "how things move and change (time)",

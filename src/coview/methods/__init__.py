@@ -71,6 +71,7 @@ METHODS: dict[str, str] = {
     "vae-cca": "coview.methods.vae_cca:VAECCA",
     "weak-captions": "coview.methods.weak_captions:WeakCaptions",
     "physical-prediction": "coview.methods.physical_prediction:PhysicalPrediction",
+    "uavm": "coview.methods.uavm:UAVM",
 }
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
     "context-discovery": "coview.methods.context_discovery:ContextDiscovery",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -152,7 +152,7 @@ class Method(nn.Module, ABC):
         return self.idle() if usable is None else self.learn(usable)
 
     def learn(self, batch: Batch) -> Step:
-        """Return loss, parts and embeddings of samples that have all views, and a label where the method needs one.
+        """Return loss, parts and embeddings of samples that have what `needs` names, and a label where one is needed.
 
         Of all processes there are at least `least_batch` of them; a process may have none.
         """
@@ -163,8 +163,12 @@ class Method(nn.Module, ABC):
 
         The answer None is the same on all processes.
         """
-        batch = complete(batch, self.views, self.labelled)
+        batch = complete(batch, self.needs(batch), self.labelled)
         return batch if enough(batch, self.least_batch) else None
+
+    def needs(self, batch: Batch) -> Iterable[str]:
+        """Return the views that a sample must have to be learnt from in this step, alike on all processes: here all."""
+        return self.views
 
     def idle(self) -> Step:
         """Return the step of a batch that has nothing to learn from: every parameter gets a gradient of zero."""
