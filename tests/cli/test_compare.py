@@ -14,6 +14,7 @@ from coview.cli.main import main
 from coview.comparison.figure import LOOKS, best, draw
 from coview.comparison.plan import Comparison, Task, apply, base_settings, plan
 from coview.comparison.table import Outcome, orders, orders_to_markdown, summarise, to_markdown
+from coview.data import synthetic
 from coview.data.memmap import MemmapSource
 from coview.errors import UsageError
 from coview.training.settings import recommended, resolve
@@ -160,9 +161,12 @@ def test_variants_and_runs_that_start_from_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_comparison_from_the_command_line_is_resumable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_comparison_from_the_command_line_is_resumable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(synthetic.COUNTS, "digits-av", {"train": 128, "validation": 48, "test": 48})
     words = ["compare", "xid", "vicreg-video", "--data", "digits-av:A", "--tiny", "--preset", "digits"]
-    words += ["--samples", "64", "--seeds", "1", "-o", str(tmp_path / "c"), "--json", "--jobs", "2"]
+    words += ["--samples", "64", "--seeds", "1", "-o", str(tmp_path / "c"), "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out)
     assert {"video_probe/xid", "video_probe/random", "video_probe/supervised-av", "video_probe/xid, shuffled"} <= {
@@ -187,7 +191,19 @@ def test_a_run_of_a_comparison_reads_by_itself(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_media_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--samples", "64", "--seeds", "1", "--shuffled-seeds", "0", "--no-supervised", "-o", str(tmp_path / "c")]
+    few = [
+        "--samples",
+        "64",
+        "--seeds",
+        "1",
+        "--shuffled-seeds",
+        "0",
+        "--no-supervised",
+        "--jobs",
+        "2",
+        "-o",
+        str(tmp_path / "c"),
+    ]
     assert main(["compare", "xdc", "--data", str(collection()), "--tiny", "--set", "xdc.clusters=4", *few]) == 0
     said = capsys.readouterr()
     assert "| xdc | " in said.out and "Fitted to" in said.err and "train.batch_size" in said.err

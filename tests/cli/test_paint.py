@@ -172,7 +172,7 @@ MEGABYTES = 1500
 )
 def test_memory_for_50_megapixels_is_bounded(slug, more, tmp_path):
     """Noise goes through squares of 32 pixels here, of which fewer are enough to see that memory does not grow."""
-    height, width = (500, 8660) if PAINTERS[slug] == "noise" else (5774, 8660)
+    height, width = (250, 8660) if PAINTERS[slug] == "noise" else (5774, 8660)
     line = np.add.outer(np.arange(height) // 16, np.arange(width) // 9).astype(np.uint8)
     Image.fromarray(np.stack([line, line[::-1], 255 - line], -1)).save(tmp_path / "large.jpg", quality=80)
     del line

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import worlds
-from measured import tiny_model
+from measured import collection, tiny_model
 
 from coview.data.augment import PRESETS, AugmentSettings
 from coview.data.part import Part
@@ -140,9 +140,9 @@ def test_two_processes_fine_tune_as_one(done: tuple[Path, Result], tmp_path: Pat
 @pytest.mark.parametrize("words", [["--warm-up-epochs", "1"], ["--frozen"]])
 def test_a_killed_fine_tuning_goes_on_to_the_same_numbers(words: list[str], tmp_path: Path) -> None:
     tiny_model().save(tmp_path / "model")
-    fixed = ["--clips", "2", "--train-batch", "50", "--view", "audio", "--workers", "0", "--windows", "1", "--json"]
+    fixed = ["--clips", "2", "--train-batch", "8", "--view", "audio", "--workers", "0", "--windows", "1", "--json"]
     base = [sys.executable, "-m", "coview", "evaluate", "fine-tune", *words, "--model", str(tmp_path / "model")]
-    base += ["--collection", "digits-av:A", "--device", "cpu", *fixed, "--epochs", "2", "--shots", "20"]
+    base += ["--collection", str(collection()), "--device", "cpu", *fixed, "--epochs", "2"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole = subprocess.run([*base, "--out", str(tmp_path / "whole")], env=env, capture_output=True, check=True)
     process = subprocess.Popen([*base, "--out", str(tmp_path / "part")], env=env, stdout=subprocess.DEVNULL)

@@ -142,8 +142,7 @@ def probe(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_crops_find_what_the_sound_does_not_tell(seed):
-    alone = train(seed, space=NONE, time=NONE, alpha=1.0)
-    assert train(seed, time=NONE) > alone + 0.05
-    assert alone > train(seed, steps=0) + 0.2
+def test_crops_find_what_the_sound_does_not_tell():
+    alone = train(0, space=NONE, time=NONE, alpha=1.0)
+    assert train(0, time=NONE) > alone + 0.05
+    assert alone > train(0, steps=0) + 0.2

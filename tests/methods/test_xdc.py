@@ -204,10 +204,9 @@ def toy(slug, seed=0, shuffled=False, rounds=8, epochs=8):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_clusters_agree_where_one_view_sees_the_others(seed):
-    single = toy("sdc", seed)["nmi"]
+def test_clusters_agree_where_one_view_sees_the_others():
+    single = toy("sdc")["nmi"]
     assert single < 0.3
     for slug in ("mdc", "cdc", "xdc"):
-        assert toy(slug, seed)["nmi"] >= 0.35
-    assert toy("xdc", seed, shuffled=True)["nmi"] < 0.1  # a wrong pairing looks like this
+        assert toy(slug)["nmi"] >= 0.35
+    assert toy("xdc", shuffled=True)["nmi"] < 0.1  # a wrong pairing looks like this
