@@ -1,10 +1,23 @@
 #!/usr/bin/env bash
 # The systems that learn from the inside of a picture, side by side: bash benchmarks/pictures.sh objects|stamps FOLDER [rates]
+# or `bash benchmarks/pictures.sh photographs FOLDER`: two of them, that paint, on FOLDER/collection of photographs.py.
 # `rates` trains each at three rates for half of the length and measures on validation pictures; without it the chosen
 # rates, three seeds and the test pictures. A stopped call goes on where it was. stamps needs FOLDER/collection, which
 # `python benchmarks/pictures.py prepare FOLDER` makes.
 set -euo pipefail
 what=$1 folder=$2 mode=${3:-final}
+if [ "$what" = photographs ]; then
+  for seed in 0 1 2; do
+    for method in colorization 'context-encoder --method.hole centre'; do
+      # shellcheck disable=SC2086
+      coview pretrain $method --tiny --collection "$folder/collection" --seed $seed --preset none --augment.flip 0.5 \
+        --augment.crop-area 0.5 1 --method.image.size 64 --optimiser.kind adamw --optimiser.lr 1e-3 --schedule.kind cosine \
+        --schedule.warm-up 0.1 --train.batch-size 32 --train.steps 300 --resume \
+        -o "$folder/photographs/runs/${method%% *}.pairs.$seed/run"
+    done
+  done
+  exit
+fi
 methods=(relative-position context-encoder colorization larsson-colorization split-brain denoising-autoencoder swav vicreg)
 settings=('*.image.size=64' swav.view.size=64 'vicreg.views=[image, image_2]') # two crops of one picture
 case $what in

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from coview.data.augment import PRESETS
+from coview.data.augment import PRESETS, AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.encoders import Encoder
 from coview.encoders.alexnet import AlexNet
 from coview.encoders.caffenet import CaffeNet
 from coview.errors import UsageError
 from coview.evaluation.controls import random_weights
-from coview.evaluation.stage_probes import Probing, probed_views, stage_probes
+from coview.evaluation.stage_probes import Probing, probed_views, stage_probes, start_of
 from coview.evaluation.statistics import Measurement
 from coview.methods import build, views_of
 from coview.methods.classifier import ClassifierSettings
@@ -77,6 +78,24 @@ def test_no_gradient_and_no_statistic_reaches_the_encoder() -> None:
     assert method.lr_scale("projectors.lightness.conv1.1.bias") == 2
     with pytest.raises(UsageError, match=r"no stage conv9; it has conv1"):
         build("stage-probes", dataclasses.replace(settings, stages=("conv9",)), Facts(rows=8, classes=3))
+
+
+def test_probes_do_not_see_what_rescaling_changes() -> None:
+    how = Probing(view="lightness", numbers=128)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        method = build("colorization", ColorizationSettings.tiny(), Facts(rows=16))
+    train = coloured.source(16, 0, dict(method.views))
+    model = Model.of(method, Preprocess(method.views, AugmentSettings()), train)
+    plain, again = (start_of(model, train, dataclasses.replace(how, rescale=each)).method for each in (False, True))
+    assert isinstance(plain, StageProbes) and isinstance(again, StageProbes)
+    x = 1000 * torch.randn(8, *plain.views["lightness"].shape, generator=torch.Generator().manual_seed(1))
+    before, after = (each.encoder.feature_maps(x)["conv4"] for each in (plain, again))
+    assert not any("running_var" in name for name in again.encoder.state_dict())
+    assert_close(after / after.std(), before / before.std())
+    assert not torch.allclose(after.std(), before.std(), rtol=0.1)
+    said = [{stage: scores.detach() for stage, scores in each.scores(x).items()} for each in (plain, again)]
+    assert_close(said[1], said[0], rtol=0, atol=0.01)
 
 
 LOOK = dataclasses.replace(PRESETS["none"], crop_area=(0.8, 1.0), flip=0.5)

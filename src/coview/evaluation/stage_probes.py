@@ -24,7 +24,7 @@ from coview.errors import CoviewError, UsageError
 from coview.evaluation.bench import Progress, Result, describe, leaks, weights_of, why_not_classify
 from coview.evaluation.linear_probe import majority
 from coview.evaluation.scores import score
-from coview.evaluation.starts import statistics_of
+from coview.evaluation.starts import rescaled, statistics_of
 from coview.methods import build
 from coview.methods.contract import Facts
 from coview.methods.recipe import OptimiserSettings, ScheduleSettings
@@ -46,6 +46,7 @@ class Probing:
     form: Form = "bilinear"
     numbers: int = 9600  # of a stage, at most
     changes: dict[str, Any] = field(default_factory=dict)  # of the view, such as {"size": 227}
+    rescale: bool = False  # absorb batch normalisation, and balance the layers on training recordings
     epochs: int = _RECIPE.epochs
     lr: float = _RECIPE.optimiser.lr
     weight_decay: float = _RECIPE.optimiser.weight_decay
@@ -68,7 +69,7 @@ def probing_settings(model: Model, how: Probing) -> StageProbesSettings:
     """Return the probes on a model's encoder of a view."""
     return StageProbesSettings(
         base=model.method.about.slug, base_settings=to_dict(model.method.settings), view=how.view,
-        changes=how.changes, stages=how.stages, form=how.form, numbers=how.numbers,
+        changes=how.changes, stages=how.stages, form=how.form, numbers=how.numbers, absorbed=how.rescale,
     )  # fmt: skip
 
 
@@ -90,7 +91,9 @@ def stage_probes(
 ) -> Result:
     """Train a linear classifier on every stage at once and test them; continues where an earlier call was stopped.
 
-    Figures: "<view>_<form>@<stage>/<name>", and among the first five where there are eight classes.
+    Figures: "<view>_<form>@<stage>/<name>", and among the first five where there are eight classes; "_rescaled" stands
+    behind the form where the layers were rescaled. Rescaling leaves every channel the same but for a factor, which the
+    probes' normalisation takes away, so that they tell whether it changed what is computed.
 
     Args:
         model: stays as it is.
@@ -98,7 +101,8 @@ def stage_probes(
         out: folder of the runs: `start/` and `run/`.
 
     Raises:
-        UsageError: the sources cannot be classified, the model has no such view or stage, or `out` holds another run.
+        UsageError: the sources cannot be classified, the model has no such view or stage or cannot be rescaled, or
+            `out` holds another run.
         CoviewError: the encoder changed; the figures would be void.
     """
     from coview.model import Model
@@ -106,14 +110,14 @@ def stage_probes(
 
     if reason := why_not_classify(train, test):
         raise UsageError(f"{reason}: nothing to probe with")
-    start = _start(model, train, how)
+    start = start_of(model, train, how)
     parallel.on_main(lambda: start.save(out / "start"))
     train_run(
         _settings(model, train, how), out / "run", resume=True, init_from=out / "start", source=train, quiet=quiet
     )
     fitted = Model.from_run(out / "run").to(model.device)
     method = cast(StageProbes, fitted.method)
-    given, kept = (each.encoders[how.view].state_dict() for each in (model.method, method))
+    given, kept = (each.encoders[how.view].state_dict() for each in (start.to(model.device).method, method))
     if moved := [key for key, value in given.items() if not torch.equal(value, kept[key])]:
         raise CoviewError(f"{len(moved)} tensors of the encoder changed ({moved[0]}); the figures are void")
 
@@ -125,7 +129,7 @@ def stage_probes(
     found = extract(
         fitted, test, embed=embed, batch_size=how.batch_size, progress=lambda *done: progress("testing", *done)
     )  # fmt: skip
-    what, classes = f"{how.view}_{how.form}", len(test.classes)
+    what, classes = f"{how.view}_{how.form}" + "_rescaled" * how.rescale, len(test.classes)
     result = Result(["image-transfer: stage probes"], [], {"train": describe(train), "test": describe(test)})
     for stage in method.probes:
         scores, there = found.clips[f"{how.view}/{stage}"], found.present[f"{how.view}/{stage}"] & (found.labels >= 0)
@@ -150,7 +154,7 @@ def stage_probes(
     return result
 
 
-def _start(model: Model, train: Source, how: Probing) -> Model:
+def start_of(model: Model, train: Source, how: Probing) -> Model:
     """Return the model that training starts from: the encoder's weights under new probes."""
     from coview.model import Model
 
@@ -158,7 +162,8 @@ def _start(model: Model, train: Source, how: Probing) -> Model:
         torch.manual_seed(how.seed)
         facts = Facts(rows=len(train), classes=len(train.classes), training=False)
         method = build("stage-probes", probing_settings(model, how), facts)
-    method.encoders[how.view].load_state_dict(model.method.encoders[how.view].state_dict())
+    given = rescaled(model, train, how.view, how.seed) if how.rescale else model.method.encoders[how.view]
+    method.encoders[how.view].load_state_dict(given.state_dict())
     return Model.of(method, statistics_of(model, method.views), train)
 
 

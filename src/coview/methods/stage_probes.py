@@ -27,6 +27,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 from coview.data.augment import PRESETS
 from coview.data.views import Batch, ViewSpec
 from coview.encoders import Encoder
+from coview.encoders.rescaling import absorb_batchnorm
 from coview.errors import UsageError
 from coview.methods.classifier import ClassifierSettings
 from coview.methods.contract import About, Coupling, Facts, Method, Space, Step
@@ -49,6 +50,7 @@ class StageProbesSettings:
     stages: tuple[str, ...] = ()  # which; none: all
     form: Form = "bilinear"  # how maps are made smaller
     numbers: int = 9600  # of a stage, at most
+    absorbed: bool = False  # the encoder's batch normalisation is folded into its layers
 
     def __post_init__(self) -> None:
         if self.numbers < 1:
@@ -142,7 +144,10 @@ class StageProbes(Method):
         self.view = settings.view
         if self.view not in base.encoders:
             raise UsageError(f"{settings.base} has no encoder of {self.view!r}; it has {', '.join(base.encoders)}")
-        encoder = cast(Encoder, base.encoders[self.view]).requires_grad_(False).eval()
+        encoder = cast(Encoder, base.encoders[self.view])
+        if settings.absorbed:
+            absorb_batchnorm(encoder)
+        encoder.requires_grad_(False).eval()
         known = encoder.stages
         if unknown := [stage for stage in settings.stages if stage not in known]:
             raise UsageError(f"{settings.base} has no stage {', '.join(unknown)}; it has {', '.join(known)}")

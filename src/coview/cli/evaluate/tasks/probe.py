@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Fit a linear classifier on every stage of a frozen encoder, all of them at once, by gradient.
 
 Maps are brought to about 9,600 numbers, by bilinear resizing (Zhang et al. 2017) or by means (Goyal et al. 2019), and
-normalised without scale and shift. Training sees random crops, the test the middle. A stopped call goes on.
+normalised without scale and shift. Training sees random crops, the test the middle. --rescale measures with rescaled
+layers as well. A stopped call goes on.
 
 Examples:
   coview evaluate image-transfer --task probe --model my-run --collection my-pictures --controls
@@ -36,6 +37,8 @@ class Arguments(Models):
     """Numbers of a stage, at most."""
     size: int | None = None
     """Another side of the picture in pixels than in pretraining."""
+    rescale: bool = False
+    """Measure with rescaled layers too: batch normalisation absorbed, and all layers balanced to learn at one rate."""
     epochs: int = 28
     """Epochs; the rate falls to a tenth at 2, 4 and 6 sevenths of them."""
     lr: float = 0.01
@@ -73,7 +76,17 @@ def _measure(case: Case) -> Result:
     train, test = case.sources(probed_views(case.model, how))
     folder = asked.out or asked.model[0] / "evaluations" / "image-transfer"
     of = digest({**weights_of(case.model), "train": describe(train), "stages": how.stages, "size": asked.size})
-    return stage_probes(
-        case.model, train, test, folder / f"probe-{how.form}-{case.label}-{of}", how, name=case.name,
-        progress=case.progress, quiet=asked.json,
-    )  # fmt: skip
+    results = []
+    for again in (False, True) if asked.rescale else (False,):
+        out = folder / f"probe-{how.form}{'-rescaled' * again}-{case.label}-{of}"
+        results.append(
+            stage_probes(
+                case.model, train, test, out, replace(how, rescale=again), name=case.name,
+                progress=case.progress, quiet=asked.json,
+            )
+        )  # fmt: skip
+    for other in results[1:]:
+        results[0].results += other.results
+        results[0].choices |= other.choices
+        results[0].report(other.problems)
+    return results[0]
