@@ -69,9 +69,10 @@ def test_strategies_from_the_command_line(place: tuple[str, str], capsys: pytest
 @pytest.mark.slow
 def test_probes_and_machines_from_the_command_line(place: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     words = evaluate(place, "probe", "--view", "lightness", "--epochs", "1", "--workers", "0", "--train-batch", "16")
-    assert main([*words, "--form", "average", "--numbers", "64", "--json"]) == 0
+    assert main([*words, "--form", "average", "--numbers", "64", "--rescale", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}
-    assert {f"lightness_average@conv{number}/colorization" for number in (1, 2, 3, 4)} == set(rows)
+    forms = ("average", "average_rescaled")
+    assert {f"lightness_{form}@conv{number}/colorization" for form in forms for number in (1, 2, 3, 4)} == set(rows)
     words = evaluate(place, "svm", "--view", "lightness", "--shots", "2")
     assert main([*words, "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["results"]}
