@@ -1,0 +1,125 @@
+"""What each stage knows of the runs that `bash benchmarks/pictures.sh objects FOLDER` left, before and after rescaling.
+
+    python benchmarks/pictures_stages.py FOLDER              # trains the ceilings, probes all stages, prints a table
+    python benchmarks/pictures_stages.py FOLDER --rescale    # and again with rescaled layers
+
+Rows: each method and view, random weights of the same networks, and "labels", the same trunk taught the classes for as
+many samples, at the best of three rates on validation pictures. Probes: `coview evaluate image-transfer --task probe`,
+at most 1,200 numbers of a stage, 4 epochs in batches of 64; their rate, of 0.01 and 0.003, is the better one on
+validation pictures at every stage (colorization, seed 0). Everything is the verbs' own, and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+SEEDS = 3
+ROWS = (  # method, view, whether random weights stand beside it
+    ("colorization", "lightness", False),
+    ("relative-position", "image", True),
+    ("swav", "image", False),
+    ("denoising-autoencoder", "image", False),
+    ("split-brain", "lightness", True),
+    ("split-brain", "colour", True),
+    ("context-encoder", "image", False),
+    ("larsson-colorization", "grey", False),
+    ("vicreg", "image", False),
+)
+CEILINGS = {
+    "image": "context-encoder",
+    "lightness": "colorization",
+}  # view -> the method whose network is taught labels
+RATES = ("3.0e-3", "1.0e-3", "3.0e-4")
+SHARED = ("--samples", "12800", "--tiny", "--preset", "xid", "--no-supervised", "--shuffled-seeds", "0", "--after")
+PROBES = ("--numbers", "1200", "--epochs", "4", "--train-batch", "64", "--lr", "1e-2", "--json")
+
+
+def coview(*words: str | Path) -> str:
+    """Run a verb and return what it printed."""
+    return subprocess.run(["coview", *map(str, words)], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """Return what a run was made with."""
+    text = (run.parent / "compare.json").read_text(encoding="utf-8")
+    settings: dict[str, Any] = json.loads(text)["settings"]
+    return settings
+
+
+def teach(folder: Path, view: str, rates: tuple[str, ...], part: str, samples: int, seeds: int) -> Path:
+    """Train classifiers on the network of a method, from labels; return the folder of the comparison."""
+    settings = settings_of(folder / f"objects-final/runs/{CEILINGS[view]}.pairs.0/run")
+    train, base = settings["collection"], dict(settings["method"])
+    changes = [f"classifier.base={base.pop('name')}", f"classifier.base_settings={json.dumps(base)}"]
+    changes += [f"classifier.view={view}", "classifier.dropout=0.0"]
+    changes += [f"classifier@{rate}.optimiser.lr={rate}" for rate in rates]
+    out = folder / "labels" / f"{view}-{part}"
+    coview(
+        "compare", *(f"classifier@{rate}" for rate in rates), "--data", train,
+        "--test-data", f"{train.removesuffix('-train')}-{part}", *SHARED, "--samples", str(samples),
+        "--seeds", str(seeds), "--settings", Path(__file__).parent / "compare/objects.yaml", "--set", *changes,
+        "-o", out,
+    )  # fmt: skip
+    return out
+
+
+def taught(folder: Path, view: str) -> list[Path]:
+    """Return the runs of the ceiling of a view, at the rate that its validation pictures prefer."""
+    tried = teach(folder, view, RATES, "validation", 6400, 1) / "runs"
+    values = {}
+    for rate in RATES:
+        stored = json.loads((tried / f"classifier@{rate}.pairs.0/compare.json").read_text(encoding="utf-8"))
+        values[rate] = stored["results"][0]["value"]
+    best = max(values, key=lambda rate: values[rate])
+    print(f"labels, {view}: {values}, so {best}", flush=True)
+    out = teach(folder, view, (best,), "test", 12800, SEEDS)
+    return [out / "runs" / f"classifier@{best}.pairs.{seed}/run" for seed in range(SEEDS)]
+
+
+def probed(runs: list[Path], view: str, out: Path, *more: str) -> list[dict[str, Any]]:
+    """Return the figures of the stages of some runs of one setting."""
+    train = settings_of(runs[0])["collection"]
+    test = f"{train.removesuffix('-train')}-test"
+    words = ("--view", view, "--collection", train, "--test-collection", test, "--out", out, *PROBES, *more)
+    printed = coview("evaluate", "image-transfer", "--task", "probe", "--model", *runs, *words)
+    rows: list[dict[str, Any]] = json.loads(printed)["results"]
+    return rows
+
+
+def lines(rows: list[dict[str, Any]], view: str) -> list[str]:
+    """Return a line of the table for each name and form in the figures, stage after stage."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        what, _, name = row["name"].partition("/")
+        form, _, stage = what.partition("@")
+        if "top5" not in stage:
+            label = f"{name} | {view} | {'after' if 'rescaled' in form else 'before'}"
+            found.setdefault(label, []).append(f"{row['value']:.3f} ({row['low']:.3f}-{row['high']:.3f})")
+    return [f"| {label} | {' | '.join(values)} |" for label, values in found.items()]
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rescale", action="store_true")
+    arguments = parser.parse_args()
+    folder, rescale = arguments.folder, ["--rescale"] * arguments.rescale
+    print(
+        "| method | what the encoder sees | rescaling | conv1 | conv2 | conv3 | conv4 |\n|---|---|---|---|---|---|---|"
+    )
+    for method, view, random in ROWS:
+        runs = [folder / f"objects-final/runs/{method}.pairs.{seed}/run" for seed in range(SEEDS)]
+        figures = probed(runs, view, folder / "stages" / f"{method}-{view}", *rescale, *["--controls"] * random)
+        print("\n".join(lines(figures, view)), flush=True)
+    for view in CEILINGS:
+        figures = probed(taught(folder, view), view, folder / "stages" / f"labels-{view}", "--name", "labels", *rescale)
+        print("\n".join(lines(figures, view)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
