@@ -9,6 +9,9 @@ from coview.data.preprocess import Preprocess
 from coview.data.views import Batch, ImageView, TextView
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench
+from coview.evaluation.calibration import calibration_error, fitted_scale
+from coview.evaluation.naming import class_texts, read_prompts
+from coview.evaluation.several_labels import Marks
 from coview.evaluation.verdict import verdict
 from coview.evaluation.word_files import read_analogies, read_languages, read_similarities, read_vectors
 from coview.evaluation.word_map import draw, language_of, neighbours
@@ -193,7 +196,8 @@ def test_zero_shot_takes_the_nearest_name_and_lists_unknown_ones():
     model = model_of(source)
     with Bench(model, None, source, name="m") as bench:
         zero_shot(bench)
-    [figure] = bench.result.results
+    figure, dealt = bench.result.results
+    assert dealt.name == "image_zero_shot/permuted" and (dealt.n, dealt.chance) == (4, 1 / 2)
     features, texts = bench.features("test", "projected").values["image"], model.embed_texts(["cat", "dog house"])
     nearest = torch.cosine_similarity(features[:, None], texts[None], dim=2).argmax(1)
     kept = torch.tensor([0, 1, 2, 4])
@@ -202,3 +206,63 @@ def test_zero_shot_takes_the_nearest_name_and_lists_unknown_ones():
     assert bench.result.problems == [("image_zero_shot", "1 names of classes say nothing to the model: unheard")]
     with pytest.raises(UsageError, match="no classes"), Bench(model, None, Pictures(["cat"]), name="m") as bench:
         zero_shot(bench)
+
+
+class Signs(Pictures):
+    """Of classes that differ by a sign alone, and by case."""
+
+    classes = ["c", "c++", "Cat", "cat"]
+
+    def __init__(self):
+        super().__init__(["cat c", "c", "dog"])
+        self.labels = torch.tensor([0, 1, 2])
+
+
+def test_a_name_that_is_read_as_another_word_is_left_out():
+    model = model_of(Signs())
+    with Bench(model, None, Signs(), name="m") as bench:
+        zero_shot(bench)
+    said = [reason for _, reason in bench.result.problems]
+    assert "1 names of classes are read without their signs, as other words: c++" in said
+    assert "2 names of classes are read like another one: Cat, cat" in said
+    assert bench.result.choices["image_zero_shot"]["names"] == {"c": True, "c++": False, "Cat": False, "cat": False}
+    assert bench.result.results[0].n == 1
+
+
+def test_sentences_around_names_are_kept_with_the_result():
+    source = Named(["cat a", "dog", "cat", "", "dog"])
+    model = model_of(source)
+    with Bench(model, None, source, name="m") as bench:
+        zero_shot(bench, ["a {}", "{} b"])
+    assert bench.result.choices["image_zero_shot"]["prompts"] == ["a {}", "{} b"]
+    texts = class_texts(model, ["cat", "unheard"], ["a {}", "{} b"])
+    each = [torch.nn.functional.normalize(model.embed_texts([text]), dim=1) for text in ("a cat", "cat b")]
+    torch.testing.assert_close(texts.vectors[0], torch.nn.functional.normalize(each[0] + each[1], dim=1)[0])
+    assert texts.told.tolist() == [True, False]  # of the second only the sentences are left
+    for wrong, said in ((["no place"], "expected sentences with {}"), (["{} {}", "{}"], "once in each sentence")):
+        with pytest.raises(UsageError, match=said):
+            read_prompts(wrong)
+
+
+def test_several_classes_at_once_and_a_fitted_scale():
+    source = Named(["cat a", "dog", "cat", "", "dog"])
+    model = model_of(source)
+    marks = Marks(["cat", "dog"], torch.tensor([[1, -1], [1, 1], [-1, 1], [0, 0], [-1, 1]]))
+    with Bench(model, None, source, name="m") as bench:
+        zero_shot(bench, marks=marks)
+    assert [m.name for m in bench.result.results] == [f"image_zero_shot_map-area/{row}" for row in ("m", "permuted")]
+    assert bench.result.results[0].n == 4 and bench.result.choices["image_zero_shot"]["left_out"] == 1
+    with Bench(model, source, source, name="m") as bench:
+        zero_shot(bench, calibrate=True)
+    found = {m.name: m for m in bench.result.results}
+    assert 0 <= found["image_zero_shot_ece_fitted/m"].value <= 1
+    assert 0.1 <= bench.result.choices["image_zero_shot"]["scale_ece_fitted"] <= 1000
+
+
+def test_the_scale_that_made_the_labels_is_found_and_its_confidences_are_true():
+    generator = torch.Generator().manual_seed(0)
+    cosines = torch.rand(4000, 5, generator=generator) * 2 - 1
+    truth = torch.multinomial(torch.softmax(4 * cosines, 1), 1, generator=generator)[:, 0]
+    assert fitted_scale(cosines, truth) == pytest.approx(4, rel=0.05)
+    true, sure = (calibration_error("x/m", torch.softmax(scale * cosines, 1), truth, 0) for scale in (4, 40))
+    assert true.value < 0.03 < 0.2 < sure.value and true.low <= true.value <= true.high

@@ -39,7 +39,7 @@ def make_manifest(manifest: Path) -> Made:
     Raises:
         UsageError: the file cannot be parsed, has no path column or no row, or rows have wrong values; lists them.
     """
-    rows = _read(manifest)
+    rows = read_rows(manifest)
     if not rows:
         raise UsageError(f"{manifest}: no rows")
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -64,7 +64,12 @@ def make_manifest(manifest: Path) -> Made:
     return Made(items=items, root=manifest.parent, refused=refused, report=report, notes=notes)
 
 
-def _read(manifest: Path) -> list[dict[str, Any]]:
+def read_rows(manifest: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table, column -> cell.
+
+    Raises:
+        UsageError: the file cannot be parsed.
+    """
     kind = manifest.suffix.lower()
     try:
         if kind == ".parquet":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -64,6 +64,16 @@ def alike(labels: Iterable[str | None]) -> list[str]:
     return notes + [
         f"the class {word!r} is taken for a word; leave the cell empty where there is none" for word in nothing
     ]
+
+
+def lost_signs(text: str, read: str) -> bool:
+    """Return whether a text was read without a symbol that makes another word of it, as "C++" was where "c" is left."""
+    return bool(_signs(text) - _signs(read))
+
+
+def _signs(text: str) -> Counter[str]:
+    plain = unicodedata.normalize("NFKC", text)
+    return Counter(sign for sign in plain if sign in _MEANT or unicodedata.category(sign)[0] == "S")
 
 
 def _plain(label: str) -> str:

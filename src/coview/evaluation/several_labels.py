@@ -42,12 +42,7 @@ def marks_of(collection: str, source: Source, classes: Sequence[str] = ()) -> Ma
     Raises:
         UsageError: there are no labels at all, or none of two classes.
     """
-    known = dict[str, dict[str, int]]()
-    if (Path(collection) / "collection.json").is_file():
-        table = Collection.open(collection).columns(["id", "labels"])
-        if "labels" in table.column_names:
-            rows = zip(table.column("id").to_pylist(), table.column("labels").to_pylist(), strict=True)
-            known = {name: dict(labels) for name, labels in rows if labels}
+    known = _known(collection)
     names = list(classes) or sorted(set().union(*known.values())) or list(source.classes)
     if len(names) < 2:
         raise UsageError(f"{source.name}: expected labels of two classes at least, one or several of each recording")
@@ -58,6 +53,22 @@ def marks_of(collection: str, source: Source, classes: Sequence[str] = ()) -> Ma
         return Marks(names, own)
     of = [[known.get(name, {}).get(kind, 0) for kind in names] for name in source.ids]
     return Marks(names, torch.tensor(of, dtype=torch.int64).reshape(len(of), len(names)))
+
+
+def has_several(collection: str) -> bool:
+    """Return whether a name is that of a collection whose recordings have several classes at once."""
+    return bool(_known(collection))
+
+
+def _known(collection: str) -> dict[str, dict[str, int]]:
+    """Return id -> class -> mark of a collection with `labels`; nothing of others."""
+    if not (Path(collection) / "collection.json").is_file():
+        return {}
+    table = Collection.open(collection).columns(["id", "labels"])
+    if "labels" not in table.column_names:
+        return {}
+    rows = zip(table.column("id").to_pylist(), table.column("labels").to_pylist(), strict=True)
+    return {name: dict(labels) for name, labels in rows if labels}
 
 
 def with_marks(source: Source, marks: Marks) -> Source:

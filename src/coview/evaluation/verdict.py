@@ -24,6 +24,8 @@ CONTROLS = (
 SHUFFLED = ", shuffled"  # behind the name of a run that learnt from wrong pairs
 FEW = 30  # items, below which a figure near chance says little of the model
 _NAMED = 4  # figures in a sentence
+# Parts of the names of figures that are best where they are lowest.
+_LOW = ("median_rank", "next_rank", "_rmse", "normals_mean", "normals_median", "zero_shot_ece")
 
 
 def is_control(row: str) -> bool:
@@ -61,7 +63,7 @@ def at_chance(m: Measurement) -> bool:
 
 
 def _low_is_good(m: Measurement) -> bool:
-    return any(each in m.name for each in ("median_rank", "next_rank", "_rmse", "normals_mean", "normals_median"))
+    return any(each in m.name for each in _LOW)
 
 
 def _near_chance(row: str, own: Sequence[Measurement]) -> list[str]:

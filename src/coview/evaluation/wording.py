@@ -17,6 +17,7 @@ _FORMS = (
     (r"class_p1_(?P<one>\w+?)2(?P<other>\w+)", "the first {other} that the {one} finds is of its class"),
     (r"(?P<one>\w+)_probe", "a linear classifier on the {one} is right"),
     (r"(?P<one>\w+)_knn", "the nearest neighbours of the {one} name its class"),
+    (r"(?P<one>\w+)_zero_shot", "the nearest name to the {one} is its class's"),
     (r"picture_coverage", "pictures that the clusters touch"),
     (r"cluster_purity", "patches that have their cluster's commonest class"),
     (r"(?P<one>\w+)_purity", "recordings that have their {one} cluster's commonest class"),
@@ -24,7 +25,7 @@ _FORMS = (
     (r"(?P<one>\w+)_units@[\w.]+", "units of the {one}'s network that look for one class"),
     (r"pointing", "the map is highest where the sound is"),
 )
-MAIN = ("_probe/", "class_p1_", "retrieval_")  # what is said first
+MAIN = ("_probe/", "class_p1_", "retrieval_", "_zero_shot/")  # what is said first
 _MOST = 4
 
 

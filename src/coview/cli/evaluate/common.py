@@ -40,6 +40,8 @@ class Places:
     """Where classifiers are fitted."""
     test_split: SplitName = "test"
     """Where everything is measured."""
+    labels: Path | None = None
+    """Table of labels (id, label), such as coview label writes, instead of the collection's own."""
     folds: tuple[int, ...] = ()
     """Official folds of the collection, such as 1 2 3; figures are their mean. Of a small collection whose parts were
     chosen at indexing its two folds are taken by default: what is for tests, and what is for validation."""
@@ -51,6 +53,11 @@ class Places:
     """Where networks run."""
     json: bool = False
     """Print the result as JSON on stdout."""
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether `labels` are classes of recordings, in place of those that the collection has."""
+        return True
 
 
 @dataclass(kw_only=True)
@@ -112,10 +119,28 @@ def read(kind: type[T], protocol: str, description: str, argv: list[str]) -> T:
 
 def parts(places: Places, views: Mapping[str, ViewSpec], fold: int | None) -> tuple[Source, Source]:
     """Return the training and the test part of the recordings."""
-    from coview.data.open import open_source
+    place = places.test_collection or places.collection
+    train = opened(places, places.collection, views, places.train_split, fold)
+    test = opened(places, place, views, places.test_split, fold)
+    if places.labels and places.names_classes and not bool((train.labels >= 0).any() or (test.labels >= 0).any()):
+        raise UsageError(
+            f"{places.labels} labels none of the recordings of {places.collection}; their ids are names such as "
+            f"{test.ids[0]!r}"
+        )
+    return train, test
 
-    train = open_source(places.collection, views, split=places.train_split, fold=fold)
-    return train, open_source(places.test_collection or places.collection, views, split=places.test_split, fold=fold)
+
+def opened(
+    places: Places, name: str, views: Mapping[str, ViewSpec] | None, split: SplitName, fold: int | None
+) -> Source:
+    """Return a part of the recordings with the labels that count: the collection's own, or those of the table."""
+    from coview.data.open import open_source
+    from coview.data.relabelled import Relabelled, read_labels
+
+    source = open_source(name, views, split=split, fold=fold)
+    if places.labels is None or not places.names_classes:
+        return source
+    return Relabelled(source, read_labels(places.labels))
 
 
 def few_labels(ratio: float | None, shots: int | None) -> Budget | None:

@@ -41,6 +41,11 @@ class Arguments(Models):
     spaces: tuple[Literal["backbone", "projected"], ...] = ("backbone",)
     """Features before the heads, or behind them, where fused views lie in one space."""
 
+    @property
+    def names_classes(self) -> bool:
+        """False: the labels are numbers over time."""
+        return False
+
 
 def main(argv: list[str]) -> int:
     """Run the command and return its exit code."""

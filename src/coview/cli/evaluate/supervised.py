@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from coview.cli.evaluate.common import Places, SplitName, parts, read, show
+from coview.cli.evaluate.common import Places, SplitName, opened, parts, read, show
 from coview.cli.options import preset
 from coview.cli.output import Output
 from coview.cli.places import check_models, check_sources
@@ -71,7 +71,6 @@ def main(argv: list[str]) -> int:
     check_models(arguments.like)
     check_sources(arguments.collection, arguments.validation_collection, arguments.test_collection)
     from coview import parallel
-    from coview.data.open import open_source
     from coview.evaluation.keeping import keep_result
     from coview.evaluation.supervised import Supervised, supervised
     from coview.methods.supervised_av import SupervisedAVSettings
@@ -101,7 +100,7 @@ def main(argv: list[str]) -> int:
         views: dict[str, ViewSpec] = {"video": own.video, "audio": own.audio}
         train, test = parts(arguments, views, fold)
         place = arguments.validation_collection or arguments.collection
-        validation = open_source(place, views, split=arguments.validation_split, fold=fold)
+        validation = opened(arguments, place, views, arguments.validation_split, fold)
         with out.steps() as progress:
             result = supervised(train, validation, test, arguments.out, how, progress=progress, quiet=arguments.json)
     finally:
