@@ -22,6 +22,10 @@ TABLE = {
     "evaluate nothing": (2, "the first word names the protocol"),
     "evaluate knn --collection digits-av": (2, "pass --model"),
     "evaluate knn --model /none --collection digits-av": (2, "/none: expected a run with a model"),
+    "evaluate analysis --task ensemble --model /none --collection digits-av": (
+        2,
+        "--with names a second model for each --model",
+    ),
     "evaluate study --study /none --answers /none": (2, "/none: there is no such file"),
     "embed --model /none -o OUT": (2, "pass either --collection or the names of files"),
     "embed --model /none --collection digits-av -o OUT": (2, "/none: expected a run with a model"),

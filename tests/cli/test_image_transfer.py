@@ -82,6 +82,40 @@ def test_probes_and_machines_from_the_command_line(place: tuple[str, str], capsy
 
 
 @pytest.mark.slow
+def test_ensembles_from_the_command_line(
+    place: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--train.steps", "2", "--train.workers", "0", "--train.device", "cpu", "--tiny", "--train.batch-size", "8"]
+    other = str(tmp_path / "other")
+    assert main(["pretrain", "colorization", "--collection", place[1], *small, "--seed", "1", "-o", other]) == 0
+    given = [
+        "evaluate",
+        "analysis",
+        "--task",
+        "ensemble",
+        "--model",
+        place[0],
+        "--collection",
+        place[1],
+        "--device",
+        "cpu",
+    ]
+    capsys.readouterr()
+    assert main([*given, "--with", other, "--controls", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    names = {row["name"] for row in told["results"]}
+    for name in ("colorization", "random", "permuted"):
+        figures = {"base_map-area", "member_map-area", "mean_map-area", "joined_map-area", "mean_gain", "joined_gain"}
+        assert {f"ensemble_{figure}/{name}" for figure in (*figures, "error_correlation")} <= names
+    kept = json.loads((Path(place[0]) / "evaluations" / "analysis-ensemble.json").read_text())
+    assert len({each["digest"] for each in kept["weights"]["colorization"]}) == 2
+    assert main([*given, "--with", place[0]]) == 2
+    assert "the same weights" in capsys.readouterr().err
+    assert main([*given, "--with", other, "--with-view", "sound"]) == 2
+    assert "the second lightness" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_colours_from_the_command_line(place: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     words = evaluate(place, "colour", "--size", "32")
     assert main([*words, "--controls", "--json"]) == 0

@@ -69,6 +69,7 @@ def over_folds(results: Mapping[int, Result]) -> Result:
     for fold, result in results.items():
         whole.choices[f"fold {fold}"] = result.choices
         whole.notes += [note for note in result.notes if note not in whole.notes]
+        whole.signs += [sign for sign in result.signs if sign not in whole.signs]
         whole.report(result.problems)
     return whole
 
@@ -90,6 +91,6 @@ def _mean(same: list[Measurement]) -> Measurement:
         return same[0] if count == 1 else dataclasses.replace(merged, low=None, high=None)
     half = math.sqrt(math.fsum(((m.high or 0.0) - (m.low or 0.0)) ** 2 for m in same)) / (2 * count)
     low, high = value - half, value + half
-    if all((m.low or 0.0) >= 0 and (m.high or 0.0) <= 1 for m in same):
+    if not same[0].signed and all((m.low or 0.0) >= 0 and (m.high or 0.0) <= 1 for m in same):
         low, high = max(0.0, low), min(1.0, high)
     return dataclasses.replace(merged, low=low, high=high)

@@ -100,6 +100,15 @@ def precisions(scores: Tensor, marks: Tensor, definition: Definition, counts: Te
     return found[0] if counts is None else found
 
 
+def resampled_precisions(scores: Tensor, marks: Tensor, definition: Definition, seed: int) -> Tensor:
+    """Return the mean average precision over classes float64 (1000,) in resamples of the recordings; see `precisions`.
+
+    A class without a positive in a resample has no part in it. The resamples depend on seed and number alone.
+    """
+    drawn = [precisions(scores, marks, definition, part).nanmean(1) for part in resampled_counts(len(scores), seed)]
+    return torch.cat(drawn)
+
+
 def mean_precision(
     what: str, name: str, scores: Tensor, marks: Tensor, definition: Definition, seed: int
 ) -> Measurement:
@@ -118,8 +127,8 @@ def mean_precision(
         raise UsageError(f"{what}: no test recording is of any class")
     scores, marks = scores[:, there], marks[:, there]
     value = float(precisions(scores, marks, definition).mean())
-    drawn = [precisions(scores, marks, definition, part).nanmean(1) for part in resampled_counts(len(scores), seed)]
-    low, high = torch.cat(drawn).nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    drawn = resampled_precisions(scores, marks, definition, seed)
+    low, high = drawn.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     orders = (uniform(make_key(seed, order), _CHANCE, *scores.shape) for order in range(_ORDERS))
     chance = float(torch.stack([precisions(order, marks, definition).mean() for order in orders]).mean())
     return Measurement(f"{what}_map-{definition}/{name}", value, low, high, chance, len(scores))

@@ -32,6 +32,7 @@ class Measurement:
         seeds: independent repetitions averaged in it.
         items: what each test item contributed, float (n,), where `value` is their mean: it tells the noise that seeds
             share from what each has for itself (`over_seeds`). Not part of a row.
+        signed: a difference, whose interval is never cut to 0..1. Not part of a row.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Measurement:
     n: int
     seeds: int = 1
     items: Tensor | None = field(default=None, repr=False, compare=False)
+    signed: bool = field(default=False, repr=False, compare=False)
 
     @property
     def covers(self) -> str:
@@ -54,7 +56,7 @@ class Measurement:
 
     def row(self) -> dict[str, Any]:
         """Return the measurement as plain data, the form of every `results` list."""
-        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "items"}
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.compare}
 
 
 def accuracy(name: str, correct: Tensor, chance: float | None) -> Measurement:
@@ -156,7 +158,7 @@ def over_seeds(measurements: Sequence[Measurement], signed: bool = False) -> Mea
         shared = single
     half = _percentage_point(shared, between, count - 1) * math.sqrt(shared + between)
     low, high = value - half, value + half
-    if not signed and all(a >= 0 and b <= 1 for a, b in bounds):
+    if not (signed or first.signed) and all(a >= 0 and b <= 1 for a, b in bounds):
         low, high = max(0.0, low), min(1.0, high)
     return dataclasses.replace(merged, low=low, high=high)
 

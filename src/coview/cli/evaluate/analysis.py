@@ -6,6 +6,7 @@ from coview.cli.evaluate.tasks import run_task
 
 # Task -> module of `tasks` with a function `main(argv)`, and what it does.
 TASKS = {
+    "ensemble": ("ensemble", "what a second model adds: mean of probabilities, and joined features fitted anew"),
     "normals": ("normals", "where surfaces face, by a head on the encoder: angles beside the constant normal"),
 }
 
@@ -18,6 +19,7 @@ Tasks (coview evaluate analysis --task TASK --help tells more):
 {tasks}
 
 Examples:
+  coview evaluate analysis --task ensemble --model my-run --with another-run --collection my-pictures --controls
   coview evaluate analysis --task normals --model my-run --collection surfaces --frozen --controls
 """
 

@@ -261,6 +261,7 @@ def measure_group(
     whole.choices[name] = [result.choices for result in results]
     for result in results:
         whole.notes += [note for note in result.notes if note not in whole.notes]
+        whole.signs += [sign for sign in result.signs if sign not in whole.signs]
         whole.report(result.problems)
     whole.weights[name] = [each for result in results for own in result.weights.values() for each in own]
 
