@@ -21,7 +21,9 @@ def test_a_figure_at_chance_is_said_without_any_control() -> None:
 
 def test_few_items_cannot_be_told_from_chance() -> None:
     said = verdict([Measurement("retrieval_v2a_r1/xid", 0.5, 0.05, 0.9, 1 / 6, 6)])
-    assert said == ["xid cannot be told from chance (6 items): retrieval_v2a_r1 0.500 (chance 0.167)"]
+    assert said == [
+        "xid cannot be told from chance (6 items): the picture finds its own sound first (retrieval_v2a_r1) 0.500, chance 0.167"
+    ]
 
 
 def test_a_low_rank_is_good() -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from coview.evaluation.statistics import Measurement
-from coview.evaluation.wording import headline, in_words, sentence
+from coview.evaluation.verdict import headline
+from coview.evaluation.wording import in_words, sentence
 
 
 def measured(name, value=0.417, chance=1 / 12, n=12):
@@ -14,7 +15,7 @@ def measured(name, value=0.417, chance=1 / 12, n=12):
     ("name", "said"),
     [
         ("retrieval_a2v_r1", "the sound finds its own picture first in 5 of 12, chance 1 of 12"),
-        ("retrieval_v2v_r1", "one clip finds another of the same picture first in 5 of 12, chance 1 of 12"),
+        ("retrieval_v2v_r1", "one picture finds another of the same recording first in 5 of 12, chance 1 of 12"),
         ("class_p1_v2a", "the first sound that the picture finds is of its class in 5 of 12, chance 1 of 12"),
         ("class_p1_a2a", "the most similar sound is of the same class in 5 of 12, chance 1 of 12"),
         ("audio_probe", "a linear classifier on the sound is right in 5 of 12, chance 1 of 12"),

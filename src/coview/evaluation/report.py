@@ -21,8 +21,8 @@ from coview.evaluation.runs import Records, records_of, seen_in_training
 from coview.evaluation.sheets import paint_held_out
 from coview.evaluation.statistics import Measurement
 from coview.evaluation.stored import Stored, read_stored
-from coview.evaluation.verdict import CONTROLS, is_control, verdict
-from coview.evaluation.wording import headline, in_words, plain_view
+from coview.evaluation.verdict import CONTROLS, headline, is_control, verdict
+from coview.evaluation.wording import in_words, plain_view
 from coview.files import read_text, write_aside
 from coview.methods import METHODS
 from coview.methods.cards import card_of

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coview.evaluation.statistics import Measurement
+from coview.evaluation.wording import in_words, named
 from coview.training.signals import collapse
 
 COMMONEST, GIVEN = "commonest", "given"  # the most frequent answers; vectors from elsewhere
@@ -26,6 +28,8 @@ FEW = 30  # items, below which a figure near chance says little of the model
 _NAMED = 4  # figures in a sentence
 # Parts of the names of figures that are best where they are lowest.
 _LOW = ("median_rank", "next_rank", "_rmse", "normals_mean", "normals_median", "zero_shot_ece")
+_MAIN = ("_probe/", "class_p1_", "retrieval_", "_zero_shot/")  # what is said first
+_TILES = 4
 
 
 def is_control(row: str) -> bool:
@@ -55,6 +59,13 @@ def verdict(results: Sequence[Measurement], signs: Sequence[str] = ()) -> list[s
     return said
 
 
+def headline(results: Sequence[Measurement]) -> list[Measurement]:
+    """Return up to four main figures of the model itself, those of one view to another before those within one."""
+    own = [m for m in results if not is_control(m.name.partition("/")[2]) and in_words(m)]
+    across = [m for m in own if not re.search(r"_(\w+?)2\1(_r1)?/", m.name)]
+    return [m for part in _MAIN for m in across if part in m.name][:_TILES]
+
+
 def at_chance(m: Measurement) -> bool:
     """Tell whether an interval holds what guessing gives, or lies on the wrong side of it."""
     if m.chance is None or m.low is None or m.high is None:
@@ -80,8 +91,8 @@ def _near_chance(row: str, own: Sequence[Measurement]) -> list[str]:
 
 
 def _listed(figures: Sequence[Measurement]) -> str:
-    texts = [f"{m.name.partition('/')[0]} {m.value:.3f} (chance {m.chance:.3f})" for m in figures[:_NAMED]]
-    return ", ".join(texts) + (f" and {len(figures) - _NAMED} more" if len(figures) > _NAMED else "")
+    texts = [f"{named(m)} {m.value:.3f}, chance {m.chance:.3f}" for m in figures[:_NAMED]]
+    return "; ".join(texts) + (f" and {len(figures) - _NAMED} more" if len(figures) > _NAMED else "")
 
 
 def _near_controls(own: Sequence[Measurement], results: Sequence[Measurement]) -> list[str]:
@@ -94,11 +105,11 @@ def _near_controls(own: Sequence[Measurement], results: Sequence[Measurement]) -
         compared = [(m, other) for m, other in pairs if other is not None]
         near = [(m, other) for m, other in compared if _is_near(m, other)]
         if near:
-            texts = [f"{m.name.partition('/')[0]} {m.value:.3f} ({other.value:.3f})" for m, other in near[:_NAMED]]
+            texts = [f"{named(m)} {m.value:.3f} against {other.value:.3f}" for m, other in near[:_NAMED]]
             more = f" and {len(near) - _NAMED} more" if len(near) > _NAMED else ""
             said.append(
                 f"{row} is not clearly above its {control} control in {len(near)} of {len(compared)} figures: "
-                f"{', '.join(texts)}{more}"
+                f"{'; '.join(texts)}{more}"
             )
     return said
 

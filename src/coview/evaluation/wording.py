@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from coview.evaluation.statistics import Measurement
-from coview.evaluation.verdict import is_control
 
 _VIEWS = {"v": "picture", "video": "picture", "i": "picture", "image": "picture", "a": "sound", "audio": "sound",
           "t": "text"}  # fmt: skip
 _FORMS = (
-    (r"retrieval_(?P<one>\w+?)2(?P=one)_r1", "one clip finds another of the same {one} first"),
+    (r"retrieval_(?P<one>\w+?)2(?P=one)_r1", "one {one} finds another of the same recording first"),
     (r"retrieval_(?P<one>\w+?)2(?P<other>\w+?)_r1", "the {one} finds its own {other} first"),
     (r"class_p1_(?P<one>\w+?)2(?P=one)", "the most similar {one} is of the same class"),
     (r"class_p1_(?P<one>\w+?)2(?P<other>\w+)", "the first {other} that the {one} finds is of its class"),
@@ -25,8 +23,6 @@ _FORMS = (
     (r"(?P<one>\w+)_units@[\w.]+", "units of the {one}'s network that look for one class"),
     (r"pointing", "the map is highest where the sound is"),
 )
-MAIN = ("_probe/", "class_p1_", "retrieval_", "_zero_shot/")  # what is said first
-_MOST = 4
 
 
 def in_words(m: Measurement) -> str:
@@ -36,6 +32,12 @@ def in_words(m: Measurement) -> str:
         if found := re.fullmatch(form, figure):
             return words.format(**{name: plain_view(view) for name, view in found.groupdict().items()})
     return ""
+
+
+def named(m: Measurement) -> str:
+    """Return a figure's name as people read it, with its own name behind it where words were found."""
+    figure, words = m.name.partition("/")[0], in_words(m)
+    return f"{words} ({figure})" if words else figure
 
 
 def plain_view(name: str) -> str:
@@ -53,10 +55,3 @@ def sentence(m: Measurement) -> str:
         return ""
     chance = "" if m.chance is None else f", chance {m.chance * m.n:.3g} of {m.n}"
     return f"{words} in {round(m.value * m.n)} of {m.n}{chance}"
-
-
-def headline(results: Sequence[Measurement]) -> list[Measurement]:
-    """Return up to four main figures of the model itself, those of one view to another before those within one."""
-    own = [m for m in results if not is_control(m.name.partition("/")[2]) and in_words(m)]
-    across = [m for m in own if not re.search(r"_(\w+?)2\1(_r1)?/", m.name)]
-    return [m for part in MAIN for m in across if part in m.name][:_MOST]

@@ -275,8 +275,8 @@ def load(paths: tuple[Path, ...], device: torch.device) -> list[Model]:
 
 def show(result: Result, out: Output, json: bool, **more: Any) -> int:
     """Print a result with its verdict and return the exit code: 3 where something could not be read or measured."""
-    from coview.evaluation.verdict import verdict
-    from coview.evaluation.wording import headline, sentence
+    from coview.evaluation.verdict import headline, verdict
+    from coview.evaluation.wording import sentence
 
     said = verdict(result.results, result.signs)
     for text in [*result.notes, *said, *filter(None, map(sentence, headline(result.results)))]:
