@@ -16,14 +16,14 @@ def test_a_good_figure_needs_no_word() -> None:
 
 def test_a_figure_at_chance_is_said_without_any_control() -> None:
     said = verdict([figure("video_probe/xid", 0.11), figure("audio_probe/xid", 0.6)])
-    assert said == ["xid is not above chance in 1 of 2 figures: video_probe 0.110 (chance 0.100)"]
+    words = "a linear classifier on the picture is right (video_probe) 0.110, chance 0.100"
+    assert said == [f"xid is not above chance in 1 of 2 figures: {words}"]
 
 
 def test_few_items_cannot_be_told_from_chance() -> None:
     said = verdict([Measurement("retrieval_v2a_r1/xid", 0.5, 0.05, 0.9, 1 / 6, 6)])
-    assert said == [
-        "xid cannot be told from chance (6 items): the picture finds its own sound first (retrieval_v2a_r1) 0.500, chance 0.167"
-    ]
+    figure = "the picture finds its own sound first (retrieval_v2a_r1) 0.500, chance 0.167"
+    assert said == [f"xid cannot be told from chance (6 items): {figure}"]
 
 
 def test_a_low_rank_is_good() -> None:
