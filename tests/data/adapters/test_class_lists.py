@@ -1,5 +1,6 @@
 """Adapters of SUN397, MIT Indoor, Stanford-40 and Flowers-102, on small trees in the official layouts."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,9 +110,17 @@ def test_flowers102_reads_its_matlab_files(tmp_path: Path) -> None:
         make("flowers102", root)
 
 
-@pytest.mark.parametrize("name", ["sun397", "mit-indoor", "stanford40", "flowers102", "pushing"])
+@pytest.mark.parametrize("name", ["sun397", "mit-indoor", "stanford40", "flowers102", "nyuv2", "pushing"])
 def test_a_variant_or_no_folder_is_said(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"expected {name}"):
         load_adapter(name)(tmp_path, Options(variant="x", folder=tmp_path))
     with pytest.raises(UsageError, match="--folder must name the folder"):
         load_adapter(name)(tmp_path, Options())
+
+
+def test_without_h5py_its_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "nyu").mkdir()
+    (tmp_path / "nyu" / "nyu_depth_v2_labeled.mat").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UsageError, match=r"coview\[hdf5\]"):
+        make("nyuv2", tmp_path / "nyu")

@@ -42,6 +42,7 @@ ADAPTERS: dict[str, str] = {
     "mit-indoor": "coview.data.adapters.mit_indoor:make",
     "stanford40": "coview.data.adapters.stanford40:make",
     "flowers102": "coview.data.adapters.flowers102:make",
+    "nyuv2": "coview.data.adapters.nyuv2:make",
     "pushing": "coview.data.adapters.pushing:make",
 }
 

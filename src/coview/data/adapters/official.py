@@ -10,10 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+
 from coview.data.adapters import Item, Made, Options, Refused
 from coview.data.adapters.folder import EXTENSIONS, walk
 from coview.data.identity import as_text
 from coview.errors import UsageError
+
+_MOST_BYTES = 1 << 24  # of a MATLAB file of numbers
 
 
 class Download:
@@ -72,6 +78,26 @@ class Download:
         if found and not texts:
             raise UsageError(f"{path}: not a text in UTF-8. {self.where}")
         return texts
+
+    def numbers(self, name: str, variable: str) -> NDArray[np.int64]:
+        """Return a variable of a MATLAB file (up to version 7.2) as whole numbers (N,).
+
+        Raises:
+            UsageError: the file is not there, or holds something else.
+        """
+        found = sorted(self.root.glob(name)) + sorted(self.root.glob(f"*/{name}"))
+        if not found:
+            raise UsageError(f"{self.name}: {self.root} lacks {name}. {self.where}")
+        try:
+            if found[0].stat().st_size > _MOST_BYTES:
+                raise ValueError(f"it has more than {_MOST_BYTES >> 20} MiB")
+            values: Any = np.asarray(loadmat(found[0], variable_names=[variable])[variable])
+            if values.dtype.kind not in "iuf" or not values.size or not np.array_equal(values, np.floor(values)):
+                raise ValueError(f"{variable!r} is {values.dtype} {values.shape}, no whole numbers")
+        except Exception as error:  # whatever a parser makes of a damaged file
+            raise UsageError(f"{found[0]}: cannot be read ({type(error).__name__}: {error}). {self.where}") from error
+        numbers: NDArray[np.int64] = values.ravel().astype(np.int64)
+        return numbers
 
     def find(self, *stems: str, parent: str | None = None) -> Path | None:
         """Return the media file with the first of these names that exists, at any depth, whatever its extension.

@@ -33,7 +33,7 @@ def make(out: Path, options: Options) -> Made:
         world = SurfacesWorld(split, parts[split], options.seed)
         for row, name in enumerate(world.ids):
             picture = np.ascontiguousarray(world.pictures[row].permute(1, 2, 0).numpy())
-            path, tracks = write_pair(out, name, picture, world.depth[row].numpy())
+            path, tracks = write_pair(out, name, picture, {"depth": world.depth[row].numpy()})
             items.append(Item(path=path, id=name, split=split, tracks=tracks))
             options.progress(len(items), count)
     return Made(items=items, root=out, report={"world": "surfaces", "seed": options.seed, "pictures": dict(parts)})
