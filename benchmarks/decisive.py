@@ -268,6 +268,22 @@ def physical_prediction(seed: int) -> Figures:
     yield "copy of the last picture, dB", copied, copied < untold
 
 
+def cloven(seed: int) -> Figures:
+    """Two views that confuse different classes: accuracy of k-means, and with one view replaced by zeros."""
+    from test_cloven import experiment
+
+    found, released = experiment(seed), experiment(seed, instance_weight=0.0)
+    yield "cloven, fused", found["fused"], found["fused"] >= 0.95
+    yield "the better view alone", found["alone"], found["alone"] < 0.85
+    yield "raw views beside each other", found["raw"], True
+    yield "without instances (as released), fused", released["fused"], True
+    lost = {what: values[which] - values[f"{which}, a view zeroed"] for what, values, which in (
+        ("fused", found, "fused"), ("raw views", found, "raw"), ("fused, as released", released, "fused")
+    )}  # fmt: skip
+    for what, value in lost.items():
+        yield f"lost with a view zeroed, {what}", value, value < lost["raw views"] or what == "raw views"
+
+
 def ambient_sound(seed: int) -> Figures:
     """Four kinds of sound with four kinds of picture, every fifth pair wrong: clusters, answers and probe."""
     from test_ambient_sound import experiment
@@ -326,6 +342,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "physical-prediction": Experiment(physical_prediction),
     "ambient-sound": Experiment(ambient_sound),
     "uavm": Experiment(uavm),
+    "cloven": Experiment(cloven),
 }
 
 

@@ -38,6 +38,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "avid joint": ("avid", {"within": 1.0}),
     "cma all": ("cma", {"within": 1.0, "cross_positives": 1.0}),
     "mcn features": ("mcn", {"views": WORDS}),
+    "cloven features": ("cloven", {"views": WORDS, "hidden": (16,), "by_variation": True, "between_views": True}),
     "cca kernel": ("cca", {"form": "kernel", "landmarks": 6}),
     "vae-cca published": ("vae-cca", {"variant": "published-code"}),
     "vae-cca released": ("vae-cca", {"variant": "published-code", "as_released": True}),

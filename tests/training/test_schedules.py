@@ -44,6 +44,16 @@ def test_cosine_equals_torch():
         torchs.step()
 
 
+def test_cosine_that_rises_again_equals_torch():
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    torchs = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=5, eta_min=0.01)
+    for epoch in range(20):
+        factor = rate_factor(epoch, 20, ScheduleSettings(kind="cosine", final=0.01, swings=4))
+        assert factor == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
+        optimiser.step()
+        torchs.step()
+
+
 def test_cosine_holds_its_peak_and_ends_low():
     settings = ScheduleSettings(kind="cosine", warm_up=0.1, hold=0.5, final=0.01)
     factors = [rate_factor(step, 100, settings) for step in range(100)]
@@ -59,7 +69,8 @@ def test_one_cycle_rises_from_a_25th():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"warm_up": 1.0}, {"milestones": (1.5,)}, {"kind": "one-cycle"}, {"final": 2.0}, {"hold": 1.0}]
+    "wrong",
+    [{"warm_up": 1.0}, {"milestones": (1.5,)}, {"kind": "one-cycle"}, {"final": 2.0}, {"hold": 1.0}, {"swings": 2}],
 )
 def test_impossible_schedules_are_refused(wrong):
     with pytest.raises(ValueError):

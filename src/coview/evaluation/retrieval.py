@@ -97,7 +97,8 @@ def _among_test(bench: Bench, found: Features, way: Direction) -> None:
     else:
         first, last = found.clip_present[one][:, 0], found.clip_present[one][:, -1]
         between = found.start[one][:, -1] - found.start[one][:, 0]
-        apart = first & last & (between >= bench.test.views[one].seconds)
+        longest = max(bench.test.views[view].seconds for view in bench.model.reads[one])
+        apart = first & last & (between >= longest)
         if int(apart.sum()) >= 2 and found.clips[one].shape[1] > 1:
             windows = found.clips[one][apart]
             result.results += _pair_figures(windows[:, 0], windows[:, -1], items[apart], way, bench)

@@ -33,6 +33,7 @@ METHODS: dict[str, str] = {
     "stica": "coview.methods.stica:STiCA",
     "cmac": "coview.methods.cmac:CMAC",
     "mcn": "coview.methods.mcn:MCN",
+    "cloven": "coview.methods.cloven:CLOVEN",
     "cma": "coview.methods.cma:CMA",
     "supervised-av": "coview.methods.supervised_av:SupervisedAV",
     "classifier": "coview.methods.classifier:Classifier",

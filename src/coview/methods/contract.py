@@ -86,6 +86,8 @@ class Method(nn.Module, ABC):
         labelled: only samples with a label are learnt from.
         least_classes: labels that the collection must have.
         least_batch: fewest samples of the global batch that the loss can be computed on.
+        takes_some: what it makes of several views at once (`embed`) is made of those that a recording has, not only
+            where it has them all.
         beside: what a sample must have beside its views to be learnt from, for messages; "" for nothing.
         negatives: negatives per anchor for a global batch, for the dry run; None where the method has none.
     """
@@ -100,6 +102,7 @@ class Method(nn.Module, ABC):
     closed_form: ClassVar[bool] = False
     labelled: ClassVar[bool] = False
     least_classes: ClassVar[int] = 0
+    takes_some: ClassVar[bool] = False
     beside: ClassVar[str] = ""
     settings: Any
     facts: Facts

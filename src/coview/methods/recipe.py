@@ -48,6 +48,7 @@ class ScheduleSettings:
     milestones: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # multistep
     gamma: float = 0.9  # multistep: factor at each milestone
     final: float = 0.0  # cosine, one-cycle: last rate as a fraction of the peak
+    swings: int = 1  # cosine: halves of a period; with more than one the rate rises again, and falls
 
     def __post_init__(self) -> None:
         if not 0 <= self.warm_up < 1 or not 0 <= self.final <= 1:
@@ -56,6 +57,8 @@ class ScheduleSettings:
             raise ValueError("warm_up_from is a fraction of the peak rate, from 0 to 1")
         if self.warm_up_from is not None and self.kind == "one-cycle":
             raise ValueError("one-cycle has its own start of the warm-up, 1/25; warm_up_from is for the other kinds")
+        if self.swings < 1 or (self.swings > 1 and self.kind != "cosine"):
+            raise ValueError("swings is 1 or more, and more than 1 only with cosine")
         if any(not 0 < milestone < 1 for milestone in self.milestones):
             raise ValueError("milestones are fractions of the run, between 0 and 1")
         if self.hold < 0 or self.warm_up + self.hold >= 1:

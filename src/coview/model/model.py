@@ -189,8 +189,12 @@ class Model:
         return made
 
     def present(self, batch: Batch, name: str) -> Tensor:
-        """Return bool (B,): which samples of a raw batch have every view that an embedding is made of."""
-        return torch.stack([batch.present[cut_from(view, self.views[view])] for view in self.reads[name]]).all(0)
+        """Return bool (B,): which samples of a raw batch have the views that an embedding is made of.
+
+        These are all of them, or with `Method.takes_some` any.
+        """
+        there = torch.stack([batch.present[cut_from(view, self.views[view])] for view in self.reads[name]])
+        return there.any(0) if self.method.takes_some else there.all(0)
 
     def preprocess_for(self, views: list[str]) -> Preprocess:
         """Return the preprocessing of some of the views alone."""
