@@ -153,6 +153,9 @@ def split_brain(seed: int) -> Figures:
     found = experiment(seed)
     for name, value in found.items():
         yield f"split-brain, probe of {name}", value, found["joint"] > max(found["lightness"], found["colour"])
+    for name, shared in (("crosswise", 0.5), ("mixed", 1 / 3)):
+        value = experiment(seed, shared=shared)["joint"]
+        yield f"one network for both, {name}, probe", value, value < found["joint"]
     value = autoencoder(seed)
     yield "autoencoder of Lab, probe", value, value < found["joint"]
     value = experiment(seed, coloured=False)["colour"]
@@ -174,13 +177,22 @@ def colorization(seed: int) -> Figures:
 
 
 def larsson_colorization(seed: int) -> Figures:
-    """Discs whose hue follows from their texture: error of hue in turns, chroma of discs and background."""
-    from test_larsson_colorization import experiment
+    """Discs whose hue follows from their texture: error of hue in turns, chroma, and two controls that go wrong."""
+    from test_larsson_colorization import SPECKLE, evenly_weighted, experiment, hue_as_a_number
 
     found = experiment(seed)
-    least = {"hue error": found["hue error"] < 1 / 32, "chroma of discs": found["chroma of discs"] > 0.3}
+    least = {"chroma of discs": found["chroma of discs"] > 0.3}
     for what, value in found.items():
         yield f"larsson-colorization, {what}", value, least.get(what, value < 1 / 32)
+    share = "background's share of the loss"
+    weighted = experiment(seed, speckle=SPECKLE)[share]
+    yield f"larsson-colorization, speckled, {share}", weighted, weighted < 0.25
+    with evenly_weighted():
+        value = experiment(seed, speckle=SPECKLE)[share]
+    yield f"the same, every place's hue weighs as much, {share}", value, value > 0.5
+    with hue_as_a_number():
+        value = experiment(seed)["hue error of red"]
+    yield "hue regressed as a number, hue error of red", value, value > 1 / 3
 
 
 def context_discovery(seed: int) -> Figures:

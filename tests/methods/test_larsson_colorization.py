@@ -2,12 +2,14 @@
 
 A disc on grey whose hue, red, green or blue, follows from its texture, with chroma .5; 150 steps of 16 pictures of 32
 pixels, tiny trunk, seeds 0, 1, 2: what came out stands in docs/systems.md. The card asks for a hue error on discs and
-a chroma on the background below 1/32. Red lies on both sides of the wrap of hue: a regression of the number would give
-cyan for it.
+a chroma on the background below 1/32. Two controls go wrong as the card says: with a little noise in the colours, hues
+of the background are most of the loss where they weigh as much as those of discs; and red, which lies on both sides of
+the wrap of hue, becomes cyan where hue is regressed as a number.
 """
 
 import dataclasses
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -15,12 +17,13 @@ from torch.testing import assert_close
 
 from coview.data.source import sample_keys
 from coview.data.views import Batch, ImageView
-from coview.methods import build
+from coview.methods import build, larsson_colorization
 from coview.methods.contract import Facts
 from coview.methods.larsson_colorization import LarssonSettings
-from coview.objectives.hue_chroma import colour_of, to_hue_chroma, with_lightness
+from coview.objectives.hue_chroma import colour_of, divergence, hue_chroma_loss, to_hue_chroma, with_lightness
 
 STEPS = 150
+SPECKLE = 0.005  # about one step of 8 bits
 
 
 def made(seed=0, **changes):
@@ -28,8 +31,12 @@ def made(seed=0, **changes):
     return build("larsson-colorization", dataclasses.replace(LarssonSettings.tiny(), **changes), Facts(rows=64))
 
 
-def discs(seed, number, size=16):
-    """Return a batch of textured discs, the hue of each, and where its middle is, bool (32, 32)."""
+def discs(seed, number, size=16, speckle=0.0):
+    """Return a batch of textured discs, the hue of each, and how far places are from its middle (32, 32).
+
+    Args:
+        speckle: deviation of noise in every channel of the picture.
+    """
     generator = torch.Generator().manual_seed(10_000 * seed + number)
     texture = torch.randint(3, (size,), generator=generator)
     phase = 2 * math.pi * torch.rand(size, 1, generator=generator)
@@ -38,35 +45,80 @@ def discs(seed, number, size=16):
         [wave[:, :, None].expand(-1, -1, 32), wave[:, None].expand(-1, 32, -1), 0 * wave[:, :, None].expand(-1, -1, 32)]
     )
     at = torch.cartesian_prod(torch.arange(32), torch.arange(32)).view(32, 32, 2) - 15.5
-    inside = at.norm(dim=2) < 11
+    away = at.norm(dim=2)
+    inside = away < 11
     level = 0.5 + lines[texture, torch.arange(size)] * inside + 0.02 * torch.randn(size, 32, 32, generator=generator)
     hue = (texture / 3 + 0.008 * torch.randn(size, generator=generator)) % 1
     picture = colour_of(level, hue[:, None, None].expand_as(level), 0.5 * inside.expand_as(level))
     picture = with_lightness(picture, level).movedim(-1, 1)
+    if speckle:
+        picture = (picture + speckle * torch.randn(picture.shape, generator=generator)).clamp(0, 1)
     rows = torch.arange(size)
     views = {"grey": picture.mean(1, keepdim=True) - 0.4488, "picture": picture}
-    return Batch(views=views, row=rows, key=sample_keys(seed, number, rows)), hue, at.norm(dim=2) < 7
+    return Batch(views=views, row=rows, key=sample_keys(seed, number, rows)), hue, away
 
 
-def experiment(seed, **changes):
-    """Return the mean error of hue on discs, in turns, their mean chroma, and that of the background."""
-    method = made(seed, **changes)
+def experiment(seed, speckle=0.0):
+    """Return the mean error of hue on discs, in turns, that of red ones, their mean chroma, and that of the background;
+    with `speckle`, the background's share of the loss.
+    """
+    method = made(seed)
     optimiser = torch.optim.Adam(method.parameters(), 3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=STEPS)
     for number in range(STEPS):
         optimiser.zero_grad()
-        method(discs(seed, number)[0]).loss.backward()
+        method(discs(seed, number, speckle=speckle)[0]).loss.backward()
         optimiser.step()
         schedule.step()
-    batch, hue, middle = discs(seed, 9999)
+    batch, hue, away = discs(seed, 9999, speckle=speckle)
+    if speckle:
+        return {"background's share of the loss": background_share(method.eval(), batch, away > 12)}
+    middle = away < 7
     painted = method.eval().paint(batch.views["picture"]).movedim(1, -1)
     found, chroma, _ = to_hue_chroma(painted)
-    apart = (found[:, middle] - hue[:, None] + 0.5) % 1 - 0.5
+    apart = ((found[:, middle] - hue[:, None] + 0.5) % 1 - 0.5).abs().mean(1)
     return {
-        "hue error": apart.abs().mean().item(),
+        "hue error": apart.mean().item(),
+        "hue error of red": apart[(hue < 0.1) | (hue > 0.9)].mean().item(),
         "chroma of discs": chroma[:, middle].mean().item(),
         "chroma of the background": chroma[:, :3].mean().item(),
     }
+
+
+@torch.no_grad()
+def background_share(method, batch, background):
+    """Return how much of the loss comes from places in the background, bool (32, 32)."""
+    grey, places = batch.views["grey"], method.places(batch.key, 32)
+    said = method.said([grey, *method.maps(grey).values()], places, 32)
+    cost = method.cost(said, batch.views["picture"], places)
+    return (cost[background[places[..., 0], places[..., 1]]].sum() / cost.sum()).item()
+
+
+@contextmanager
+def evenly_weighted():
+    """Let the hue of every place weigh as much, the mean chroma, and not its own chroma."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            larsson_colorization,
+            "hue_chroma_loss",
+            lambda *given: hue_chroma_loss(*given[:4], given[4].mean().expand_as(given[4]), *given[5:]),
+        )
+        yield
+
+
+@contextmanager
+def hue_as_a_number():
+    """Let the mean number of the histogram of hue be brought to the true one by squared error, and be painted."""
+    middles = (torch.arange(32) + 0.5) / 32
+
+    def loss(hue, chroma, hue_target, chroma_target, amount, hue_weight, chroma_weight):
+        number = hue.softmax(1) @ middles
+        return divergence(chroma_target, chroma) + hue_weight * amount * (number - hue_target @ middles).square()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(larsson_colorization, "hue_chroma_loss", loss)
+        patch.setattr(larsson_colorization, "decode_hue", lambda hue, rule: (hue @ middles, 1.0))
+        yield
 
 
 @pytest.mark.slow
@@ -75,6 +127,19 @@ def test_hue_follows_the_texture_and_the_background_stays_grey():
     assert found["hue error"] < 1 / 32
     assert found["chroma of the background"] < 1 / 32
     assert found["chroma of discs"] > 0.3
+
+
+@pytest.mark.slow
+def test_hues_of_the_background_are_most_of_the_loss_where_they_weigh_as_much():
+    weighted = experiment(0, speckle=SPECKLE)["background's share of the loss"]
+    with evenly_weighted():
+        assert experiment(0, speckle=SPECKLE)["background's share of the loss"] > 0.5 > 2 * weighted
+
+
+@pytest.mark.slow
+def test_red_becomes_cyan_where_hue_is_a_number():
+    with hue_as_a_number():
+        assert experiment(0)["hue error of red"] > 1 / 3
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,9 @@ from coview.data.views import Batch
 from coview.evaluation.stages import known_stages, stage_features, stages_of
 from coview.methods import build
 from coview.methods.contract import Facts
-from coview.methods.split_brain import (
-    CLASSES,
-    NUMBERS,
-    SplitBrainSettings,
-    half_squared,
-    known_half_squared,
-    lightness_cost,
-)
+from coview.methods.split_brain import SplitBrainSettings
 from coview.model import Model
+from coview.objectives.cross_channel import CLASSES, NUMBERS, half_squared, known_half_squared, lightness_cost
 
 FACTS = Facts(rows=64)
 STEPS = 150
@@ -107,9 +101,9 @@ def probed(method, seed, coloured=True):
     return {name: probe(value, batch.label) for name, value in method.embed(batch).items()}
 
 
-def experiment(seed, coloured=True):
+def experiment(seed, coloured=True, **changes):
     """Return the accuracy of a probe of each half and of both; chance 1/6, or without `coloured` 1/3."""
-    method = learn(made(seed), (drawn(seed, number, coloured) for number in range(STEPS)))
+    method = learn(made(seed, **changes), (drawn(seed, number, coloured) for number in range(STEPS)))
     return probed(method, seed, coloured)
 
 
@@ -169,6 +163,76 @@ def test_together_is_apart_to_the_bit():
         learn(method, batches)
         for name, value in method.state_dict().items():
             assert torch.equal(value, both.state_dict()[name]), name
+
+
+def tied(shared, form):
+    """Return two halves whose weights are those of one network for both, as each of them sees it."""
+    apart = made(form=form)
+    for name, other in (("lightness", "colour"), ("colour", "lightness")):
+        state = shared.encoders[name].whole.state_dict()
+        first = next(iter(state))
+        state[first] = state[first][:, :1] if name == "lightness" else state[first][:, 1:]
+        apart.encoders[name].load_state_dict(state)
+        head = shared.makers["joint"].state_dict()
+        wide = apart.makers[name][other][-1].out_channels
+        last = slice(0, wide) if other == "lightness" else slice(-wide, None)
+        apart.makers[name][other].load_state_dict(
+            {k: v[last] if k.startswith(str(len(shared.makers["joint"]) - 1)) else v for k, v in head.items()}
+        )
+    return apart
+
+
+@pytest.mark.parametrize("form", ["classification", "regression"])
+def test_one_network_for_both_halves_has_the_halves_as_a_limit(form):
+    half, mixed = made(shared=0.5, form=form).eval(), made(shared=1 / 3, form=form).eval()
+    apart, batch = tied(half, form).eval(), drawn(0, 0, size=4)
+    one, two = half(batch), apart(batch)
+    assert set(one.parts) == {"lightness", "colour", "grey"}
+    assert_close(one.loss, two.loss / 2)
+    for name in ("lightness", "colour"):
+        assert_close(one.parts[name], two.parts[name])
+        assert_close(one.embeddings[name], two.embeddings[name])
+    parts = mixed(batch).parts
+    said = mixed.look_through(torch.cat([batch.views["lightness"], batch.views["colour"]], 1))[1]
+    both = sum(mixed.cost(mixed.aims(name)[name], said[name], batch.views[name]).mean() for name in said)
+    assert_close(parts["joint"], both)
+    assert_close(mixed(batch).loss, (parts["lightness"] + parts["colour"] + parts["joint"]) / 3)
+    assert_close(made(shared=0.0, form=form).eval()(batch).loss, parts["joint"])
+
+
+def test_one_network_sees_both_halves_together_and_paints():
+    method = made(shared=1 / 3).eval()
+    batch = drawn(0, 0, size=4)
+    found = method.embed(batch)
+    assert_close(found["joint"], method.whole()(torch.cat([batch.views["lightness"], batch.views["colour"]], 1)))
+    batch.present["colour"] = torch.tensor([True, False, True, True])
+    some = method.embed(batch)
+    assert not some["joint"][1].any() and not some["colour"][1].any()
+    assert_close(some["joint"][2:], found["joint"][2:])
+    assert method.paint(torch.rand(1, 3, 40, 50)).shape == (1, 3, 40, 50)
+    depth = made(pair="rgb-d", shared=1 / 3)
+    step = depth(depth.example_batch(4, 0))
+    assert set(step.parts) == {"image", "depth", "joint", "grey"} and step.loss.isfinite()
+
+
+def test_gradient_of_the_mixed_loss():
+    method = made(shared=1 / 3).double().eval()
+    batch = drawn(0, 0, size=2)
+    batch.views = {name: view.double() for name, view in batch.views.items()}
+    generator = torch.Generator().manual_seed(0)
+    ways = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in method.parameters()]
+
+    def moved(step):
+        with torch.no_grad():
+            for p, way in zip(method.parameters(), ways, strict=True):
+                p += step * way
+            return method(batch).loss
+
+    moved(0.02)  # where nothing is 0 at the bend of a ReLU
+    method(batch).loss.backward()
+    slope = sum((p.grad * way).sum() for p, way in zip(method.parameters(), ways, strict=True))
+    change = moved(1e-7) - moved(-2e-7)
+    assert_close(change / 2e-7, slope, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +327,9 @@ def test_stages_of_both_halves_are_probed_from_one_picture():
     assert {name: value.shape for name, value in found.items()} == {"colour/conv3:max:1:standardise": (2, 64)}
 
 
-@pytest.mark.parametrize("changes", [{"colour_weight": -1.0}, {"temperature": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{"colour_weight": -1.0}, {"temperature": 0.0}, {"shared": 0.6}, {"shared": 0.3, "halves": "first"}]
+)
 def test_settings_that_cannot_be(changes):
-    with pytest.raises(ValueError, match=r"colour_weight|temperature"):
+    with pytest.raises(ValueError, match=next(iter(changes))):
         dataclasses.replace(SplitBrainSettings.tiny(), **changes)

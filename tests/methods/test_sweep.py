@@ -44,6 +44,7 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "vae-cca released": ("vae-cca", {"variant": "published-code", "as_released": True}),
     "steady-features labels": ("steady-features", {"labelled": 0.7, "negatives": 2, "distance": "drlim"}),
     "split-brain picture and depth": ("split-brain", {"pair": "rgb-d"}),
+    "split-brain shared": ("split-brain", {"shared": 1 / 3}),
     "weak-captions all words": ("weak-captions", {"sampling": "picture", "objective": "multi-class"}),
     "weak-captions one against all": ("weak-captions", {"sampling": "picture", "objective": "one-vs-all"}),
     "physical-prediction places": ("physical-prediction", {"motion": "dna", "uses": ("actions",)}),

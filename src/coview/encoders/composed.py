@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from coview.encoders.base import Encoder
 from coview.errors import UsageError
@@ -96,3 +97,38 @@ class Beside(Encoder):
         with torch.no_grad():
             known = self.given(x)
         return torch.cat([self.new(x), known], dim=1)
+
+
+class Amid(Encoder):
+    """One of several views, as a network sees it that sees them all: in its own channels, with 0 in the others'.
+
+    Args:
+        whole: network of the channels of all views; those of the other views may share it.
+        before: channels of the views before this one.
+        after: channels of the views after it.
+    """
+
+    def __init__(self, whole: Encoder, before: int, after: int) -> None:
+        super().__init__()
+        self.whole, self.stages, self.dim = whole, whole.stages, whole.dim
+        self.before, self.after = before, after
+
+    def among(self, x: Tensor) -> Tensor:
+        """Return what the network is shown of a view (B, C, H, W): (B, before + C + after, H, W)."""
+        return functional.pad(x, (0, 0, 0, 0, self.before, self.after))
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the network's maps."""
+        return self.whole.feature_maps(self.among(x))
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Reduce as the network does."""
+        return self.whole.pool(maps)
+
+    def side_heads(self) -> dict[str, nn.Module]:
+        """Build what the network has beside it."""
+        return self.whole.side_heads()
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the network's parts."""
+        return self.whole.blocks()

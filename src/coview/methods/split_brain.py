@@ -14,13 +14,21 @@ depth is HHA (`--method.depth.form hha`, which needs the camera's focal length):
 depth in metres in, disparity (1/metre) out. Where depth is unknown there is no error.
 Clipping the whole gradient's norm would couple the halves: leave it off.
 
+The paper's other form, which learnt worse there, is one network F for both halves (`shared`, a weight). It sees X1, X2
+or all of X, each in channels of its own, with 0 in the rest, and says all of X:
+
+    loss = shared cost(F(X1), X2) + shared cost(F(X2), X1) + (1 - 2 shared) cost(F(X), X),
+
+1/3 in the paper; with 1/2 there is no autoencoder. "joint" are then F's features of all of X. The paper has a whole
+AlexNet for it (`--method.encoder alexnet`). What F sees in a step is one batch for its normalisation: our choice.
+
 Recipe: that of colorization [M]: Adam, decay 1e-3, batch 80, rates of 3e-5, 1e-5, 3e-6, 1e-6.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, cast
 
@@ -31,6 +39,7 @@ from torch.nn.functional import interpolate, max_pool2d
 from coview.data.augment import AugmentSettings
 from coview.data.views import Batch, DepthView, ImageView, ViewSpec
 from coview.encoders import Encoder, build_image
+from coview.encoders.composed import Amid
 from coview.encoders.decoders import Placewise
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Space, Step
@@ -46,54 +55,11 @@ from coview.methods.parts.colour import (
 )
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE, LIGHTNESS_RANGE, split
-from coview.objectives.colour_bins import COUNT, colour_bins, colour_loss, colourful, lightness_bins, soft_labels
-from coview.objectives.denoising import squared
+from coview.objectives.colour_bins import COUNT, colourful
+from coview.objectives.cross_channel import CLASSES, NUMBERS, Aim
 from coview.parallel import mean_over_world
 
 _NEAREST = 0.1  # metres; nothing is nearer than this to a camera
-
-
-@dataclass(frozen=True)
-class Aim:
-    """What is said of every place of a view, in `width` numbers, and the cost (N,) of these (N, width) beside what is
-    true (N, C).
-    """
-
-    width: int
-    cost: Callable[[Tensor, Tensor], Tensor]
-    weight: float = 1.0
-
-
-def lightness_cost(scores: Tensor, lightness: Tensor) -> Tensor:
-    """Return the cross-entropy of the class of lightness, (N, 1) in -1..1."""
-    middle, half = LIGHTNESS_RANGE
-    index = lightness_bins(lightness * half + middle, scores.shape[1])
-    return colour_loss(scores, index, torch.ones_like(index, dtype=scores.dtype))
-
-
-def colour_cost(scores: Tensor, colour: Tensor) -> Tensor:
-    """Return the cross-entropy of the nearest bin of colours (N, 2), a and b divided by 110."""
-    bins = colour_bins().to(colour.device)
-    return colour_loss(scores, *soft_labels(colour * COLOUR_RANGE, bins, neighbours=1))
-
-
-def half_squared(made: Tensor, true: Tensor) -> Tensor:
-    """Return half the squared error."""
-    return 0.5 * squared(true, made)
-
-
-def known_half_squared(made: Tensor, true: Tensor) -> Tensor:
-    """Return half the squared error, 0 where nothing is known: where the first of the true values, disparity, is 0."""
-    return half_squared(torch.where(true[:, :1] > 0, made, 0.0), true)
-
-
-NUMBERS = {
-    "lightness": Aim(1, half_squared),
-    "colour": Aim(2, half_squared),
-    "disparity": Aim(1, known_half_squared),
-    "hha": Aim(3, known_half_squared),
-}
-CLASSES = {"lightness": Aim(50, lightness_cost), "colour": Aim(COUNT, colour_cost)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +75,15 @@ class SplitBrainSettings:
     head: tuple[tuple[int, int], ...] = ((2048, 6), (2048, 1))  # channels and kernel of the layers before the last
     form: Literal["classification", "regression"] = "classification"  # predict classes of values, or the values
     halves: Literal["both", "first", "second"] = "both"  # one alone is a cross-channel encoder
+    shared: float | None = None  # one network for both halves: the weight of either one's loss, 1/3 in the paper
     colour_weight: float = 200 / LIGHTNESS_RANGE[1] ** 2  # rgb-d; the paper's 200, of a lightness in units of L
     temperature: float = 0.38  # of the colours that are painted
 
     def __post_init__(self) -> None:
         if self.colour_weight < 0 or self.temperature <= 0:
             raise ValueError("colour_weight must not be below 0, and temperature must be above 0")
+        if self.shared is not None and (not 0 <= self.shared <= 0.5 or self.halves != "both"):
+            raise ValueError("shared is a weight from 0 to 1/2, for both halves: what is left of 1 is an autoencoder")
 
     @classmethod
     def tiny(cls) -> Self:
@@ -162,12 +131,29 @@ class SplitBrain(ColourMethod):
     def __init__(self, settings: SplitBrainSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
         first, second = self.views
-        pairs = {"first": {first: second}, "second": {second: first}}
-        self.other = pairs.get(settings.halves, {first: second, second: first})
-        for name, other in self.other.items():
+        pairs = {"first": {first: [second]}, "second": {second: [first]}}
+        # What is said from which sight: of which views.
+        self.says = pairs.get(settings.halves, {first: [second], second: [first]})
+        if settings.shared is not None:
+            self._share(first, second)
+            return
+        for name, (other,) in self.says.items():
             self.encoders[name] = encoder = build_image(settings.encoder, self.views[name].shape[0])
             heads = {aim: Placewise(encoder.dim, what.width, settings.head) for aim, what in self.aims(other).items()}
             self.makers[name] = nn.ModuleDict(heads)
+
+    def _share(self, first: str, second: str) -> None:
+        here, there = (self.views[name].shape[0] for name in (first, second))
+        whole = build_image(self.settings.encoder, here + there)
+        self.encoders[first], self.encoders[second] = Amid(whole, 0, there), Amid(whole, here, 0)
+        width = sum(aim.width for aim in self.everything().values())
+        self.makers["joint"] = Placewise(whole.dim, width, self.settings.head)
+        if self.settings.shared != 0.5:
+            self.says["joint"] = [first, second]
+
+    def everything(self) -> dict[str, Aim]:
+        """Return what one network for both halves says, in this order."""
+        return {what: aim for name in self.views for what, aim in self.aims(name).items()}
 
     def aims(self, name: str) -> dict[str, Aim]:
         """Return what is said of a view by the half that does not see it."""
@@ -193,22 +179,55 @@ class SplitBrain(ColourMethod):
         return {name: view}
 
     def learn(self, batch: Batch) -> Step:
-        """Return the sum of the halves' losses; parts: each half's, under the name of the view that it sees."""
+        """Return the weighted sum of the losses of all sights; parts: each one's, under the name of what is seen."""
+        share = self.settings.shared
+        weights: dict[str, float] = {} if share is None else dict.fromkeys(self.views, share) | {"joint": 1 - 2 * share}
         losses, features = {}, {}
-        for name, other in self.other.items():
-            encoder = cast(Encoder, self.encoders[name])
-            maps = encoder.feature_maps(batch.views[name])[encoder.stages[-1]]
+        for name, (maps, said) in self.look(batch.views).items():
             costs = [
-                aim.weight * self.cost(aim, self.maker(name, what)(maps), self.truth(other, batch.views[other])[what])
+                aim.weight * self.cost(aim, said[what], self.truth(other, batch.views[other])[what])
+                for other in self.says[name]
                 for what, aim in self.aims(other).items()
             ]
             losses[name] = mean_over_world(torch.stack(costs).sum(0))
-            features[name] = encoder.pool(maps)
-        return Step(torch.stack(list(losses.values())).sum(), detached(losses), detached(features))
+            if name in self.encoders:
+                features[name] = cast(Encoder, self.encoders[name]).pool(maps)
+        total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        return Step(total, detached(losses), detached(features))
 
-    def maker(self, name: str, what: str) -> nn.Module:
-        """Return the head that says `what` of the other half, from the view `name`."""
-        return cast(nn.ModuleDict, self.makers[name])[what]
+    def look(self, views: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
+        """Return, by what is seen of views (B, C, H, W), the last maps, and what is said at their places, by aim."""
+        if self.settings.shared is None:
+            return {name: self.look_at(name, views[name]) for name in self.says}
+        seen = [cast(Amid, self.encoders[name]).among(views[name]) for name in self.views]
+        if "joint" in self.says:
+            seen.append(torch.stack(seen).sum(0))
+        maps, said = self.look_through(torch.cat(seen))
+        parts = {what: each.chunk(len(seen)) for what, each in said.items()}
+        return {
+            name: (each, {what: part[at] for what, part in parts.items()})
+            for at, (name, each) in enumerate(zip(self.says, maps.chunk(len(seen)), strict=True))
+        }
+
+    def look_at(self, name: str, view: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the last maps of one view (B, C, H, W), and what is said at their places, by aim."""
+        encoder = cast(Encoder, self.encoders[name])
+        if isinstance(encoder, Amid):
+            return self.look_through(encoder.among(view))
+        maps = encoder.feature_maps(view)[encoder.stages[-1]]
+        return maps, {what: head(maps) for what, head in cast(nn.ModuleDict, self.makers[name]).items()}
+
+    def look_through(self, seen: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the same of what one network for both halves sees, both views' channels."""
+        whole = self.whole()
+        maps = whole.feature_maps(seen)[whole.stages[-1]]
+        aims = self.everything()
+        parts = torch.split(self.makers["joint"](maps), [aim.width for aim in aims.values()], dim=1)
+        return maps, dict(zip(aims, parts, strict=True))
+
+    def whole(self) -> Encoder:
+        """Return the network that both halves share."""
+        return cast(Amid, next(iter(self.encoders.values()))).whole
 
     @staticmethod
     def cost(aim: Aim, said: Tensor, true: Tensor) -> Tensor:
@@ -217,11 +236,17 @@ class SplitBrain(ColourMethod):
         return aim.cost(at_places(said), at).view(len(said), said.shape[2] * said.shape[3]).mean(1)
 
     def embed(self, batch: Batch, space: Space = "projected") -> dict[str, Tensor]:
-        """See `Method.embed`; "joint" are the features of both halves beside each other, the representation."""
+        """See `Method.embed`; "joint" are the features of both halves, the representation."""
         found = super().embed(batch, space)
-        if len(self.encoders) == len(self.views) == len(found):
-            there = torch.stack([batch.present[name] for name in found]).all(0)
-            found["joint"] = torch.where(there[:, None], torch.cat(list(found.values()), 1), 0.0)
+        if not len(self.encoders) == len(self.views) == len(found):
+            return found
+        there = torch.stack([batch.present[name] for name in self.views]).all(0)
+        if self.settings.shared is None:
+            features = torch.cat(list(found.values()), 1)[there]
+        else:
+            features = self.whole()(torch.cat([batch.views[name][there] for name in self.views], 1))
+        found["joint"] = features.new_zeros(len(batch), features.shape[1])
+        found["joint"][there] = features
         return found
 
     def coloured(self, batch: Batch) -> Tensor:
@@ -237,6 +262,5 @@ class SplitBrain(ColourMethod):
 
     def sketch(self, x: Tensor, holes: Tensor | None = None) -> Tensor:
         """See `Method.sketch`: colours (B, 2, h, w), the annealed mean of classes, or what is regressed."""
-        encoder = cast(Encoder, self.encoders["lightness"])
-        said: Tensor = self.maker("lightness", "colour")(encoder.feature_maps(x)[encoder.stages[-1]])
+        said = self.look_at("lightness", x)[1]["colour"]
         return as_colours(said, self.settings.temperature) if said.shape[1] == COUNT else said
