@@ -32,6 +32,8 @@ TABLE = {
     "embed --collection digits-av -o OUT": (2, "pass either --model or --encoder"),
     "embed --encoder resnet-18 --collection digits-av -o OUT": (2, "expected torchvision:NAME, timm:NAME or hf:FOLDER"),
     "search --model /none --collection digits-av --text dog": (2, "/none: expected a run with a model"),
+    "label --model /none --collection digits-av --classes dog": (2, "expected two names at least"),
+    "label --model /none --collection digits-av --classes dog,rain": (2, "/none: expected a run with a model"),
     "serve --collection /none": (2, "/none is not a collection"),
     "audit --model /none --collection digits-av": (2, "/none: expected a run with a model"),
     "explain --model /none --collection digits-av": (2, "/none: expected a run with a model"),

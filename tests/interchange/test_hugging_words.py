@@ -93,6 +93,26 @@ def test_a_store_is_searched_by_words(made, tmp_path, capsys):
     assert (found["from"], found["to"], len(found["hits"])) == ("text", "image", 5)
 
 
+def test_films_are_named_in_three_commands(made, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    where = ["--collection", str(collection())]
+    assert main(["embed", "--encoder", f"hf:{made['siglip'][0]}", *where, "-o", "features", "--windows", "2"]) == 0
+    named = ["label", "--model", "features", *where, "--classes", "one, two, three", "--json"]
+    capsys.readouterr()
+    assert main(named) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["proposed"] == 30 and len(found["prompts"]["image"]) == 7 and found["scale"]["image"][1] is not None
+    assert main([*named[:-1], "-o", "my-labels.csv", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (again["new"], again["counts"]) == (0, found["counts"])
+    assert not (tmp_path / "features" / "embeddings").exists()  # the features were not made twice
+    main(["evaluate", "zero-shot", "--model", "features", *where, "--controls", "--calibrate", "--json"])
+    rows = {row["name"] for row in json.loads(capsys.readouterr().out)["results"]}
+    assert {f"image_zero_shot/{row}" for row in ("frozen", "random", "permuted")} <= rows
+    assert {"image_zero_shot_ece/frozen", "image_zero_shot_ece_fitted/frozen"} <= rows
+
+
 def test_other_encoders_beside_words_share_no_space(made, tmp_path, capsys):
     vit = hub.ViTModel(hub.ViTConfig(image_size=32, patch_size=8, **towers.SMALL))
     vit.save_pretrained(tmp_path / "vit")

@@ -3,7 +3,7 @@
 import torch
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 37}
-LETTERS = "abcdefghijklmnopqrstuvwxyz.,!+-'"
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,!+-'"
 
 
 def clip_words(hub, length=16):

@@ -38,7 +38,7 @@ lie where the library keeps them; nothing is fetched unless --download says so. 
   coview search --model features --embeddings features --collection my-collection --query bark.wav
 A network of two towers, such as CLIP, SigLIP (pictures) and CLAP (sounds), brings words into the same space:
   coview embed --encoder hf:my-clip --collection my-collection -o features
-  coview search --model features --embeddings features --collection my-collection --text "a dog barks"
+  coview search --model features --collection my-collection --text "a dog barks"
 """
 
 

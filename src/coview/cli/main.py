@@ -30,6 +30,7 @@ VERBS = {
     "compare": "train several methods under one budget, beside their controls: one table, one figure",
     "embed": "write the embeddings of a collection or of files",
     "search": "find the recordings nearest to a file the collection has never seen",
+    "label": "propose a label for every recording, from the names of the classes alone",
     "serve": "show a collection as a page in the browser: look, listen, filter, see what could not be read",
     "audit": "find what is suspect: copies, leaks between splits, wrong sounds and labels, what shows nothing",
     "explain": "show what a model has put together, and where in a picture it hears the sound",

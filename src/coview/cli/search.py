@@ -82,6 +82,7 @@ def main(argv: list[str]) -> int:
         check_file(arguments.query)
     from coview.model import Model
     from coview.search.page import write_hits
+    from coview.search.places import embeddings_of
     from coview.search.query import search, stored_vector
     from coview.training.settings import choose_device
 
@@ -92,7 +93,11 @@ def main(argv: list[str]) -> int:
     asked, wanted = choose_views(model, arguments)
     # The query first: a file that cannot be read should not wait for a whole collection.
     vector = None if arguments.recording else embed_query(model, arguments, asked)
-    stored = open_embeddings(arguments, model, out)
+    with out.steps() as show_step:
+        stored = embeddings_of(
+            model, arguments.model, arguments.collection, arguments.windows, arguments.embeddings,
+            lambda done, total: show_step("embedding the collection", done, total),
+        )  # fmt: skip
     if vector is None:
         vector = stored_vector(stored, asked, str(arguments.recording))
     hits = search(stored, wanted, vector, arguments.k)
@@ -200,25 +205,6 @@ def choose_views(model: Model, arguments: Arguments) -> tuple[str, str]:
             "towers of one network, such as CLIP's, or a model that learnt both"
         )
     return own, views[wanted]
-
-
-def open_embeddings(arguments: Arguments, model: Model, out: Output) -> Stored:
-    """Open the embeddings that were named, or those kept beside the model, made first where they are incomplete."""
-    from coview.data.stored import open_stored
-    from coview.embedding.stored import check_model, store
-    from coview.search.places import open_with_paths, store_folder
-
-    if arguments.embeddings is not None:
-        stored = open_stored(arguments.embeddings)
-        check_model(stored, model)
-        return stored
-    source, paths = open_with_paths(arguments.collection, model)
-    folder = store_folder(model, arguments.model, source, arguments.windows)
-    with out.steps() as progress:
-        return store(
-            model, source, folder, paths=paths, windows=arguments.windows,
-            progress=lambda done, total: progress("embedding the collection", done, total),
-        )  # fmt: skip
 
 
 def is_photograph(file: Path) -> bool:

@@ -1,0 +1,87 @@
+"""The log of labels, and the table made of it."""
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from coview.data.relabelled import read_labels
+from coview.errors import CoviewError, UsageError
+from coview.search.label_table import check_form, write_labels
+from coview.search.labels import LabelLog, Proposal, Said, counted, log_of
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "c" / "labels.sqlite"
+
+
+def said(name, label, how="key"):
+    return Said(name, label, how, None, 1.0, "s")
+
+
+def test_proposals_are_written_once_and_people_count_before_them(path):
+    proposals = [Proposal("a", "dog", 0.9), Proposal("b", "rain", 0.6), Proposal("c", None, 0.2)]
+    with LabelLog(path) as log:
+        assert log.propose(proposals) == 2
+        log.add([said("b", "dog")])
+    with LabelLog(path) as log:
+        assert log.propose(proposals) == 0
+        assert log.propose([Proposal("a", "dog", 0.9004), Proposal("b", "rain", 0.7)]) == 1
+        assert {name: (one.label, one.how) for name, one in log.current().items()} == {
+            "a": ("dog", "zero-shot"),
+            "b": ("dog", "key"),
+        }
+        assert counted(log.current()) == {"dog": 2} and counted(log.proposed()) == {"dog": 1, "rain": 1}
+        log.add([said("b", None)])  # the person takes it back, and the model is unsure of a now
+        assert log.propose([Proposal("a", None, 0.4)]) == 1
+        assert counted(log.current()) == {"rain": 1}
+        assert [one.label for one in log.lines()] == ["dog", "rain", "dog", "rain", None, None]
+
+
+def test_what_was_written_before_a_kill_is_there(path):
+    code = f"""
+import os, signal
+from pathlib import Path
+from coview.search.labels import LabelLog, Proposal
+log = LabelLog(Path({str(path)!r}))
+log.propose([Proposal("a", "dog", 0.9)])
+def endless():
+    yield ("b", "rain", "key", None, 1.0, "s")
+    os.kill(os.getpid(), signal.SIGKILL)
+log.add(endless())
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    with LabelLog(path) as log:
+        assert counted(log.current()) == {"dog": 1}
+
+
+def test_strange_files_are_told(path, monkeypatch):
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(UsageError, match="no log of labels"):
+        LabelLog(path)
+    path.unlink()
+    with sqlite3.connect(path) as base:
+        base.execute("create table labels (id text)")
+    base.close()
+    with pytest.raises(CoviewError, match=r"labels\.sqlite"):
+        LabelLog(path)
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert str(log_of("abc123")) == "/data/coview/abc123/labels.sqlite"
+    for wrong in ("", "../x", "a/b"):
+        with pytest.raises(UsageError, match="is none"):
+            log_of(wrong)
+
+
+@pytest.mark.parametrize("form", [".csv", ".parquet"])
+def test_a_table_is_read_back_as_labels(tmp_path, form):
+    rows = [
+        {"path": "/a,\n.mp4", "id": "a", "label": 'c++ "x"', "split": None, "confidence": 0.5},
+        {"path": "/b", "id": "b", "label": None, "split": None, "confidence": None},
+    ]
+    write_labels(rows, tmp_path / f"t{form}")
+    assert read_labels(tmp_path / f"t{form}") == {"a": 'c++ "x"'}
+    with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
+        check_form(tmp_path / "t.txt")
