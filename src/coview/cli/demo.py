@@ -42,7 +42,7 @@ WORLD = "digits-av:A"
 INDEXED, ASKED = 320, 40  # MP4 files in the searched collection, and files that it has never seen
 # glibc hands large blocks back after each use and takes them anew page by page: a twelfth of a step's CPU time.
 KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**28),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(2**26),
 }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, grid_sample, pad
 
+from coview.data.augment.moments import mean_and_std
 from coview.data.augment.settings import AugmentSettings
 from coview.randomness import normal, uniform
 
@@ -166,8 +167,8 @@ def scale(frames: Tensor, how: str) -> tuple[Tensor, Tensor]:
     if how == "imagenet":
         mean, std = (frames.new_tensor(v).reshape(3, *ones) for v in (IMAGENET_MEAN, IMAGENET_STD))
         return mean, std
-    flat = frames.flatten(1)
-    return flat.mean(1).reshape(-1, 1, *ones), (flat.std(1) + 1e-4).reshape(-1, 1, *ones)
+    mean, std = mean_and_std(frames)
+    return mean.reshape(-1, 1, *ones), (std + 1e-4).reshape(-1, 1, *ones)
 
 
 def disturb(frames: Tensor, key: Tensor, augment: AugmentSettings) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coview.data.augment import audio
+from coview.data.augment.moments import mean_and_std
 from coview.data.augment.settings import AugmentSettings, with_changes
 from coview.data.views.kinds import register_view
 from coview.data.views.made import Made
@@ -166,7 +167,7 @@ class AudioView(SoundView):
 
     def _normalised(self, image: Tensor, statistics: Statistics | None) -> Tensor:
         if statistics is None:
-            std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
+            mean, std = (each[:, None, None, None] for each in mean_and_std(image))
             return (image - mean) / (std + 1e-6)
         mean, std = statistics
         if self.layout == "mel":
