@@ -62,7 +62,7 @@ def test_estimators_speak_scikit_learns_names():
     y = x @ torch.randn(4, 3, generator=draw, dtype=torch.float64)
     fitted = coview.CCA(n_components=2).fit(x.numpy(), y.numpy())
     assert fitted.correlations_.min() > 0.999 and fitted.get_params()["n_components"] == 2
-    for name in set(coview.__all__) - set(api.__all__):
+    for name in set(coview.__all__) - {*api.__all__, "Encoder"}:
         assert "n_components" in getattr(coview, name)().get_params()
 
 

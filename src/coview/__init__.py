@@ -1,7 +1,8 @@
 """coview: one view of a recording teaches another.
 
 The functions are described in `coview.api`. They are imported when they are first asked for, torch when they need it.
-So are the estimators of the correlation family, which speak scikit-learn's names: `CCA(n_components=8).fit(x, y)`.
+So are the estimators of the correlation family, which speak scikit-learn's names: `CCA(n_components=8).fit(x, y)`, and
+`Encoder`, the base of networks from one view to features.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         embed,
         evaluate,
         find,
+        frozen,
         fuse,
         index,
         list_methods,
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
     from coview.correlation.kernel_features import KernelFeatureCCA
     from coview.correlation.multiset import GCCA, MCCA
     from coview.correlation.robust import RobustCCA
+    from coview.encoders.base import Encoder
 
 __all__ = [
-    "CCA", "GCCA", "MCCA", "ClusterCCA", "KernelCCA", "KernelFeatureCCA", "RobustCCA", "compare", "discover", "embed",
-    "evaluate", "find", "fuse", "index", "list_methods", "load", "open", "paint", "pretrain",
+    "CCA", "GCCA", "MCCA", "ClusterCCA", "Encoder", "KernelCCA", "KernelFeatureCCA", "RobustCCA", "compare", "discover",
+    "embed", "evaluate", "find", "frozen", "fuse", "index", "list_methods", "load", "open", "paint", "pretrain",
 ]  # fmt: skip
 _ESTIMATORS = {
     "CCA": "cca", "ClusterCCA": "cluster", "GCCA": "multiset", "KernelCCA": "kernel", "MCCA": "multiset",
@@ -44,6 +47,8 @@ _ESTIMATORS = {
 def __getattr__(name: str) -> Any:
     if name in _ESTIMATORS:
         return getattr(import_module(f"coview.correlation.{_ESTIMATORS[name]}"), name)
+    if name == "Encoder":
+        return import_module("coview.encoders.base").Encoder
     if name in __all__:
         return getattr(import_module("coview.api"), name)
     raise AttributeError(f"module 'coview' has no attribute {name!r}")

@@ -10,6 +10,9 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
+import coview
+from coview.data.synthetic.digits import DigitsWorld
+from coview.data.views import ImageView
 from coview.errors import UsageError
 from coview.interchange.pretrained import frozen_model
 from coview.model import Model
@@ -123,3 +126,38 @@ def test_timm_is_found_in_the_hubs_cache_and_equals_its_own_pipeline(monkeypatch
     expected = whole.forward_head(whole.forward_features(shown), pre_logits=True)
     found = frozen_model(["timm:mobilenetv3_small_050"]).encode_image(tensor(array))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+class Mean(torch.nn.Module):
+    """Any network: the mean colours, and a batch normalisation that must stay as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.norm(x).mean((2, 3))
+
+
+def test_a_network_of_ones_own_is_a_model(tmp_path):
+    network, view = Mean(), ImageView(size=16, margin=1.0, normalise="none")
+    model = coview.frozen({"image": (view, network)})
+    array = picture(16, 16)
+    found = model.encode_image(tensor(array))
+    torch.testing.assert_close(found[0], torch.from_numpy(array).float().mean((0, 1)) / 255, rtol=1e-4, atol=1e-4)
+    assert network.training and model.dim == {"image": 3} and isinstance(model.method.encoders["image"], coview.Encoder)
+    stored = coview.embed(model, DigitsWorld("A", "test", 4, views={"image": view}), tmp_path / "e", windows=1)
+    assert stored.clips["image"].shape == (4, 1, 3)
+    model.save(tmp_path / "model")
+    with pytest.raises(UsageError, match=r"no file may name code here: build it in Python"):
+        Model.from_run(tmp_path / "model")
+    with pytest.raises(UsageError, match=r"image: Flatten makes no features of views of .*expected \(2, D\)"):
+        coview.frozen({"image": (view, torch.nn.Flatten(0))})
+
+
+def test_two_views_of_one_network_share_a_space():
+    network, view = Mean(), ImageView(size=16, margin=1.0, normalise="none")
+    later = ImageView(size=16, margin=1.0, normalise="none", after=(0.5, 1.0))
+    method = coview.frozen({"one": (view, network), "two": (later, network), "three": (later, Mean())}).method
+    assert method.comparable("one", "two") and not method.comparable("one", "three")
+    assert method.encoders["one"] is method.encoders["two"]

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from coview.api.data import index, list_methods, open
 from coview.api.learn import compare, discover, fuse, pretrain
-from coview.api.use import embed, evaluate, find, load, paint
+from coview.api.use import embed, evaluate, find, frozen, load, paint
 
 __all__ = [
-    "compare", "discover", "embed", "evaluate", "find", "fuse", "index", "list_methods", "load", "open",
+    "compare", "discover", "embed", "evaluate", "find", "frozen", "fuse", "index", "list_methods", "load", "open",
     "paint", "pretrain",
 ]  # fmt: skip

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from coview.api.data import open
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from coview.api.data import Place
     from coview.data.recording import Split
     from coview.data.source import Source
     from coview.data.stored import Stored
+    from coview.data.views import ViewSpec
     from coview.evaluation.bench import Result
     from coview.model import Model
     from coview.painting.files import Painted
@@ -34,6 +37,31 @@ def load(path: Place) -> Model:
 
     name = str(path)
     return Model.from_run(fetch(name.removeprefix("hf:")) if name.startswith("hf:") else path)
+
+
+def frozen(
+    encoders: Sequence[str] | Mapping[str, tuple[ViewSpec, nn.Module]],
+    *,
+    weights: Sequence[Place] = (),
+    download: bool = False,
+) -> Model:
+    """Return a model of encoders that were trained elsewhere, to embed, search and measure with; nothing is learnt.
+
+    Args:
+        encoders: names, "torchvision:NAME", "timm:NAME" or "hf:FOLDER"; or networks of one's own, a `coview.Encoder` or
+            any module that makes features (B, D) of views, by name of the view and each with its view:
+            {"image": (ImageView(size=224), network)}. See `coview.interchange.pretrained`.
+        weights: a file for each name of torchvision and timm; none: what the libraries have kept.
+        download: fetch what is not there. Otherwise nothing is fetched.
+
+    Raises:
+        UsageError: an unknown name, weights that are not there, or a network that makes no features of its view.
+    """
+    from coview.interchange.pretrained import frozen_model, model_of_networks
+
+    if isinstance(encoders, Mapping):
+        return model_of_networks(encoders)
+    return frozen_model(encoders, [Path(file) for file in weights], download)
 
 
 def evaluate(

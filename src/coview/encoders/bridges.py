@@ -67,6 +67,11 @@ def bridged(library: str, name: str, stream: str, shape: tuple[int, ...], seen: 
         UsageError: there is no such library or network (lists the nearest names), the extra is missing, or the network
             cannot be built for such a view.
     """
+    if library == "python":
+        raise UsageError(
+            f"{library}:{name} was a network of somebody's own code, and no file may name code here: build it in Python"
+            " and give it to coview.frozen"
+        )
     if library not in LIBRARIES:
         raise UsageError(f"unknown library of encoders {library!r}; there are {', '.join(LIBRARIES)}")
     if stream not in ("image", "audio", "video"):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
 
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
 from coview.data.views import AudioView, ImageView, TextView, VideoView, ViewSpec
+from coview.encoders.base import Encoder, Wrapped
 from coview.encoders.bridges import Bridged
 from coview.encoders.hugging import Tower, load_towers
 from coview.encoders.hugging_words import TextTower
 from coview.encoders.pretrained import Looks, find_weights, looks_of, take_weights
 from coview.errors import UsageError
 from coview.methods import FROZEN, build
-from coview.methods.contract import Facts
-from coview.methods.frozen import FrozenSettings
+from coview.methods.contract import Facts, Method
+from coview.methods.frozen import Frozen, FrozenSettings
 from coview.model import Model
 
 
@@ -61,8 +65,53 @@ def frozen_model(names: Sequence[str], weights: Sequence[Path] = (), download: b
         take_weights(cast(Bridged, method.encoders[stream]), path, encoders[stream])
     for stream, tower in towers.items():
         method.encoders[stream].load_state_dict(tower.state_dict())
-    kept = {"collection": {"name": "(trained elsewhere)", "fingerprint": "", "rows": 2}, "classes": []}
-    return Model(method, Preprocess(method.views, AugmentSettings()), kept)
+    return _model(method)
+
+
+def model_of_networks(networks: Mapping[str, tuple[ViewSpec, nn.Module]]) -> Model:
+    """Return a model of networks of one's own code, each with the view that it reads, by the view's name.
+
+    A network is a `coview.Encoder`, or any module that makes of views (B, *view.shape) features (B, D), or maps
+    (B, D, ...) that are averaged; it is used in evaluation mode, and must take a batch of no rows too. One that two
+    views share (the same object) is one encoder. The model embeds, searches and measures; kept in a folder it can be
+    read by nothing, for no file may name code.
+
+    Raises:
+        UsageError: there is no network, or one does not make features of its view.
+    """
+    if not networks:
+        raise UsageError("expected a network for each view: {'image': (view, network)}")
+    known: dict[int, Encoder] = {}
+    for name, (view, network) in networks.items():
+        known.setdefault(id(network), _encoder(name, view, network))
+    own = {name: known[id(network)] for name, (_, network) in networks.items()}
+    number = {one: count for count, one in enumerate(known, start=1)}
+    called = {name: f"python:{type(net).__name__}-{number[id(net)]}" for name, (_, net) in networks.items()}
+    settings = FrozenSettings(views={name: view for name, (view, _) in networks.items()}, encoders=called)
+    return _model(Frozen(settings, Facts(rows=2, training=False), own))
+
+
+def _encoder(name: str, view: ViewSpec, network: nn.Module) -> Encoder:
+    """Return a network as an encoder, tried on made-up views."""
+    training = network.training
+    try:
+        with torch.no_grad():
+            device = next((value.device for value in network.parameters()), torch.device("cpu"))
+            made = network.eval()(view.made_up(torch.arange(2), 0).to(device))
+        shape = tuple(made.shape) if isinstance(made, Tensor) else ()
+        if len(shape) < 2 or shape[0] != 2:
+            raise ValueError(f"of two views it makes {shape or type(made).__name__}, expected (2, D) or (2, D, ...)")
+    except Exception as error:  # a stranger's network raises anything
+        size = " x ".join(map(str, view.shape))
+        raise UsageError(f"{name}: {type(network).__name__} makes no features of views of {size} ({error})") from error
+    finally:
+        network.train(training)
+    return network if isinstance(network, Encoder) else Wrapped(network, shape[1])
+
+
+def _model(method: Method) -> Model:
+    about = {"collection": {"name": "(trained elsewhere)", "fingerprint": "", "rows": 2}, "classes": []}
+    return Model(method, Preprocess(method.views, AugmentSettings()), about)
 
 
 def _paired(names: Sequence[str], weights: Sequence[Path]) -> list[Path | None]:

@@ -6,6 +6,7 @@ measures and explains models then takes it like any other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,9 +52,11 @@ class Frozen(Method):
     settings: FrozenSettings
     coupling: Coupling = "none"
 
-    def __init__(self, settings: FrozenSettings, facts: Facts) -> None:
+    def __init__(self, settings: FrozenSettings, facts: Facts, own: Mapping[str, Encoder] | None = None) -> None:
+        """Build the encoders that the settings name, or take those of one's own code: `own`, by view."""
         super().__init__(settings, facts)
-        self.encoders = nn.ModuleDict({name: self._built(name) for name in settings.views})
+        given = {name: self._built(name) for name in settings.views} if own is None else own
+        self.encoders = nn.ModuleDict(given)
         self.requires_grad_(False)
 
     def learn(self, batch: Batch) -> Step:
