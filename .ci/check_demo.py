@@ -37,14 +37,22 @@ def main() -> int:
         expect(f"{measure} of shuffled pairs {shuffled['value']:.3f} <= {most}", shuffled["value"] <= most)
         apart = pairs["low"] > shuffled["high"]
         expect(f"{measure}: intervals apart ({pairs['low']:.3f} > {shuffled['high']:.3f})", apart)
-    for name in ("video_probe/random", "video_probe/statistics", "video_probe/supervised-av"):
-        expect(f"{name} is printed", name in rows)
+    figures = ("video_probe", "audio_knn", "class_p1_v2a")
+    names = {f"{figure}/{model}" for figure in figures for model in ("xid", "shuffled", "random")}
+    names |= {f"{view}_probe/{row}" for view in ("video", "audio") for row in ("statistics", "supervised-av")}
+    names |= {"search_p1_a2v/xid", "search_p1_v2a/xid"}
+    expect(f"{len(names)} rows are printed{''.join(f', not {name}' for name in names - set(rows))}", names <= set(rows))
     expect(f"{demo['clips_written']} clips written, at least 300", demo["clips_written"] >= 300)
-    expect("searches were answered", len(demo["searches"]) > 0)
+    answered = demo["searches"] and all(len(answer["hits"]) == 5 for answer in demo["searches"])
+    expect(f"{len(demo['searches'])} searches were answered by five each", bool(answered))
     paces = demo["seconds"] / pace()
     expect(f"{demo['seconds']:.0f} s are {paces:.0f} times a fixed piece of work, at most {PACES}", paces <= PACES)
     expect(f"under 4 GB ({demo['peak_memory_gb']:.2f} GB)", demo["peak_memory_gb"] < 4)
-    expect(f"the report exists: {demo['report']}", Path(demo["report"]).is_file())
+    report = Path(demo["report"])
+    expect(f"the report shows something: {report}", report.is_file() and report.stat().st_size > 10_000)
+    pictures, sounds = (report.parents[1] / "world" / "train" / f"{view}.npy" for view in ("video", "audio"))
+    twice = pictures.stat().st_size > 2 * 5000 * 3 * 4 * 32 * 32 and sounds.stat().st_size < 5000 * 16000 * 2 + 1000
+    expect("two phases of the picture are stored, the sound once", twice)
     return 1 if failures else 0
 
 
