@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from coview.data.augment import AugmentSettings
 from coview.data.dataset_source import DatasetSource
 from coview.data.preprocess import Preprocess
-from coview.data.views import ImageView
+from coview.data.views import FeaturesView, ImageView
 from coview.encoders import Encoder
 from coview.encoders.alexnet import AlexNet
 from coview.errors import UsageError
@@ -153,6 +153,48 @@ def test_a_detector_is_told_from_units_that_are_none(bench: Bench, seen: Units) 
     assert figure.chance is not None and figure.chance < 0.05
     assert bench.result.choices["image_units@squares"]["detectors_of"] == {"square": 1}
     assert bench.result.choices["image_units@squares"]["never_excited"] == 1
+
+
+def test_batches_and_processes_keep_what_all_pictures_at_once_would(bench: Bench, seen: Units) -> None:
+    with Bench(bench.model, None, bench.test, name="looks", batch_size=7) as small:
+        again = units(small)
+    assert torch.equal(again.top, seen.top) and torch.equal(again.place, seen.place)
+    torch.testing.assert_close(again.peak, seen.peak)
+
+
+def test_without_labels_there_are_units_and_no_figure(bench: Bench) -> None:
+    source = DatasetSource(
+        [{"image": bench.test.read_window(torch.tensor([n]), 0, 1).views["image"][0]} for n in range(12)],
+        {"image": VIEW},
+    )
+    with Bench(bench.model, None, source, name="looks") as plain:
+        assert set(units(plain).label) == {-1}
+    assert not plain.result.results and not plain.result.problems
+    assert "has no labels: its units are shown" in plain.result.notes[0]
+
+
+class _Beside:
+    def specs(self) -> Mapping[str, Any]:
+        return {"image": VIEW, "numbers": FeaturesView(dim=3)}
+
+
+class _Both(_Looks):
+    Settings = _Beside
+
+    def __init__(self, settings: _Beside, facts: Facts) -> None:
+        super().__init__(settings, facts)
+        self.encoders["numbers"] = nn.Linear(3, 2)  # has no maps
+
+
+def test_a_view_without_maps_beside_pictures_is_not_looked_at() -> None:
+    rows = [
+        {"image": torch.full((3, 1, SIDE, SIDE), n, dtype=torch.uint8), "numbers": torch.ones(3)} for n in range(12)
+    ]
+    views = _Beside().specs()
+    source = DatasetSource(rows, views)
+    model = Model.of(_Both(_Beside(), Facts(rows=12)).eval(), Preprocess(views, AugmentSettings()), source)
+    with Bench(model, None, source, name="both") as bench:
+        assert units(bench).view == "image"
 
 
 def test_the_page_shows_units_a_map_and_a_sheet(bench: Bench, seen: Units, tmp_path: Path) -> None:

@@ -8,19 +8,19 @@ sees of them. People name units there; here a unit is called a detector where it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from coview.data.views import Batch
+from coview.data.views import Batch, cut_from
 from coview.embedding.extract import Features, extract
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench
 from coview.evaluation.stages import known_stages
 from coview.evaluation.statistics import accuracy
 from coview.model import Model
+from coview.parallel import gather
 from coview.randomness import make_key, uniform
 
 TOP = 10  # pictures by which a unit is named
@@ -68,24 +68,22 @@ def units(bench: Bench, view: str | None = None, stage: str | None = None) -> Un
         UsageError: no such view or stage, a stage without places, or fewer than ten pictures.
     """
     view, stage = chosen(bench.model, view, stage)
+    loudest = _Loudest(bench.model, view, stage)
     found = extract(
-        bench.model, bench.test, embed=_peaks(bench.model, view, stage), batch_size=bench.batch_size,
+        bench.model, bench.test, embed=loudest, batch_size=bench.batch_size,
         progress=lambda done, total: bench.progress("looking at pictures", done, total),
     )  # fmt: skip
     bench.result.report(found.problems)
-    peaks, places = found.values[f"{view}/peak"], found.values[f"{view}/place"]
-    rows = torch.nonzero(found.present[f"{view}/peak"]).flatten()
+    rows = torch.nonzero(found.present[f"{view}/seen"]).flatten()
     if len(rows) < TOP:
         raise UsageError(f"{bench.test.name}: {len(rows)} recordings have {view!r}; {TOP} are needed to name units by")
-    count = peaks.shape[1]
-    order = torch.argsort(peaks[rows], dim=0, descending=True, stable=True)[
-        :TOP
-    ].T  # equal ones in the order of their ids
-    top = rows[order]
-    where = places.view(len(places), -1, count)[top, :, torch.arange(count)[:, None]].long()
+    top, peak, where = loudest.of_all(bench.model.device)
+    count, order = len(top), torch.searchsorted(rows, top.contiguous())
     label, share = _named(found.labels[top])
-    seen = Units(view, stage, top, peaks[top, torch.arange(count)[:, None]], where, label, share, found)
-    if bool((found.labels >= 0).any()):
+    seen = Units(view, stage, top, peak, where, label, share, found)
+    if not bool((found.labels >= 0).any()):
+        bench.result.notes.append(f"{bench.test.name} has no labels: its units are shown, and none is named")
+    else:
         known = found.labels[rows]
         dealt = [uniform(make_key(bench.seed, deal), _DEALT, len(rows)).argsort(stable=True) for deal in range(_DEALS)]
         excited = seen.peak[:, -1] > 0
@@ -116,19 +114,55 @@ def chosen(model: Model, view: str | None, stage: str | None) -> tuple[str, str]
     return view, stage or known[-1]
 
 
-def _peaks(model: Model, view: str, stage: str) -> Callable[[Batch], dict[str, Tensor]]:
-    """Return a function from a raw batch to each unit's largest value (B, C) and its place (B, 2 or 3 times C)."""
+class _Loudest:
+    """Looks at raw batches, and keeps of each unit the ten pictures that excite it most, with the places in its map.
+
+    A call returns "<view>/seen" (B, 1): not finite where a map is not.
+
+    Raises:
+        UsageError: the stage has no places.
+    """
+
+    def __init__(self, model: Model, view: str, stage: str) -> None:
+        self.model, self.view, self.stage = model, view, stage
+        self.peak, self.row, self.place = torch.empty(0), torch.empty(0), torch.empty(0)
 
     @torch.no_grad()
-    def embed(batch: Batch) -> dict[str, Tensor]:
-        maps = model.feature_maps(batch)[view][stage].float()
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        cut = cut_from(self.view, self.model.views[self.view])  # what is no picture is not looked at
+        alone = replace(batch, views={cut: batch.views[cut]})
+        maps = self.model.feature_maps(alone)[self.view][self.stage].float()
         if maps.ndim < 4:
-            raise UsageError(f"stage {stage!r} of {view!r} has no places; name another with --stage")
-        peak, at = maps.flatten(2).max(2)
-        place = torch.stack(torch.unravel_index(at, maps.shape[2:]), 1)
-        return {f"{view}/peak": peak, f"{view}/place": place.flatten(1)}
+            raise UsageError(f"stage {self.stage!r} of {self.view!r} has no places; name another with --stage")
+        peak, at = (each.cpu() for each in maps.flatten(2).max(2))
+        place = torch.stack(torch.unravel_index(at, maps.shape[2:]), 2)
+        whole = peak.isfinite().all(1)
+        there = (whole & self.model.present(batch, self.view).cpu())[:, None]
+        row = batch.row.cpu()[:, None].expand_as(peak)
+        self._keep(torch.where(there, peak, -torch.inf), row, place)
+        return {f"{self.view}/seen": torch.where(whole, 1.0, torch.nan)[:, None]}
 
-    return embed
+    def of_all(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Return of all processes' pictures row (C, K), peak (C, K) and place (C, K, 2 or 3), best first."""
+        mine = self.peak, self.row, self.place
+        peak, row, place = (gather(each.to(device)).cpu() for each in mine)
+        order = torch.argsort(row, dim=0, stable=True)
+        peak, row = peak.gather(0, order), row.gather(0, order)
+        place = place.gather(0, order[..., None].expand_as(place))
+        # A process without pictures has looked at the first one too.
+        peak[1:][row[1:] == row[:-1]] = -torch.inf
+        self.peak = torch.empty(0)
+        self._keep(peak, row, place)
+        return self.row.T, self.peak.T, self.place.transpose(0, 1)
+
+    def _keep(self, peak: Tensor, row: Tensor, place: Tensor) -> None:
+        if len(self.peak):
+            peak, row, place = (
+                torch.cat(pair) for pair in ((self.peak, peak), (self.row, row), (self.place, place))
+            )  # fmt: skip
+        order = torch.argsort(peak, dim=0, descending=True, stable=True)[:TOP]  # equal ones in the order of their ids
+        self.peak, self.row = peak.gather(0, order), row.gather(0, order)
+        self.place = place.gather(0, order[..., None].expand(*order.shape, place.shape[2]))
 
 
 def _named(labels: Tensor) -> tuple[list[int], Tensor]:

@@ -158,7 +158,13 @@ def few_labels(ratio: float | None, shots: int | None) -> Budget | None:
 
 
 def run_models(
-    arguments: Models, words: Sequence[str], measure: Callable[[Case], Result], *, kept: str = "", trains: bool = False
+    arguments: Models,
+    words: Sequence[str],
+    measure: Callable[[Case], Result],
+    *,
+    kept: str = "",
+    trains: bool = False,
+    figures: bool = True,
 ) -> int:
     """Measure all models and controls by `measure`, keep the result with the first model, print it.
 
@@ -166,6 +172,7 @@ def run_models(
         words: of the command line, the protocol first.
         kept: what the result is called where that is not the protocol's name.
         trains: networks are trained to measure: not once more for the validation part of a small collection.
+        figures: without any, nothing could be measured; False where a page is enough.
     """
     protocol = kept or words[0]
     if not arguments.model:
@@ -186,7 +193,7 @@ def run_models(
         result = measure_all(asked, protocol, measure, device, out, over_parts if chosen else over_folds)
     finally:
         parallel.shutdown()
-    code = show(result, out, arguments.json)
+    code = show(result, out, arguments.json, figures=figures)
     if arguments.controls or not result.results:
         out.next(*embedding(arguments.model[0], arguments.collection))
     else:
@@ -273,15 +280,19 @@ def load(paths: tuple[Path, ...], device: torch.device) -> list[Model]:
     return [Model.from_run(path).to(device) for path in paths]
 
 
-def show(result: Result, out: Output, json: bool, **more: Any) -> int:
-    """Print a result with its verdict and return the exit code: 3 where something could not be read or measured."""
+def show(result: Result, out: Output, json: bool, *, figures: bool = True, **more: Any) -> int:
+    """Print a result with its verdict and return the exit code: 3 where something could not be read or measured.
+
+    Args:
+        figures: whether a result without any is such a thing.
+    """
     from coview.evaluation.verdict import headline, verdict
     from coview.evaluation.wording import sentence
 
     said = verdict(result.results, result.signs)
     for text in [*result.notes, *said, *filter(None, map(sentence, headline(result.results)))]:
         out.say(text)
-    if not result.results:
+    if figures and not result.results:
         result.lacks(" and ".join(result.protocols), ["nothing could be measured"])
     rows = [measurement.row() for measurement in result.results]
     plain = {"notes": result.notes, "verdict": said, "weights": result.weights} if json else {}

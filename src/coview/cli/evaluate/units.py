@@ -49,4 +49,4 @@ def main(argv: list[str]) -> int:
                 bench.result.notes.append(f"{count} units to look at: {page}")
         return bench.result
 
-    return run_models(arguments, ["units", *argv], measure)
+    return run_models(arguments, ["units", *argv], measure, figures=False)
