@@ -320,6 +320,22 @@ def uavm(seed: int) -> Figures:
         yield f"uavm, {what}: P@1 by the other view, better way", better, better < 0.3 if changes else better > 0.6
 
 
+def ccl(seed: int) -> Figures:
+    """Blobs in the plane under a teacher who is wrong of one in five: accuracy of the student, 4,000 new points."""
+    from test_ccl import Plain, toy
+
+    alone, taught = toy(seed, taught=False), toy(seed)
+    yield "ccl, labels alone", alone, True
+    yield "ccl", taught, taught > alone + 0.03
+    for what, changes in (
+        ("S(v, t) without a composition", {"kind": Plain}),
+        ("heads that do not learn", {"wiped": True}),
+    ):
+        value = toy(seed, **changes)
+        yield f"ccl, {what}", value, value < taught
+    yield "labels alone, five times as long", toy(seed, taught=False, steps=1000), True
+
+
 def image_transfer(seed: int) -> Figures:
     """Boxes and masks of made shapes from four starts of one small network: mAP (area) and mIU, each above the next."""
     from test_shapes_transfer import FIGURES, experiment
@@ -353,6 +369,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "steady-features": Experiment(steady_features),
     "physical-prediction": Experiment(physical_prediction),
     "ambient-sound": Experiment(ambient_sound),
+    "ccl": Experiment(ccl, seeds=5),
     "uavm": Experiment(uavm),
     "cloven": Experiment(cloven),
 }

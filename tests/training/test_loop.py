@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from coview.errors import CoviewError, SettingsError, UsageError
 from coview.model import Model
-from coview.training import checkpoint
+from coview.training import checkpoint, loop
 from coview.training.loop import train
 from coview.training.run import read_lines
 from coview.training.settings import ScheduleSettings
@@ -348,3 +348,17 @@ def test_kill_at_five_moments_resumes_to_the_bit(tmp_path):
     whole = tmp_path / "whole" / "metrics.jsonl"
     assert log.read_bytes() == whole.read_bytes()
     assert json.loads(whole.read_text().splitlines()[-1])["step"] == 300
+
+
+def test_what_is_steady_keeps_the_peak_of_the_rate(tmp_path, monkeypatch):
+    rates, learn = [], loop.learn
+
+    def watched(parts, batch):
+        rates.append({group["steady"]: group["lr"] for group in parts.optimiser.param_groups})
+        return learn(parts, batch)
+
+    monkeypatch.setattr(loop, "learn", watched)
+    monkeypatch.setattr(tiny.TinyMethod, "steady", lambda self, name: name.startswith("projectors."))
+    run(tmp_path / "run")
+    assert {each[True] for each in rates} == {0.01}
+    assert len({each[False] for each in rates}) > 5 and min(each[False] for each in rates) < 1e-3

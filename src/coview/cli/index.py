@@ -52,8 +52,8 @@ class Arguments:
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """Folder (any depth), manifest (.csv, .jsonl, .parquet), or a named data set: tuxpaint, digits-av, objects-av,
-    pushes, vggsound, ucf101, hmdb51, kinetics-sounds, flickr-soundnet, audioset, esc50, dcase, voc2007, voc2012, voc,
-    imagenet, places205, sun397, mit-indoor, stanford40, flowers102, nyuv2, pushing, frames, shapes, surfaces."""
+    pushes, vggsound, ucf101, ucf51, hmdb51, kinetics-sounds, flickr-soundnet, audioset, esc50, dcase, voc2007, voc2012,
+    voc, imagenet, places205, sun397, mit-indoor, stanford40, flowers102, nyuv2, pushing, frames, shapes, surfaces."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="COLLECTION")]
     """The collection's folder."""
     follow_links: bool = False

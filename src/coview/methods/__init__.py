@@ -72,6 +72,7 @@ METHODS: dict[str, str] = {
     "vae-cca": "coview.methods.vae_cca:VAECCA",
     "weak-captions": "coview.methods.weak_captions:WeakCaptions",
     "physical-prediction": "coview.methods.physical_prediction:PhysicalPrediction",
+    "ccl": "coview.methods.ccl:CCL",
     "uavm": "coview.methods.uavm:UAVM",
 }
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)

@@ -310,17 +310,21 @@ class Method(nn.Module, ABC):
         """Return the factor on the learning rate of the parameter `name`, as `named_parameters` calls it."""
         return 1.0
 
+    def steady(self, name: str) -> bool:
+        """Return whether the parameter `name` keeps the peak of the learning rate, whatever the schedule says."""
+        return False
+
     def parameter_groups(self, weight_decay: float, decay: Decay | None = None) -> list[dict[str, Any]]:
-        """Return optimiser groups with `params`, `weight_decay` and `lr_scale`: what is decayed first, then the rest.
+        """Return optimiser groups with `params`, `weight_decay`, `lr_scale` and `steady`: what is decayed first.
 
         With `decay` "matrices", biases and normalisation parameters carry no weight decay; None: as `decays` says.
         """
-        groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+        groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 spared = (decay or self.decays) == "matrices" and parameter.ndim <= 1
-                groups.setdefault((spared, self.lr_scale(name)), []).append(parameter)
+                groups.setdefault((spared, self.lr_scale(name), self.steady(name)), []).append(parameter)
         return [
-            {"params": groups[key], "weight_decay": 0.0 if key[0] else weight_decay, "lr_scale": key[1]}
-            for key in sorted(groups)
+            {"params": params, "weight_decay": 0.0 if spared else weight_decay, "lr_scale": scale, "steady": steady}
+            for (spared, scale, steady), params in sorted(groups.items(), key=lambda group: group[0])
         ]

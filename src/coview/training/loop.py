@@ -130,7 +130,7 @@ def _steps(
             method.refresh(step // per_epoch, _embedder(parts))
         rate = settings.optimiser.lr * rate_factor(step, total, settings.schedule)
         for group in parts.optimiser.param_groups:
-            group["lr"] = rate * group.get("lr_scale", 1.0)
+            group["lr"] = (settings.optimiser.lr if group.get("steady") else rate) * group.get("lr_scale", 1.0)
         # Dropout's numbers follow from (seed, step, rank): there is no generator to save.
         torch.manual_seed(int(make_key(settings.seed, step, parallel.rank())))
         method.train()

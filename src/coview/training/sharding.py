@@ -77,9 +77,9 @@ def optimiser_for_file(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
 def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Load an optimiser's whole state; what has its parameter's shape is divided as the parameter is.
 
-    Factors on the rate stay those of the method: states written before there were any have none.
+    What the method says of rates stays: states written before it said any have none.
     """
-    scales = [{"lr_scale": group["lr_scale"]} if "lr_scale" in group else {} for group in optimiser.param_groups]
+    rates = [{n: group[n] for n in ("lr_scale", "steady") if n in group} for group in optimiser.param_groups]
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     entries = {
         index: {
@@ -91,5 +91,5 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -
         for index, entry in state["state"].items()
     }
     optimiser.load_state_dict({**state, "state": entries})
-    for group, scale in zip(optimiser.param_groups, scales, strict=True):
-        group.update(scale)
+    for group, own in zip(optimiser.param_groups, rates, strict=True):
+        group.update(own)

@@ -93,6 +93,9 @@ def test_ucf101_has_three_folds(film, tmp_path):
     assert collection.folds == 3 and collection.select(split="test", fold=2).ids == [names[1]]
     assert [lost.path for lost in collection.quarantine()] == [names[3]]
     assert collection.about["report"]["listed"]["fold 1 train"] == 3
+    heard = index("ucf51", root, tmp_path / "s")  # of tai chi there is no sound
+    assert heard.ids == collection.ids and not len(heard.quarantine())
+    assert heard.about["report"]["official"] == {"classes": 51} and heard.about["report"]["listed"]["classes"] == 1
     (lists / "testlist02.txt").unlink()
     with pytest.raises(UsageError, match=r"testlist02\.txt.*crcv\.ucf\.edu"):
         index("ucf101", root, tmp_path / "d")

@@ -24,6 +24,7 @@ ADAPTERS: dict[str, str] = {
     "pushes": "coview.data.adapters.worlds:make_pushes",
     "vggsound": "coview.data.adapters.vggsound:make",
     "ucf101": "coview.data.adapters.ucf101:make",
+    "ucf51": "coview.data.adapters.ucf101:make_with_sound",
     "hmdb51": "coview.data.adapters.hmdb51:make",
     "kinetics-sounds": "coview.data.adapters.kinetics_sounds:make",
     "flickr-soundnet": "coview.data.adapters.flickr_soundnet:make",

@@ -1,4 +1,8 @@
-"""UCF-101 (Soomro et al. 2012): 13,320 films of 101 actions, three official folds; the 25 groups share actors."""
+"""UCF-101 (Soomro et al. 2012): 13,320 films of 101 actions, three official folds; the 25 groups share actors.
+
+UCF-51, of which CCL tells (arXiv 2104.10955), is the part with sound: 51 actions. That these are the ones which UCF-101
+added to UCF-50 is our reading.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,15 @@ WHERE = (
 )
 # Films in (train, test) of each fold.
 FOLDS = ((9537, 3783), (9586, 3734), (9624, 3696))
+_ADDED = """
+ApplyEyeMakeup ApplyLipstick Archery BabyCrawling BalanceBeam BandMarching BasketballDunk BlowDryHair BlowingCandles
+BodyWeightSquats Bowling BoxingPunchingBag BoxingSpeedBag BrushingTeeth CliffDiving CricketBowling CricketShot
+CuttingInKitchen FieldHockeyPenalty FloorGymnastics FrisbeeCatch FrontCrawl Haircut Hammering HammerThrow
+HandstandPushups HandstandWalking HeadMassage IceDancing Knitting LongJump MoppingFloor ParallelBars PlayingCello
+PlayingDaf PlayingDhol PlayingFlute PlayingSitar Rafting ShavingBeard Shotput SkyDiving SoccerPenalty StillRings
+SumoWrestling Surfing TableTennisShot Typing UnevenBars WallPushups WritingOnBoard
+"""
+WITH_SOUND = frozenset(_ADDED.split())
 
 
 def make(out: Path, options: Options) -> Made:
@@ -23,7 +36,16 @@ def make(out: Path, options: Options) -> Made:
     Raises:
         UsageError: missing lists, or no file at all.
     """
-    download = Download("ucf101", options, WHERE)
+    return _made("ucf101", options)
+
+
+def make_with_sound(out: Path, options: Options) -> Made:
+    """Return the items of UCF-51; otherwise as `make`."""
+    return _made("ucf51", options, WITH_SOUND)
+
+
+def _made(called: str, options: Options, wanted: frozenset[str] | None = None) -> Made:
+    download = Download(called, options, WHERE)
     classes = set()
     for line in download.lines("classInd.txt"):
         if re.fullmatch(r"[0-9]+ \S+", line):
@@ -40,11 +62,16 @@ def make(out: Path, options: Options) -> Made:
                 if not re.fullmatch(r"[^/\s]+/\S+( [0-9]+)?", line):
                     download.bad_line(name, line, "CLASS/FILM.avi, in lists of training a number")
                     continue
+                if wanted is not None and line.partition("/")[0] not in wanted:
+                    continue
                 download.listed[name] += 1
                 folds.setdefault(line.split()[0], ["", "", ""])[fold] = part
     for name, parts in sorted(folds.items()):
         label, stem = name.partition("/")[0], Path(name).stem
         item = {"id": name, "label": label, "split": parts[0] or None, "folds": tuple(parts)}
         download.add("films", download.find(stem, parent=label), name, {**item, "group": stem.rsplit("_", 1)[0]})
+    if wanted is not None:  # how many films of each part these are, their owners do not say
+        download.listed["classes"] = len(classes & wanted)
+        return download.made({"classes": len(wanted)}, options)
     download.listed["classes"] = len(classes)
     return download.made({"films": 13320, "classes": 101, **official}, options)
