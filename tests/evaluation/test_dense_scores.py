@@ -8,6 +8,7 @@ from coview.errors import UsageError
 from coview.evaluation.average_precision import DEFINITIONS
 from coview.evaluation.detection_scores import Found, match, mean_average_precision
 from coview.evaluation.segmentation_scores import confusion, intersection_over_union, mean_iu
+from coview.evaluation.statistics import wilson
 
 
 def objects(*rows):
@@ -48,7 +49,7 @@ def test_mean_average_precision_of_all_found_and_of_nothing(definition):
     perfect = [found((A, 1.0, 0)), found((B, 1.0, 1)), found()]
     figure = mean_average_precision("detection", "x", perfect, truth, 3, definition, 0)
     assert figure.name == f"detection_map-{definition}/x" and figure.n == 3
-    assert (figure.value, figure.chance) == (1, 0) and figure.low == figure.high == 1
+    assert (figure.value, figure.chance) == (1, 0) and (figure.low, figure.high) == wilson(2, 2)  # of two objects
     nothing = mean_average_precision("detection", "x", [found()] * 3, truth, 3, definition, 0)
     assert nothing.value == 0
     again = match(perfect, truth, 3).average_precision(definition, torch.tensor([[1, 0, 5], [0, 0, 1]]))

@@ -2,7 +2,17 @@ import pytest
 import torch
 
 from coview.errors import UsageError
-from coview.evaluation.statistics import Measurement, accuracy, bootstrap, mean, over_seeds, wilson
+from coview.evaluation.several_labels import precisions
+from coview.evaluation.statistics import (
+    Measurement,
+    accuracy,
+    bootstrap,
+    logit_interval,
+    mean,
+    over_seeds,
+    resampled_counts,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +44,36 @@ def test_bootstrap_of_a_median_lies_around_it() -> None:
     low, high = bootstrap(torch.arange(1.0, 102.0), seed=0, statistic="median")
     assert low < 51 < high
     assert 5 < high - low < 40
+
+
+def test_intervals_of_average_precision_cover_on_few_items() -> None:
+    """40 items, .3 of them positive and two standard deviations above the others: .864 is the figure's mean.
+
+    Measured, of 150 draws: .96 covered; by percentiles of the same resamples .88, all of them missed from above.
+    """
+    generator, counts = torch.Generator().manual_seed(0), torch.cat(list(resampled_counts(40, 0))[:8])
+    logit, percentile = [], []
+    for _ in range(150):
+        marks = torch.where(torch.rand(40, 1, generator=generator) < 0.3, 1, -1)
+        scores = torch.randn(40, 1, generator=generator) + 2 * (marks > 0)
+        drawn = precisions(scores, marks, "area", counts)[:, 0]
+        logit.append(logit_interval(float(precisions(scores, marks, "area")), drawn, int((marks > 0).sum())))
+        percentile.append(drawn.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist())
+    above, below = ((torch.tensor(logit) - 0.864) * torch.tensor([1, -1]) > 0).double().mean(0).tolist()
+    assert above + below < 0.08 and abs(above - below) < 0.05
+    assert sum(low > 0.864 for low, _ in percentile) / 150 > above + 0.04
+
+
+def test_intervals_of_shares_at_the_ends_and_of_one_item() -> None:
+    many = torch.full((1000,), 1.0, dtype=torch.float64)
+    assert logit_interval(1.0, many, 12) == wilson(12, 12)
+    assert logit_interval(0.0, 0 * many, 12) == wilson(0, 12)
+    low, high = logit_interval(0.5, many / 2, 1)  # one picture with all that there is: nothing to resample
+    assert low < 0.1 and high > 0.9
+    some = torch.where(torch.arange(1000) % 3 == 0, torch.nan, torch.linspace(0.3, 0.9, 1000))
+    low, high = logit_interval(0.6, some, 12)
+    assert 0 < low < 0.6 < high < 1
+    assert logit_interval(0.6, torch.full((9,), torch.nan), 10) == wilson(6, 10)
 
 
 def test_measurement_row_has_the_published_keys() -> None:

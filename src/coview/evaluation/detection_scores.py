@@ -18,7 +18,7 @@ from torchvision.ops import box_iou
 from coview.data.scenes import Objects
 from coview.errors import UsageError
 from coview.evaluation.average_precision import Definition, ranked_precision
-from coview.evaluation.statistics import Measurement, resampled_counts
+from coview.evaluation.statistics import Measurement, logit_interval, resampled_counts
 
 OVERLAP = 0.5
 
@@ -121,7 +121,7 @@ def mean_average_precision(
         raise UsageError(f"{what}: no test picture has an object that counts")
     value = float(matches.average_precision(definition).nanmean())
     drawn = [matches.average_precision(definition, part).nanmean(1) for part in resampled_counts(len(found), seed)]
-    low, high = torch.cat(drawn).nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    low, high = logit_interval(value, torch.cat(drawn), int(matches.positives.sum()))
     chance = None
     if len(found) > 1:
         half = len(found) // 2

@@ -16,7 +16,7 @@ from coview.data.joined import JoinedSource
 from coview.data.source import Source
 from coview.errors import UsageError
 from coview.evaluation.average_precision import Definition, ranked_precision
-from coview.evaluation.statistics import Measurement, resampled_counts
+from coview.evaluation.statistics import Measurement, logit_interval, resampled_counts
 from coview.methods.classifier import MARKS
 from coview.randomness import make_key, uniform
 
@@ -128,7 +128,7 @@ def mean_precision(
     scores, marks = scores[:, there], marks[:, there]
     value = float(precisions(scores, marks, definition).mean())
     drawn = resampled_precisions(scores, marks, definition, seed)
-    low, high = drawn.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    low, high = logit_interval(value, drawn, int((marks > 0).sum()))
     orders = (uniform(make_key(seed, order), _CHANCE, *scores.shape) for order in range(_ORDERS))
     chance = float(torch.stack([precisions(order, marks, definition).mean() for order in orders]).mean())
     return Measurement(f"{what}_map-{definition}/{name}", value, low, high, chance, len(scores))

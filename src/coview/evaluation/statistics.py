@@ -75,8 +75,10 @@ def mean(name: str, per_item: Tensor, chance: float | None, seed: int) -> Measur
     return Measurement(name, float(values.mean()), low, high, chance, values.numel(), items=values)
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: int) -> tuple[float, float]:
     """Return the 95 % score interval of a proportion (Wilson, JASA 1927, equation on p. 212).
+
+    `successes` is no whole number where items succeed in part.
 
     Raises:
         UsageError: when n is not positive or successes lie outside 0..n.
@@ -114,6 +116,27 @@ def resampled_counts(n: int, seed: int) -> Iterator[Tensor]:
     for first in range(0, _RESAMPLES, 25):
         pick = integers(make_key(seed, torch.arange(first, first + 25)), 0, n, n)
         yield torch.zeros(25, n, dtype=torch.int64).scatter_add_(1, pick, torch.ones_like(pick))
+
+
+def logit_interval(value: float, drawn: Tensor, n: int) -> tuple[float, float]:
+    """Return a 95 % interval of a figure within 0..1 that is no mean of items, such as an average precision.
+
+    Normal on the scale of logit(value), with the resamples' standard deviation there (Boyd, Eng & Page, ECML PKDD 2013,
+    section 3, who take the binomial one). Percentiles of resamples lean upward on few items: of 20 they cover .89 and
+    miss on that side five times in six. Where resamples do not vary, as at 0 or 1, Wilson's of `n` items.
+
+    Args:
+        value: the figure of all items.
+        drawn: (R,), the figure of resampled items; NaN where it has none.
+        n: what the figure is a share of, for an average precision the positives.
+    """
+    known = drawn[~drawn.isnan()].double()
+    spread = float(known.std()) if len(known) > 1 else 0.0
+    if not 0 < value < 1 or spread < 1e-9:
+        return wilson(min(max(value, 0.0), 1.0) * n, n)
+    middle, half = math.log(value / (1 - value)), Z * spread / (value * (1 - value))
+    low, high = torch.tensor([middle - half, middle + half], dtype=torch.float64).sigmoid().tolist()
+    return low, high
 
 
 def over_seeds(measurements: Sequence[Measurement], signed: bool = False) -> Measurement:

@@ -7,7 +7,8 @@ from keys of (seed, row). Labels are therefore equal to the bit for 1, 2 or 4 pr
 two centroids to the last digits of float64.
 
 Features are centred first, so that a common offset costs no digits. The nearest centroid is looked for in float32 and
-once more in float64 where float32's rounding could have chosen; sums follow the rows that change their cluster.
+once more in float64 where float32's rounding could have chosen; sums follow the rows that change their cluster, and
+rows whose centroid has not moved are compared with those that have.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from coview.errors import UsageError
-from coview.objectives.kmeans_rows import Nearest, Rows, Sums
+from coview.objectives.kmeans_rows import DIGITS, Labels, Rows, Sums
 from coview.parallel import gather, sum_with_grad
 from coview.randomness import make_key, uniform
 
@@ -93,14 +94,14 @@ def kmeans(
         raise UsageError(f"{clusters} clusters need at least as many recordings, found {total}")
     if not math.isfinite(largest):
         raise UsageError("k-means: the features hold values that are not finite; look at the run's loss and data")
-    bits = 62 - max(total - 1, 1).bit_length()  # a sum of all rows fits 63 bits
+    bits = min(62 - max(total - 1, 1).bit_length(), DIGITS)  # a sum of all rows fits 63 bits
     scale = 2.0 ** (bits - 1 - math.frexp(largest)[1])  # a power of two: scaling costs no digits
     centroids = _seeds(rows, row, clusters, seed) if start is None else start.to(rows.offset) - rows.offset
     centroids = rows.unit_length(centroids)
-    sums = Sums(rows, clusters, scale)
+    nearest, sums = Labels(rows), Sums(rows, clusters, scale)
     made, converged = 0, False
     while made < iterations and not converged:
-        labels = _assign(rows, centroids)
+        labels = nearest.follow(centroids)
         made += 1
         converged = not sums.follow(labels)
         if not converged:
@@ -110,7 +111,7 @@ def kmeans(
             means = total_sums.double() / counts.clamp(min=1)[:, None] / scale
             centroids = rows.unit_length(torch.where(counts[:, None] > 0, means, centroids))
     if not converged:
-        labels = _assign(rows, centroids)
+        labels = nearest.follow(centroids)
     counts = sum_with_grad(torch.bincount(labels, minlength=clusters))
     inertia = float(sum_with_grad(_distances(rows, centroids, labels).sum()))
     return Clusters(centroids=centroids + rows.offset, labels=labels, counts=counts, inertia=inertia, iterations=made)
@@ -125,7 +126,7 @@ def assign(x: Tensor, centroids: Tensor, *, spherical: bool = False) -> tuple[Te
     rows = Rows([x], None, False, spherical, centroids.device)
     rows.offset = centroids.double().mean(0)
     centred = centroids.double() - rows.offset
-    labels = _assign(rows, centred)
+    labels = Labels(rows).follow(centred)
     return labels, _distances(rows, centred, labels)
 
 
@@ -146,23 +147,6 @@ def _first(*choices: Tensor | None) -> Tensor:
     return next(choice for choice in choices if choice is not None)
 
 
-def _assign(rows: Rows, centroids: Tensor) -> Tensor:
-    """Return the nearest of the centred centroids (K, D) for each row, int64 (N_r,); of equally near ones the first."""
-    labels = torch.empty(len(rows), dtype=torch.int64, device=rows.device)
-    exact, narrow = Nearest(centroids), Nearest(centroids.float())
-    # Half precision behind products of float32 must be off; elsewhere than on a CPU it may be on.
-    fast = rows.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
-    for place in rows.places():
-        if not fast:
-            labels[place] = exact.first(rows.take(place))
-            continue
-        labels[place], certain = narrow.one(rows.near(place))
-        close = place.start + certain.logical_not().nonzero().flatten()
-        if len(close):
-            labels[close] = exact.first(rows.take(close))
-    return labels
-
-
 def _distances(rows: Rows, centroids: Tensor, labels: Tensor) -> Tensor:
     """Return the squared distance of each row to its own centroid, float64 (N_r,)."""
     found = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
@@ -178,19 +162,35 @@ def _seeds(rows: Rows, row: Tensor, clusters: int, seed: int) -> Tensor:
     candidates = gather(rows.take(mine[:wanted]))[keys.argsort()[:wanted]]
     if candidates.shape[0] < clusters:
         raise UsageError(f"{clusters} clusters need at least as many recordings, found {candidates.shape[0]}")
-    # Row i wins the draw of seed k with probability d_i / sum d: exponential times over d_i, the shortest first.
-    sizes = candidates.square().sum(1)
-    places = torch.arange(candidates.shape[0], device=row.device)
-    distance = torch.ones(candidates.shape[0], dtype=torch.float64, device=row.device)
-    taken: list[int] = []
-    for number in range(clusters):
-        drawn = 1 - uniform(make_key(seed, number, places), 0).double()
-        time = -drawn.log() / distance.clamp(min=1e-300)
-        time[taken] = torch.inf
-        taken.append(int(time.argmin()))
-        apart = (sizes + sizes[taken[-1]] - 2 * (candidates @ candidates[taken[-1]])).clamp(min=0)
-        distance = apart if number == 0 else torch.minimum(distance, apart)
-    return candidates[taken]
+    return candidates[_plus_plus(candidates, clusters, seed)]
+
+
+def _plus_plus(x: Tensor, clusters: int, seed: int) -> list[int]:
+    """Choose K of the rows x (N, D), each with a probability proportional to its squared distance to those before it.
+
+    Several are drawn at once by the distances so far. One that those accepted meanwhile have come nearer to by a factor
+    f is kept with probability f, which gives the same odds as one draw after another (rejection sampling).
+    """
+    x = (x / torch.stack(torch.aminmax(x)).abs().max().clamp(min=1e-300)).float()  # squares that do not overflow
+    sizes, taken = x.square().sum(1), list[int]()
+    weight = torch.ones(len(x), dtype=torch.float64, device=x.device)
+    draws = 0
+    while len(taken) < clusters:
+        key = make_key(seed, draws).to(x.device)
+        draws += 1
+        ahead = min(max(len(taken) // 4, 1), clusters - len(taken))
+        place = uniform(key, 0, ahead).double() + uniform(key, 1, ahead).double() / 2**24  # 48 bits
+        until = weight.cumsum(0)
+        drawn = torch.searchsorted(until, place * until[-1], right=True)
+        apart = torch.addmm(sizes + sizes[drawn, None], x[drawn], x.T, alpha=-2).double().clamp(min=1e-300)
+        now = weight
+        for row, kept, distance in zip(drawn.tolist(), uniform(key, 2, ahead).tolist(), apart, strict=True):
+            if kept * float(weight[row]) < float(now[row]):
+                taken.append(row)
+                now = torch.minimum(now, distance) if len(taken) > 1 else distance
+                now[taken] = 0  # each once, whatever rounding leaves
+        weight = now
+    return taken
 
 
 def _reseed(

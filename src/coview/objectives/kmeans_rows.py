@@ -10,7 +10,10 @@ from torch.nn.functional import normalize
 
 from coview.parallel import gather, rank, row_counts, sum_with_grad
 
-BLOCK = 1 << 12  # rows looked at together
+# Numbers of a block of rows, which are looked at together: on a CPU they and their scores stay in a core's cache.
+BLOCK = {"cpu": 1 << 18, "elsewhere": 1 << 23}
+EXACT_ROWS = 512  # rows that float64 sums without loss, of numbers of `DIGITS` bits
+DIGITS = 44
 CENTRE_ROWS = 4096  # rows whose mean is taken for the common offset
 
 
@@ -23,6 +26,7 @@ class Rows:
         self.parts, self.index = parts, None if index is None else index.cpu()
         self.unit, self.spherical, self.device = unit, spherical, device
         self.offset = torch.zeros(sum(part.shape[1] for part in parts), dtype=torch.float64, device=device)
+        self.block = max(1, BLOCK.get(device.type, BLOCK["elsewhere"]) // max(1, len(self.offset)))
 
     def __len__(self) -> int:
         return self.parts[0].shape[0] if self.index is None else self.index.shape[0]
@@ -34,7 +38,7 @@ class Rows:
         joined = torch.cat(read, 1) if len(read) > 1 else read[0]
         return (normalize(joined, dim=1) if self.spherical else joined) - self.offset
 
-    def near(self, place: slice) -> Tensor:
+    def near(self, place: slice | Tensor) -> Tensor:
         """Return the same rows in float32, rounded once."""
         if len(self.parts) > 1 or self.unit or self.spherical or self.parts[0].dtype != torch.float32:
             return self.take(place).float()
@@ -48,8 +52,8 @@ class Rows:
 
     def places(self) -> Iterator[slice]:
         """Yield the places of this process's rows, a block at a time."""
-        for first in range(0, len(self), BLOCK):
-            yield slice(first, min(first + BLOCK, len(self)))
+        for first in range(0, len(self), self.block):
+            yield slice(first, min(first + self.block, len(self)))
 
     def centre(self, row: Tensor) -> None:
         """Take the mean of the rows with the lowest numbers for `offset`: the same on every number of processes."""
@@ -84,25 +88,86 @@ class Nearest:
 
     def __init__(self, centroids: Tensor) -> None:
         self.centroids, self.sizes = centroids, centroids.square().sum(1)
+        self.products = centroids.T.mul(-2).contiguous()
         self.largest = float(self.sizes.max().sqrt())
 
-    def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return squared distances less the rows' own squares (n, K), and a bound (n,) of two scores' errors."""
-        length = x.square().sum(1).sqrt()
-        # Rounded inputs, D products and as many sums, each of half a unit.
-        error = torch.finfo(x.dtype).eps * (x.shape[1] + 4) * self.largest * (2 * length + self.largest)
-        return torch.addmm(self.sizes, x, self.centroids.T, alpha=-2), error
+    def scores(self, x: Tensor) -> Tensor:
+        """Return squared distances less the rows' own squares (n, K)."""
+        return torch.addmm(self.sizes, x, self.products)
 
-    def one(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the nearest (n,), and whether it is so beyond rounding."""
-        scores, error = self.scores(x)
+    def error(self, length: Tensor) -> Tensor:
+        """Return a bound (n,) of the errors of two scores together, of a row of `length` (n,)."""
+        # Rounded inputs, D products and as many sums, each of half a unit.
+        size = torch.finfo(length.dtype).eps * (self.centroids.shape[1] + 4)
+        return size * self.largest * (2 * length + self.largest)
+
+    def one(self, x: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the nearest (n,), its score, and whether rounding could have chosen it."""
+        scores = self.scores(x)
         best, index = scores.min(1)
-        return index, scores.scatter_(1, index[:, None], torch.inf).amin(1) - best > error
+        others = scores.scatter_(1, index[:, None], torch.inf).amin(1)
+        return index, best, (others - best > self.error(length)).logical_not()  # what overflows is no number
+
+    def own(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Return the scores (n,) of the centroids of `labels` (n,)."""
+        return self.sizes[labels] - 2 * (x * self.centroids[labels]).sum(1)
 
     def first(self, x: Tensor) -> Tensor:
         """Return the first (n,) of those that are nearest up to rounding, which no kernel or shape can change."""
-        scores, error = self.scores(x)
+        scores, error = self.scores(x), self.error(torch.linalg.vector_norm(x, dim=1))
         return (scores <= scores.amin(1, keepdim=True) + error[:, None]).int().argmax(1)
+
+
+class Labels:
+    """The nearest centroid of each row, of equally near ones the first, while centroids move.
+
+    A row whose centroid has not moved is compared with those that have (Kaukoranta, Franti & Nevalainen, IEEE Trans.
+    Image Processing 2000).
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows, self.centroids = rows, torch.zeros(0)
+        self.labels = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+        self.length = torch.zeros(len(rows), dtype=torch.float32, device=rows.device)
+        self.score = torch.zeros_like(self.length)  # of the own centroid
+
+    def follow(self, centroids: Tensor) -> Tensor:
+        """Return the labels, int64 (N_r,), for centred centroids (K, D), float64."""
+        rows, before = self.rows, self.centroids
+        self.labels, self.centroids = self.labels.clone(), centroids
+        doubtful = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        # Half precision behind products of float32 must be off; elsewhere than on a CPU it may be on.
+        if rows.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest":
+            if not len(before):
+                for place in rows.places():
+                    self.length[place] = torch.linalg.vector_norm(rows.near(place), dim=1)
+            else:
+                moves = (centroids != before).any(1)
+                if not bool(moves.any()):
+                    return self.labels
+                doubtful = self._passed(centroids, moves)
+            self._look(Nearest(centroids.float()), doubtful)
+        exact, narrow = Nearest(centroids), Nearest(centroids.float())
+        for some in torch.split(doubtful.nonzero().flatten(), rows.block):
+            x = rows.take(some)
+            self.labels[some] = exact.first(x)
+            self.score[some] = narrow.own(x.float(), self.labels[some])
+        return self.labels
+
+    def _passed(self, centroids: Tensor, moves: Tensor) -> Tensor:
+        """Return bool (N_r,): the own centroid has moved, or one that has may be as near."""
+        error, moved = Nearest(centroids.float()).error, Nearest(centroids[moves].float())
+        doubtful = moves[self.labels]
+        for some in torch.split(doubtful.logical_not().nonzero().flatten(), self.rows.block):
+            ahead = moved.scores(self.rows.near(some)).amin(1) - self.score[some]
+            doubtful[some] = (ahead > error(self.length[some])).logical_not()
+        return doubtful
+
+    def _look(self, nearest: Nearest, doubtful: Tensor) -> None:
+        """Look for the nearest of all centroids where it is doubtful, and mark where it still is."""
+        for some in torch.split(doubtful.nonzero().flatten(), self.rows.block):
+            found = nearest.one(self.rows.near(some), self.length[some])
+            self.labels[some], self.score[some], doubtful[some] = found
 
 
 class Sums:
@@ -111,17 +176,18 @@ class Sums:
     def __init__(self, rows: Rows, clusters: int, scale: float) -> None:
         self.rows, self.scale = rows, scale
         self.sums = torch.zeros(clusters, len(rows.offset), dtype=torch.int64, device=rows.device)
-        self.labels = torch.full((len(rows),), -1, dtype=torch.int64, device=rows.device)
+        self.labels = torch.full((len(rows),), -1, dtype=torch.int64, device=rows.device)  # first, all rows are new
 
     def follow(self, labels: Tensor) -> bool:
         """Move rows to the clusters of `labels` (N_r,); return whether any row of any process moved."""
         moved = (labels != self.labels).nonzero().flatten()
-        for some in torch.split(moved, BLOCK):
-            values = (self.rows.take(some) * self.scale).round_().long()
-            self.sums.index_add_(0, labels[some], values)
-            known = self.labels[some] >= 0
-            if bool(known.any()):
-                self.sums.index_add_(0, self.labels[some][known], values[known].neg_())
+        for some in torch.split(moved, EXACT_ROWS):
+            values = self.rows.take(some).mul_(self.scale).round_()
+            changes = [(labels[some], 1), *[(self.labels[some], -1)] * bool((self.labels[some] >= 0).any())]
+            for label, sign in changes:
+                own, place = label.unique(return_inverse=True)
+                part = values.new_zeros(len(own), values.shape[1]).index_add_(0, place, values)
+                self.sums[own] += sign * part.long()
         self.labels = labels
         return bool(sum_with_grad(moved.new_tensor(len(moved))))
 
