@@ -113,6 +113,20 @@ def test_films_are_named_in_three_commands(made, tmp_path, monkeypatch, capsys):
     assert {"image_zero_shot_ece/frozen", "image_zero_shot_ece_fitted/frozen"} <= rows
 
 
+def test_captions_find_their_films(made, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    films = sorted((collection() / "media").glob("**/*.mp4"))[:4]
+    lines = [f"{film},test,film {number}" for number, film in enumerate(films)]
+    (tmp_path / "films.csv").write_text("\n".join(["path,split,caption", *lines]))
+    assert main(["index", "films.csv", "-o", "films", "--workers", "0"]) == 0
+    frozen_model([f"hf:{made['clip'][0]}"]).save(tmp_path / "model")
+    where = ["--collection", "films", "--train-split", "test"]
+    capsys.readouterr()
+    main(["evaluate", "retrieval", "--model", "model", *where, "--json"])
+    rows = {row["name"]: row["n"] for row in json.loads(capsys.readouterr().out)["results"]}
+    assert rows["retrieval_t2i_r1/frozen"] == rows["retrieval_i2t_r1/frozen"] == 4
+
+
 def test_other_encoders_beside_words_share_no_space(made, tmp_path, capsys):
     vit = hub.ViTModel(hub.ViTConfig(image_size=32, patch_size=8, **towers.SMALL))
     vit.save_pretrained(tmp_path / "vit")

@@ -67,13 +67,17 @@ def retrieve(
     choices = bench.result.choices.setdefault("retrieval", {})
     choices |= {"spaces": list(spaces), "galleries": list(galleries), "similarity": "cosine", "ties": "pessimistic"}
     for space in spaces:
-        if space == "projected" and not len(bench.model.method.projectors):
+        method, projected = bench.model.method, space == "projected"
+        if projected and not len(method.projectors) and not any(method.sureness(view) for view in views):
             bench.result.notes.append(f"{bench.name} has no common space of its views: retrieval left out")
             continue
         found = bench.features("test", space, max(bench.windows, 2))
         for one, other in itertools.product(views, views):
             if found.clips[one].shape[-1] != found.clips[other].shape[-1]:
                 bench.result.notes.append(f"{one} and {other} have features of different length: not compared")
+                continue
+            if projected and not method.comparable(one, other):
+                bench.result.notes.append(f"{one} and {other} lie in different spaces: not compared")
                 continue
             if "test" in galleries:
                 _among_test(bench, found, Direction(query=one, gallery=other, space=space))
