@@ -50,6 +50,7 @@ class MediaSource:
     Attributes:
         short: view -> bool (rows,), True where the recording's stream is shorter than the view.
         lacking: view -> how many of the recordings have nothing that it could be cut from.
+        small: view -> how many of the recordings have a smaller picture.
     """
 
     in_one_pass = True
@@ -80,6 +81,7 @@ class MediaSource:
         self._recordings = known
         self._has = {name: torch.from_numpy(there) for name, there in has.items()}
         self.lacking = {name: int((~there).sum()) for name, there in has.items()}
+        self.small = {name: int(view.small(known).sum()) for name, view in self.views.items()}
         self.short = {name: torch.from_numpy(view.short(known)) for name, view in self.views.items()}
         self.labels = self._rows.labels
 

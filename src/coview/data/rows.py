@@ -23,7 +23,7 @@ from coview.media.container import KINDS, Kind
 # What a source is made of.
 COLUMNS = (
     "id", "path", "start", "end", "video_start", "video_end", "audio_start", "audio_end", "has_video", "has_audio",
-    "silent", "caption", "label", "flags", "bytes", "modified", "tracks", "track_files",
+    "silent", "width", "height", "caption", "label", "flags", "bytes", "modified", "tracks", "track_files",
 )  # fmt: skip
 _LISTS = ("ids", "digests", "contents", "groups")  # made anew in each process that asks for them
 

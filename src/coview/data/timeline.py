@@ -16,6 +16,7 @@ from coview.data.columns import Words, facts, numbers
 from coview.data.tables import in_one_piece
 
 _SECONDS = ("start", "end", "video_start", "video_end", "audio_start", "audio_end")
+_SIZE = ("width", "height")
 _FACTS = ("has_video", "has_audio", "silent")
 
 Flags = NDArray[np.bool_]
@@ -41,6 +42,8 @@ class Timeline:
     video_end: float
     audio_start: float
     audio_end: float
+    width: int
+    height: int
     file: File
     caption: str | None
     tracks: Mapping[str, File]
@@ -59,6 +62,7 @@ class Timelines:
 
     def __init__(self, table: pa.Table) -> None:
         self._seconds = {name: numbers(table.column(name)) for name in _SECONDS}
+        self._size = {name: numbers(table.column(name)) for name in _SIZE}
         self._captions, self._files, self._tracks = Words(table.column("caption")), _Files.of(table), _tracks(table)
         self._facts = torch.from_numpy(np.stack([facts(table, name) for name in _FACTS], 1))
 
@@ -67,8 +71,9 @@ class Timelines:
 
     def __getitem__(self, row: int) -> Timeline:
         seconds = {name: float(values[row]) for name, values in self._seconds.items()}
+        size = {name: int(values[row]) for name, values in self._size.items()}
         tracks = {name: files[row] for name, files in self._tracks.items() if files.paths[row] is not None}
-        return Timeline(**seconds, file=self._files[row], caption=self._captions[row], tracks=tracks)
+        return Timeline(**seconds, **size, file=self._files[row], caption=self._captions[row], tracks=tracks)
 
     @property
     def has_video(self) -> Flags:
@@ -95,6 +100,13 @@ class Timelines:
         """Which are one picture, which lasts 0 s."""
         begin, end = (self._seconds[name].numpy() for name in ("video_start", "video_end"))
         return self.has_video & (end <= begin)
+
+    @property
+    def short_side(self) -> NDArray[np.int64]:
+        """Shorter side of the picture in pixels, int64 (rows,); 0 where there is none, or it is unknown."""
+        width, height = (values.numpy() for values in self._size.values())
+        side: NDArray[np.int64] = np.minimum(width, height).astype(np.int64)
+        return side
 
     def has_track(self, name: str) -> Flags:
         """Which have a further file of this name."""

@@ -22,6 +22,7 @@ from coview.files import read_text, write_aside
 
 TIME = "time"  # the column that says when a row begins
 _MOST_BYTES = 1 << 28  # of a table or a map; what is larger is no sidecar but a data set
+_FARTHEST = 1e6  # metres; no camera measures more, and squares of it can still be averaged
 _MILLIMETRE = 0.001  # metres: a step of a 16-bit picture of depth
 
 
@@ -54,7 +55,9 @@ def write_series(path: Path, values: NDArray[np.float32], times: NDArray[np.floa
 
 
 def read_depth(path: Path) -> NDArray[np.float32]:
-    """Read a map of depth in metres, float32 (H, W): .npy as it is, or a 16-bit PNG in millimetres; 0 is unknown.
+    """Read a map of depth in metres, float32 (H, W): .npy as it is, or a 16-bit PNG in millimetres.
+
+    0 is unknown, and so is what is below 0 in the file.
 
     Raises:
         MediaError: as `read_series`.
@@ -98,7 +101,10 @@ def _series(path: Path) -> Series:
 
 def _depth(path: Path) -> NDArray[np.float32]:
     if path.suffix == ".npy":
-        return _single(_finite(_array(path)))
+        depth = _finite(_array(path))
+        if (depth > _FARTHEST).any():
+            raise ValueError(f"it holds {depth.max():g} metres; expected metres, and 0 where depth is unknown")
+        return np.maximum(depth, 0).astype(np.float32)
     with Image.open(path, formats=("PNG",)) as image:
         if not image.mode.startswith("I") or image.width * image.height * 4 > _MOST_BYTES:
             raise ValueError(f"a picture of depth has 16 bits of grey, found mode {image.mode}, size {image.size}")

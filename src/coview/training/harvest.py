@@ -67,7 +67,7 @@ class Harvest:
         if self.idle == self.steps and (final or self.steps >= min(per_epoch, IDLE_STEPS)):
             raise DataProblemsError(
                 f"none of the {self.steps} steps so far had anything to learn from, and no weight has moved: {needs}. "
-                "Index recordings that have all views, raise train.batch_size or lower train.accumulate"
+                "Index recordings that have all of this, raise train.batch_size or lower train.accumulate"
             )
         if not self._moved and self._same >= (LEAST_SAME if final else SAME_STEPS):
             mean = self.used / self._same

@@ -192,7 +192,8 @@ def _needs(parts: Parts) -> str:
     """Return what a step needs to learn, for the message of a run that learns nothing."""
     least, views = parts.method.least_batch, ", ".join(parts.method.views)
     beside = f" and {parts.method.beside}" if parts.method.beside else ""
-    return f"{parts.settings.method} needs {least} samples that have {views}{beside} in a part of a batch"
+    many = "a sample that has" if least == 1 else f"{least} samples that have"
+    return f"{parts.settings.method} needs {many} {views}{beside} in a part of a batch"
 
 
 def _embedder(parts: Parts) -> Callable[..., Any]:

@@ -248,6 +248,11 @@ def _announce(parts: Parts, world: int) -> None:
     for name, lacking in _lacking(parts.source).items():
         if lacking:
             say(f"{lacking} of {len(parts.source)} recordings have no {name!r}")
+    small: Mapping[str, int] = getattr(parts.source, "small", {})
+    for name, count in small.items():
+        if count:
+            side = parts.source.views[name].shape[-1]
+            say(f"{count} of {len(parts.source)} pictures are smaller than {name!r} ({side} pixels) and are enlarged")
     if train.accumulate > 1 and parts.method.coupling != "none":
         say(
             f"accumulation saves memory and adds no negatives: the loss ({parts.method.coupling}) sees parts of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -88,6 +89,12 @@ class DepthView(PictureView):
         if long > NARROW * short:
             raise MediaError(str(path), "too-narrow", f"a map of {tuple(depth.shape)} is no picture")
         size = [max(self.decode_size, round(side * self.decode_size / short)) for side in depth.shape]
+        if self.with_ and recording.width and not _alike(depth.shape, (recording.height, recording.width)):
+            shape = f"{depth.shape[1]} x {depth.shape[0]}"
+            raise MediaError(
+                str(path), "other-shape", f"a map of {shape} places cannot lie over a picture of {recording.width} x "
+                f"{recording.height} pixels: expected one of its proportions, at any scale",
+            )  # fmt: skip
         maps = hha(depth[None], self.focal)[0] if self.form == "hha" else depth[None]
         if isinstance(window, Crop):
             left, top, right, bottom = window.pixels(depth.shape[1], depth.shape[0])
@@ -132,3 +139,9 @@ class DepthView(PictureView):
 
     def __str__(self) -> str:
         return f"a map of depth from {self.track!r}, {self.size} x {self.size} places"
+
+
+def _alike(size: Sequence[int], other: Sequence[int]) -> bool:
+    """Tell whether a height and width are others at some scale, to one pixel."""
+    scale = max(size) / max(other)
+    return all(abs(side - scale * known) <= 1 for side, known in zip(size, other, strict=True))

@@ -115,6 +115,11 @@ class PictureView(ViewSpec):
         begin, end = recordings.span(self.medium)
         return self.has(recordings) & ~recordings.still & (end - begin < self.seconds - 0.5 / self.fps)
 
+    def small(self, recordings: Timelines) -> NDArray[np.bool_]:
+        """See `ViewSpec.small`; of what is made of another view's pixels, and of further files, nothing is said."""
+        side = 0 if self.track or self.with_ or self.of else self.size
+        return (recordings.short_side > 0) & (recordings.short_side < side)
+
     def window_start(self, span: Span, share: float) -> float:
         """See `ViewSpec.window_start`: at a frame of the view's rate."""
         room = max(0.0, span[1] - span[0] - self.seconds)

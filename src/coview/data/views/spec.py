@@ -135,6 +135,10 @@ class ViewSpec(ABC):
         slack = min(0.01, self.seconds)  # the headers of good files are off by less
         return self.has(recordings) & ~recordings.still & (end - begin < self.seconds - slack)
 
+    def small(self, recordings: Timelines) -> NDArray[np.bool_]:
+        """Return bool (rows,): whose picture is smaller than the view and is enlarged for it; here none."""
+        return np.zeros(len(recordings), dtype=bool)
+
     def window_start(self, span: Span, share: float) -> float:
         """Return where the view starts that lies at `share` (0 to 1) of the room it has in `span`."""
         return span[0] + max(0.0, span[1] - span[0] - self.seconds) * share

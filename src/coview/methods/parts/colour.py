@@ -38,7 +38,7 @@ class ColourMethod(Method, base=True):
     """
 
     paints: ClassVar[Paints | None] = "colour"
-    beside: ClassVar[str] = "colour (grey pictures are left out)"
+    beside: ClassVar[str] = "more than grey in it (grey pictures are left out)"
 
     @abstractmethod
     def coloured(self, batch: Batch) -> Tensor:
