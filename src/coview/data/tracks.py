@@ -104,7 +104,8 @@ def _depth(path: Path) -> NDArray[np.float32]:
         depth = _finite(_array(path))
         if (depth > _FARTHEST).any():
             raise ValueError(f"it holds {depth.max():g} metres; expected metres, and 0 where depth is unknown")
-        return np.maximum(depth, 0).astype(np.float32)
+        metres: NDArray[np.float32] = np.maximum(depth, 0).astype(np.float32)
+        return metres
     with Image.open(path, formats=("PNG",)) as image:
         if not image.mode.startswith("I") or image.width * image.height * 4 > _MOST_BYTES:
             raise ValueError(f"a picture of depth has 16 bits of grey, found mode {image.mode}, size {image.size}")
