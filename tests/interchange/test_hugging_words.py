@@ -168,6 +168,8 @@ def test_what_lacks_is_told(made, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(UsageError, match=r"The cache has openai/clip-vit-base-patch32\."):
         frozen_model(["hf:openai/clip-vit-base-patch23"])
+    with pytest.raises(UsageError, match=r"OWNER/NAME; the hub's cache has openai/clip-vit-base-patch32"):
+        frozen_model(["hf:clip"])
 
 
 @pytest.mark.parametrize(

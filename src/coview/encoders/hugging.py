@@ -9,6 +9,7 @@ A network is described by plain values (`Described`, see `hugging_plain`).
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import math
@@ -31,8 +32,8 @@ from coview.encoders.hugging_plain import (
     transformers,
     width_of,
 )
-from coview.encoders.hugging_words import TOKENISER, TextTower, read_tokeniser
-from coview.encoders.pretrained import Looks, from_hub
+from coview.encoders.hugging_words import SENTENCES, TOKENISER, TextTower, read_tokeniser
+from coview.encoders.pretrained import Looks, from_hub, near_in_cache
 from coview.errors import UsageError
 
 _SECONDS = 10.0  # of sounds, where a network takes any length
@@ -119,6 +120,9 @@ def load_towers(name: str, download: bool) -> list[tuple[Tower | TextTower, Desc
     parts: tuple[Part, ...] = parts_of(config) or (_part_of(config),)
     for file in _needed(parts):
         _folder(name, file, download)
+    for file in SENTENCES if parts == ("text",) else ():  # few repositories have them
+        with contextlib.suppress(UsageError):
+            _folder(name, file, download)
     try:
         net, told = hub.AutoModel.from_pretrained(
             folder, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32,
@@ -220,9 +224,11 @@ def _folder(name: str, file: str, download: bool) -> Path:
     if (Path(name) / "config.json").is_file():
         return Path(name)
     if Path(name).is_dir() or name.count("/") != 1 or name.startswith((".", "~")):
+        near = near_in_cache(name)
+        hint = f"; the hub's cache has {', '.join(near)}" if near else ""
         raise UsageError(
             f"hf:{name}: expected a folder with config.json, model.safetensors and preprocessor_config.json (of words: "
-            f"{' and '.join(TOKENISER)}), or the name of a repository on the hub, OWNER/NAME"
+            f"{' and '.join(TOKENISER)}), or the name of a repository on the hub, OWNER/NAME{hint}"
         )
     return from_hub(name, file, f"hf:{name}", download).parent
 

@@ -21,6 +21,7 @@ from coview.encoders.pretrained import Looks
 from coview.errors import UsageError
 
 TOKENISER = ("tokenizer.json", "tokenizer_config.json")
+SENTENCES = ("modules.json", "1_Pooling/config.json")  # of sentence encoders: how pieces become one vector
 _VOCABULARIES = ("vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")  # older forms
 _LETTERS = 8  # of a text, for each word piece that a network takes
 _LONGEST = 512  # word pieces, where nobody says how many the network takes
@@ -134,8 +135,7 @@ def _pooling(folder: Path, asked: str) -> str:
         UsageError: it wants what is not done here, which would give other vectors than its own.
     """
     try:
-        steps = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        said = json.loads((folder / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
+        steps, said = (json.loads((folder / name).read_text(encoding="utf-8")) for name in SENTENCES)
     except FileNotFoundError:
         return "mean"
     except (OSError, ValueError) as error:

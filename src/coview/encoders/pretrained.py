@@ -103,17 +103,24 @@ def from_hub(repository: str, file: str, asked: str, download: bool) -> Path:
         hub: Any = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise UsageError(f'{asked} needs the extra: pip install "coview[transformers]"') from error
-    cache = Path(hub.constants.HF_HUB_CACHE)
-    place = cache / f"models--{repository.replace('/', '--')}"
+    place = Path(hub.constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     url = f"https://huggingface.co/{repository}/resolve/main/{file}"
     try:
         return Path(hub.hf_hub_download(repository, file, local_files_only=not download))
     except Exception as error:  # what the hub's client and the network raise has no common base
         why = f"cannot be fetched ({error})" if download else "nothing is fetched without --download"
-        there = [path.name.removeprefix("models--").replace("--", "/", 1) for path in cache.glob("models--*--*")]
-        near = difflib.get_close_matches(repository, [name for name in there if name != repository], n=3)
+        near = near_in_cache(repository)
         hint = f" The cache has {', '.join(near)}." if near else ""
         raise UsageError(_lacking(asked, place, url, why) + hint) from error
+
+
+def near_in_cache(asked: str) -> list[str]:
+    """Return up to three repositories in the hub's cache whose names are like, or hold, what was asked for."""
+    hub: Any = importlib.import_module("huggingface_hub")
+    folders = sorted(Path(hub.constants.HF_HUB_CACHE).glob("models--*--*"))
+    there = [path.name.removeprefix("models--").replace("--", "/", 1) for path in folders]
+    others = [name for name in there if name != asked]
+    return (difflib.get_close_matches(asked, others) or [name for name in others if asked.lower() in name.lower()])[:3]
 
 
 def take_weights(encoder: Bridged, path: Path, asked: str) -> None:
