@@ -296,6 +296,17 @@ def cloven(seed: int) -> Figures:
         yield f"lost with a view zeroed, {what}", value, value < lost["raw views"] or what == "raw views"
 
 
+def mov(seed: int) -> Figures:
+    """Sound tells apart pairs of classes that frames confuse, also of classes that were never learnt from."""
+    from test_mov import experiment
+
+    found, broken = experiment(seed), experiment(seed, shuffled=True)
+    for what, value in found.items():
+        yield f"mov, {what}", value, value > 0.85 if what.startswith("novel, mixed") else True
+    value = broken["novel, mixed, separate"]
+    yield "mov on shuffled sounds, novel, mixed, separate", value, value < 0.7
+
+
 def ambient_sound(seed: int) -> Figures:
     """Four kinds of sound with four kinds of picture, every fifth pair wrong: clusters, answers and probe."""
     from test_ambient_sound import experiment
@@ -372,6 +383,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "ccl": Experiment(ccl, seeds=5),
     "uavm": Experiment(uavm),
     "cloven": Experiment(cloven),
+    "mov": Experiment(mov),
 }
 
 

@@ -54,6 +54,14 @@ def test_extrapolation(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "three cuts of each recording or more" in capsys.readouterr().err
 
 
+def test_base_and_novel_classes(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--model", model, "--collection", str(collection()), "--text", "audio", "--novel"]
+    rows = evaluate(capsys, "base-novel", *place, "0", "1")
+    assert {f"video_{what}/xid" for what in ("base", "novel", "hm", "hm_all")} <= set(rows)
+    assert main(["evaluate", "base-novel", *place, "none"]) == 2
+    assert "has no class 'none'" in capsys.readouterr().err
+
+
 def test_few_labels_and_concepts(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--model", model, "--collection", str(collection())]
     rows = evaluate(capsys, "few-shot", *place, "--shots", "1", "--ratios", "0.5", "--draws", "2")

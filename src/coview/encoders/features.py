@@ -9,8 +9,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
+from coview.encoders.cross_attention import mean_over_steps
 from coview.errors import UsageError
+from coview.objectives.precision import in_float32
 
 Activation = Literal["relu", "sigmoid", "tanh"]
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
@@ -116,6 +119,36 @@ class Unchanged(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x (B, D)."""
         return x
+
+
+class StepMean(nn.Module):
+    """The mean of the steps of a sequence that are not zero; a vector stays as it is.
+
+    Args:
+        dim: of a step.
+        each: steps are scaled to length 1 first.
+    """
+
+    def __init__(self, dim: int, each: bool = False) -> None:
+        super().__init__()
+        self.dim, self.each = dim, each
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, D) of x (B, T, D) or (B, D)."""
+        x = in_float32(normalize)(x, dim=-1) if self.each else x
+        return x if x.ndim == 2 else mean_over_steps(x, x.ne(0).any(2))
+
+
+class UnitLength(nn.Module):
+    """Vectors (B, D) scaled to length 1."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (B, D) scaled."""
+        return in_float32(normalize)(x, dim=1)
 
 
 class NystroemFeatures(nn.Module):

@@ -34,6 +34,7 @@ METHODS: dict[str, str] = {
     "cmac": "coview.methods.cmac:CMAC",
     "mcn": "coview.methods.mcn:MCN",
     "cloven": "coview.methods.cloven:CLOVEN",
+    "mov": "coview.methods.mov:MOV",
     "cma": "coview.methods.cma:CMA",
     "supervised-av": "coview.methods.supervised_av:SupervisedAV",
     "classifier": "coview.methods.classifier:Classifier",

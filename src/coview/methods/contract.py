@@ -202,6 +202,24 @@ class Method(nn.Module, ABC):
             embedded[name] = features
         return embedded
 
+    def made_of(self, name: str) -> tuple[str, ...]:
+        """Return the views that an embedding is made of: the one that it is called after, else all."""
+        return (name,) if name in self.views else tuple(self.views)
+
+    def class_scores(
+        self, embedded: Mapping[str, Tensor], there: Mapping[str, Tensor], texts: Tensor, novel: Tensor
+    ) -> dict[str, Tensor]:
+        """Return view -> scores (N, C) of classes by the vectors of their names, for recordings that have the view.
+
+        They are what the method itself makes of several embeddings; empty where cosines are all there is.
+
+        Args:
+            embedded, there: projected embeddings (N, D) by name, and which recordings have each (N,).
+            texts: (C, D), of the candidates.
+            novel: bool (C,), which of them were not learnt from.
+        """
+        return {}
+
     def comparable(self, one: str, other: str) -> bool:
         """Return whether two embeddings lie in one space, where their cosine means something."""
         return True

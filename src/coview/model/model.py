@@ -75,7 +75,7 @@ class Model:
         """
         own = type(self.method).embed is Method.embed
         names = self.method.encoders if own else self._example("projected")
-        return {name: (name,) if name in self.views else tuple(self.views) for name in names}
+        return {name: self.method.made_of(name) for name in names}
 
     @cached_property
     def dim(self) -> Mapping[str, int]:

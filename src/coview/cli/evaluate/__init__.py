@@ -13,6 +13,7 @@ PROTOCOLS = {
     "linear-probe": ("linear_probe", "a linear classifier on frozen features, of named stages too"),
     "knn": ("knn", "the vote of the nearest training recordings"),
     "zero-shot": ("zero_shot", "the nearest of the classes' names, for models of captions"),
+    "base-novel": ("base_novel", "classes that were learnt from and others, by the vectors of names"),
     "words": ("words", "which words a model says of pictures, and what the words' vectors know"),
     "retrieval": ("retrieval", "from one view to another in all directions"),
     "extrapolation": ("extrapolation", "whether the next moment lies where the last two point"),
