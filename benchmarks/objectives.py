@@ -97,10 +97,7 @@ def said(method: Method, inputs: Inputs, batch: Batch) -> list[Tensor]:
         places = method.places(batch.key, grey.shape[-1])
         return [method.said([grey, *method.maps(grey).values()], places, grey.shape[2])]
     if isinstance(method, SplitBrain):
-        maps = {name: last_maps(method, name, x) for name, x in inputs.items()}
-        return [
-            method.maker(name, what)(maps[name]) for name, other in method.other.items() for what in method.aims(other)
-        ]
+        return [each for _, found in method.look(inputs).values() for each in found.values()]
     (name, x), (maker,) = next(iter(inputs.items())), method.makers.values()
     return [maker(last_maps(method, name, x))]
 
