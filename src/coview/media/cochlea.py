@@ -81,20 +81,32 @@ def envelopes(waveform: Tensor, rate: float, polyphase: bool = False) -> Tensor:
     filters = cochlear_filters(samples, rate).to(flat)
     parts = [flat.new_zeros(0, BANDS, frames)]
     together = max(1, _AT_ONCE.get(flat.device.type, 1 << 23) // (BANDS * samples))
+    spectra = torch.fft.rfft(flat[:0], samples).new_zeros(min(together, len(flat)), BANDS, samples)
     for part in torch.split(flat, together) if len(flat) else ():
-        strength = _compressed(part, filters)
+        strength = _compressed(part, filters, spectra[: len(part)], _extents(samples, rate))
         parts.append(filtered(strength, round(rate / RATE)) if polyphase else resampled(strength, frames))
     found = torch.cat(parts)
     found = found.clamp(min=0.0) if polyphase else found.clamp(-1.0, 1.0)
     return found.reshape(*waveform.shape[:-1], BANDS, frames)
 
 
-def _compressed(waveform: Tensor, filters: Tensor) -> Tensor:
+def _compressed(waveform: Tensor, filters: Tensor, spectra: Tensor, extents: list[slice]) -> Tensor:
+    """Return |analytic signal| ** 0.3 of each band; `spectra` (B, 32, samples) is room that is 0 beyond the extents."""
     samples = waveform.shape[1]
     spectrum = torch.fft.rfft(waveform)
     spectrum[:, 1 : (samples + 1) // 2] *= 2  # the analytic signal holds the negative frequencies' share
-    analytic: Tensor = torch.fft.ifft(spectrum[:, None] * filters, samples)
-    return analytic.real.square().add_(analytic.imag.square()).pow_(COMPRESSION / 2)
+    for band, extent in enumerate(extents):
+        torch.mul(spectrum[:, extent], filters[band, extent], out=spectra[:, band, extent])
+    analytic: Tensor = torch.fft.ifft(spectra)
+    power = analytic.real.square().add_(analytic.imag.square())
+    return power.log_().mul_(COMPRESSION / 2).exp_()  # half the time of a power; 0 stays 0
+
+
+@lru_cache(maxsize=16)
+def _extents(samples: int, rate: float) -> list[slice]:
+    """Return the frequencies of each band, from the first to the last that it lets through."""
+    found = [(response > 0).nonzero().flatten().tolist() for response in cochlear_filters(samples, rate)]
+    return [slice(places[0], places[-1] + 1) if places else slice(0, 0) for places in found]
 
 
 def resampled(x: Tensor, samples: int) -> Tensor:
