@@ -11,17 +11,17 @@ from torch import Tensor
 
 from coview.data.annotations import Annotation, read_annotation, read_mask
 from coview.data.collection import Collection
-from coview.data.identity import check, real_path
+from coview.data.identity import real_path
 from coview.data.recording import Recording
 from coview.data.scenes import VOID, Objects, Scene
+from coview.data.whole_pictures import CollectedPictures
 from coview.errors import MediaError, UsageError
-from coview.media.stills import read_full_still
 
 Truth = Literal["objects", "mask"]
 _NOTHING = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
 
 
-class CollectedScenes:
+class CollectedScenes(CollectedPictures):
     """Implements `Scenes`; truth is read and checked once, pictures when they are asked for.
 
     Args:
@@ -30,10 +30,6 @@ class CollectedScenes:
         classes: names of the classes in the order of their numbers; None: those of the collection (`class_names`).
         empty: whether pictures without objects are kept, where objects are needed: what is found in them is wrong.
 
-    Attributes:
-        problems: (id, reason) of what was left out.
-        digests, contents: by row, of the pictures, as of a `Source` of files.
-
     Raises:
         UsageError: no picture is left; says what was wrong with the first.
     """
@@ -41,54 +37,17 @@ class CollectedScenes:
     def __init__(
         self, collection: Collection, needs: Truth, classes: Sequence[str] | None = None, *, empty: bool = False
     ) -> None:
-        self.name, self.fingerprint, self._root = str(collection.folder), collection.fingerprint, collection.root
-        self._needs = needs
+        self._needs: Truth = needs
         self.classes = class_names(collection) if classes is None else list(classes)
         if not self.classes:
-            raise UsageError(f"{self.name}: no picture has labels or objects, so that there are no classes")
-        self.ids: list[str] = []
-        self.problems: list[tuple[str, str]] = []
-        self.digests: list[str] = []
-        self.contents: list[str] = []
-        self._files: list[tuple[Recording, Path | None]] = []
+            raise UsageError(f"{collection.folder}: no picture has labels or objects, so that there are no classes")
+        self._empty = empty
+        self._masks: list[Path | None] = []
         self._truth: list[Objects] = []
-        self._sizes: list[tuple[int, int]] = []
-        for recording in collection:
-            tracks = {name: self._root / real_path(path) for name, path in recording.tracks.items()}
-            try:
-                if needs not in tracks:
-                    raise MediaError(recording.id, f"no-{needs}", f"it has no track {needs!r}")
-                if (known := recording.track_files.get(needs)) is not None:
-                    check(tracks[needs], size=known.bytes, modified=known.modified, digest=known.digest)
-                size = (recording.width, recording.height)
-                if needs == "mask":  # the boxes beside it are not asked for
-                    self._check_mask(tracks["mask"], size)
-                    objects = _NOTHING
-                else:
-                    objects = self._objects(recording.id, read_annotation(tracks["objects"]), size, empty)
-            except MediaError as error:
-                self.problems.append((recording.id, f"{error.reason}: {error.message}"))
-                continue
-            self.ids.append(recording.id)
-            self.digests.append(recording.digest)
-            self.contents.append(recording.content)
-            self._files.append((recording, tracks.get("mask")))
-            self._truth.append(objects)
-            self._sizes.append((recording.height, recording.width))
-        if not self.ids:
-            first = ": ".join(self.problems[0]) if self.problems else "it has no recordings"
-            raise UsageError(f"{self.name}: no picture with {needs} is left ({first})")
-
-    def __len__(self) -> int:
-        return len(self.ids)
+        super().__init__(collection, f"picture with {needs}")
 
     def __getitem__(self, row: int) -> Scene:
-        recording, _ = self._files[row]
-        path = self._root / real_path(recording.path)
-        if recording.bytes:
-            check(path, size=recording.bytes, modified=recording.modified, digest=recording.digest)
-        picture = torch.from_numpy(read_full_still(path)).permute(2, 0, 1)
-        return Scene(picture, self._truth[row], self.mask(row))
+        return Scene(self.picture(row), self._truth[row], self.mask(row))
 
     def truth(self, row: int) -> Objects:
         """See `Scenes.truth`."""
@@ -96,21 +55,27 @@ class CollectedScenes:
 
     def mask(self, row: int) -> Tensor | None:
         """See `Scenes.mask`; None where masks are not needed."""
-        place = self._files[row][1]
-        return None if self._needs != "mask" or place is None else read_mask(place)
+        place = self._masks[row]
+        return None if place is None else read_mask(place)
 
     def size(self, row: int) -> tuple[int, int]:
         """See `Scenes.size`."""
-        return self._sizes[row]
+        return self._recordings[row].height, self._recordings[row].width
 
-    def mirrorable(self, row: int) -> bool:
-        """See `Scenes.mirrorable`: unless its flags say "nomirror"."""
-        return "nomirror" not in self._files[row][0].flags
+    def _take(self, recording: Recording) -> None:
+        path, size = self._track(recording, self._needs), (recording.width, recording.height)
+        if self._needs == "mask":  # the boxes beside it are not asked for
+            self._check_mask(path, size)
+            self._truth.append(_NOTHING)
+            self._masks.append(path)
+        else:
+            self._truth.append(self._objects(recording.id, read_annotation(path), size))
+            self._masks.append(None)
 
-    def _objects(self, name: str, found: Annotation, size: tuple[int, int], empty: bool) -> Objects:
+    def _objects(self, name: str, found: Annotation, size: tuple[int, int]) -> Objects:
         if found.size != size:
             raise MediaError(name, "other-size", f"boxes are of {found.size} pixels, the picture has {size}")
-        if not (found.names or empty):
+        if not (found.names or self._empty):
             raise MediaError(name, "no-objects", "nothing is in it to learn from")
         if unknown := sorted(set(found.names) - set(self.classes)):
             raise MediaError(name, "unknown-class", f"{', '.join(unknown)} is none of {', '.join(self.classes)}")

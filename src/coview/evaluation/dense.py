@@ -13,18 +13,18 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from coview import parallel
-from coview.data.leaks import Named
 from coview.data.views import PictureView
+from coview.data.whole_pictures import Pictures
 from coview.encoders import Encoder
 from coview.errors import CoviewError, UsageError
 from coview.evaluation.bench import Progress, Result, leaks, weights_of
@@ -40,24 +40,6 @@ if TYPE_CHECKING:
     from coview.model import Model
 
 _ORDER, _MIRROR, _DRAWS = 8101, 8102, 8103
-
-
-class Pictures(Named, Protocol):
-    """Whole pictures with truth of any kind, such as `Scenes`."""
-
-    fingerprint: str
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the classes in the order of their numbers; none where the truth has no classes."""
-        ...
-
-    @property
-    def problems(self) -> Sequence[tuple[str, str]]:
-        """Pairs (id, reason) of pictures that were left out."""
-        ...
-
-    def __len__(self) -> int: ...
 
 
 def _sgd() -> OptimiserSettings:
@@ -223,7 +205,13 @@ def check_parts(train: Pictures, test: Pictures) -> None:
 
 
 def dense_result(
-    what: str, name: str, figures: list[Measurement], model: Model, train: Pictures, test: Pictures, how: Dense
+    what: str,
+    name: str,
+    figures: list[Measurement],
+    model: Model,
+    train: Pictures,
+    test: Pictures,
+    how: Dense,
 ) -> Result:
     """Return the figures with the choices made, and with what was left out of the scenes."""
     parts = {

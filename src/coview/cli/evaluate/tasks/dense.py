@@ -12,8 +12,8 @@ from coview.cli.evaluate.common import Case, Models
 if TYPE_CHECKING:
     from coview.data.collected_scenes import Truth
     from coview.data.scenes import Scenes
+    from coview.data.whole_pictures import Pictures
     from coview.evaluation.bench import Result
-    from coview.evaluation.dense import Pictures
 
 P = TypeVar("P", bound="Pictures")
 
