@@ -27,7 +27,8 @@ class FusionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output."""
         x = x + self.back(relu(self.wide(self.norm1(x))))
-        return x + self.forth(relu(self.narrow(self.norm2(x))))  # type: ignore[no-any-return]
+        output: Tensor = x + self.forth(relu(self.narrow(self.norm2(x))))
+        return output
 
 
 class ResidualFusion(nn.Module):

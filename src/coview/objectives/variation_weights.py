@@ -23,7 +23,7 @@ def no_course(losses: int) -> Tensor:
 
 def variation_weights(course: Tensor) -> Tensor:
     """Return the weights (L,) of the next step from the course (4, L) of those before it."""
-    steps, _, ratio, scatter = course
+    steps, _, ratio, scatter = course.unbind()
     if steps[0] < 2:
         return torch.full_like(ratio, 1 / len(ratio))
     weights = (scatter / steps + _FLOOR).sqrt() / ratio
@@ -32,7 +32,7 @@ def variation_weights(course: Tensor) -> Tensor:
 
 def next_course(course: Tensor, losses: Tensor) -> Tensor:
     """Return the course (4, L) after a step of these losses (L,), by Welford's sums; losses are above 0."""
-    steps, mean, ratio, scatter = course
+    steps, mean, ratio, scatter = course.unbind()
     now = torch.where(steps > 0, losses / torch.where(steps > 0, mean, 1.0), 1.0)
     after = ratio + (now - ratio) / (steps + 1)
     return torch.stack(
