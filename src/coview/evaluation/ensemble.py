@@ -79,7 +79,8 @@ def ensemble(
     if not bool(kept.any()):
         raise UsageError(f"{base.test.name}: no class has {_FOLDS} recordings to learn from and one to be asked")
     y, truth = y[:, kept], truth[:, kept]
-    told, chosen = {}, {}
+    told: dict[str, Tensor] = {}
+    chosen: dict[str, list[float]] = {}
     sides = {"base": (learnt[0], asked[0]), "member": (learnt[1], asked[1])}
     sides["joined"] = of_unit_length(torch.cat(learnt, 1)), of_unit_length(torch.cat(asked, 1))
     for number, (what, (x, test_x)) in enumerate(sides.items()):
