@@ -2,9 +2,10 @@
 
     python benchmarks/picture_sheet.py FOLDER/stamps-final FOLDER/collection -o docs/pages/paint-stamps
 
-Writes OUT-colour.png and OUT-holes.png (the best and the middle pictures, and the whole worst tenth, by the error of
+Writes OUT-colour.jpg and OUT-holes.jpg (the best and the middle pictures, and the whole worst tenth, by the error of
 the first painter) and prints the squared error inside of centre holes beside OpenCV's two fillings and the mean of what
-is around (OpenCV: `pip install 'coview[tracking]'`). Means over test pictures and seeds; intervals resample pictures.
+is around (OpenCV: `pip install 'coview[tracking]'`). Means over test pictures and seeds; intervals resample groups of
+pictures, such as the squares of one photograph.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ def painters(runs: Path, paints: str) -> dict[str, list[Painter]]:
     return found
 
 
-def held_out(place: Path) -> Iterator[Picture]:
-    """Yield the test pictures of a collection."""
+def held_out(place: Path) -> Iterator[tuple[Picture, str]]:
+    """Yield the test pictures of a collection and their groups."""
     collection = Collection.open(place)
     for recording in collection.recordings:
         if recording.split == "test":
-            yield read_full_still(collection.path(recording))
+            yield read_full_still(collection.path(recording)), recording.group or recording.id
 
 
 def centre(picture: Picture) -> NDArray[np.bool_]:
@@ -79,7 +80,7 @@ def sheet(columns: list[str], rows: list[list[Picture]], marks: dict[int, str], 
             small = Image.fromarray(picture).resize((SHOWN, SHOWN), Image.Resampling.LANCZOS)
             page.paste(small, (MARGIN + column * (SHOWN + MARGIN), top))
         top += SHOWN + MARGIN
-    page.save(path, optimize=True)
+    page.save(path, quality=88, subsampling=0)
 
 
 def chosen(errors: NDArray[np.float64]) -> tuple[list[int], dict[int, str]]:
@@ -96,11 +97,12 @@ def error(made: Picture, truth: Picture, where: NDArray[np.bool_]) -> float:
     return float(np.square((made[where].astype(float) - truth[where]) / 255).mean())
 
 
-def told(name: str, errors: NDArray[np.float64]) -> str:
+def told(name: str, errors: NDArray[np.float64], groups: list[str]) -> str:
     """Return one line on errors (seeds, pictures)."""
-    each = errors.mean(0)
-    rows = np.random.default_rng(0).integers(0, len(each), (2000, len(each)))
-    low, high = np.quantile(each[rows].mean(1), [0.025, 0.975])
+    each, (known, place) = errors.mean(0), np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(place, each), np.bincount(place)
+    rows = np.random.default_rng(0).integers(0, len(known), (2000, len(known)))
+    low, high = np.quantile(sums[rows].sum(1) / counts[rows].sum(1), [0.025, 0.975])
     return f"{name:20} {each.mean():.4f} ({low:.4f} to {high:.4f})   by seed {np.round(errors.mean(1), 4).tolist()}"
 
 
@@ -126,7 +128,7 @@ def main() -> None:
     parser.add_argument("collection", type=Path)
     parser.add_argument("-o", "--out", required=True, help="what the names of both sheets begin with")
     arguments = parser.parse_args()
-    pictures = list(held_out(arguments.collection))
+    pictures, groups = map(list, zip(*held_out(arguments.collection), strict=True))
     greys = [as_picture(greyed(as_tensor(picture).float() / 255)) for picture in pictures]
 
     colours = painters(arguments.runs, "colour")
@@ -134,7 +136,7 @@ def main() -> None:
     rows, marks = chosen(next(iter(errors.values())).mean(0))
     columns = ["lightness", *made, "truth"]
     table = [[greys[row], *(each[row] for each in made.values()), pictures[row]] for row in rows]
-    sheet(columns, table, marks, Path(f"{arguments.out}-colour.png"))
+    sheet(columns, table, marks, Path(f"{arguments.out}-colour.jpg"))
 
     fillers = painters(arguments.runs, "holes")
     made, errors = measure(pictures, fillers, lambda painter, picture: painter.paint(picture, centre(picture)), centre)
@@ -142,13 +144,13 @@ def main() -> None:
     for name in plain[0]:
         made[name] = [each[name] for each in plain]
         errors[name] = np.array([[error(m, p, centre(p)) for m, p in zip(made[name], pictures, strict=True)]])
-    print(f"squared error in a centre hole of half of the side, {len(pictures)} test pictures")
-    print("\n".join(told(name, each) for name, each in errors.items()))
+    print(f"squared error in a centre hole of half of the side, {len(pictures)} pictures in {len(set(groups))} groups")
+    print("\n".join(told(name, each, groups) for name, each in errors.items()))
     rows, marks = chosen(next(iter(errors.values())).mean(0))
     dug = [np.where(centre(picture)[..., None], np.uint8(119), picture) for picture in pictures]
     columns = ["hole", *made, "truth"]
     table = [[dug[row], *(each[row] for each in made.values()), pictures[row]] for row in rows]
-    sheet(columns, table, marks, Path(f"{arguments.out}-holes.png"))
+    sheet(columns, table, marks, Path(f"{arguments.out}-holes.jpg"))
 
 
 if __name__ == "__main__":

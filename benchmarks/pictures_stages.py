@@ -2,20 +2,34 @@
 
     python benchmarks/pictures_stages.py FOLDER              # trains the ceilings, probes all stages, prints a table
     python benchmarks/pictures_stages.py FOLDER --rescale    # and again with rescaled layers
+    python benchmarks/pictures_stages.py FOLDER --balance    # what rescaling changes, without any probe
 
 Rows: each method and view, random weights of the same networks, and "labels", the same trunk taught the classes for as
 many samples, at the best of three rates on validation pictures. Probes: `coview evaluate image-transfer --task probe`,
 at most 1,200 numbers of a stage, 4 epochs in batches of 64; their rate, of 0.01 and 0.003, is the better one on
 validation pictures at every stage (colorization, seed 0). Everything is the verbs' own, and goes on where it was.
+--balance says how far the fastest and the slowest layer's rate of change are apart before and after, and how far the
+maps of any stage are from a multiple of what they were (length of the difference over that of the maps).
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from coview.data.open import open_source
+from coview.embedding.extract import read_windows
+from coview.encoders import Encoder
+from coview.encoders.rescaling import absorb_batchnorm, balance
+from coview.evaluation.starts import rescaled
+from coview.model import Model
 
 SEEDS = 3
 ROWS = (  # method, view, whether random weights stand beside it
@@ -102,13 +116,44 @@ def lines(rows: list[dict[str, Any]], view: str) -> list[str]:
     return [f"| {label} | {' | '.join(values)} |" for label, values in found.items()]
 
 
+def spread(encoder: Encoder, x: Tensor) -> float:
+    """Return the largest over the smallest rate of change of an encoder's layers."""
+    chain = nn.Sequential(*map(copy.deepcopy(encoder).get_submodule, encoder.stages))
+    rates = balance(chain, x, iterations=1).ratios[0]
+    return float(rates.max() / rates.min())
+
+
+def balanced(run: Path, view: str) -> str:
+    """Return a line on what rescaling changes in the encoder of a run."""
+    model, train = Model.from_run(run), settings_of(run)["collection"]
+    source = open_source(train, model.needed)
+    after = rescaled(model, source, view, seed=0)
+    before = copy.deepcopy(cast(Encoder, model.method.encoders[view])).eval()
+    absorb_batchnorm(before)
+    test = open_source(f"{train.removesuffix('-train')}-test", model.needed)
+    raw = next(iter(read_windows(test, torch.arange(64), 1, 64)))
+    x = model.prepared(raw).views[view]
+    with torch.no_grad():
+        pairs = zip(before.feature_maps(x).values(), after.feature_maps(x).values(), strict=True)
+        apart = [float((b * ((a * b).sum() / (b * b).sum()) - a).norm() / a.norm()) for b, a in pairs]
+    return f"{spread(before, x):.3g} | {spread(after, x):.3g} | {max(apart):.1e}"
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rescale", action="store_true")
+    parser.add_argument("--balance", action="store_true")
     arguments = parser.parse_args()
     folder, rescale = arguments.folder, ["--rescale"] * arguments.rescale
+    if arguments.balance:
+        print("| run | view | rates apart before | after | maps no multiple |\n|---|---|---|---|---|")
+        for method, view, _ in ROWS:
+            for seed in range(SEEDS):
+                run = folder / f"objects-final/runs/{method}.pairs.{seed}/run"
+                print(f"| {method}, seed {seed} | {view} | {balanced(run, view)} |", flush=True)
+        return
     print(
         "| method | what the encoder sees | rescaling | conv1 | conv2 | conv3 | conv4 |\n|---|---|---|---|---|---|---|"
     )
