@@ -37,7 +37,7 @@ LEARNT = {
 }  # fmt: skip
 # Public domain or CC0, but for china and flower: CC BY 2.0.
 HELD_OUT = {
-    "skimage/data": ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg"),
+    "skimage/data": ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg"),
     "sklearn/datasets/images": ("china.jpg", "flower.jpg"),
     "matplotlib/mpl-data/sample_data": ("grace_hopper.jpg",),
 }
