@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
 from coview.data.views import Batch, FeaturesView, ViewSpec
-from coview.methods.contract import About, Facts, Method, Space, Step
+from coview.methods.contract import About, Facts, Method, Step
+from coview.methods.reading import Space
 from coview.model import Model
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from coview.data.views import AudioView, Batch, FeaturesView, VideoView
-from coview.methods.contract import About, Facts, Method, Space, Step
+from coview.methods.contract import About, Facts, Method, Step
+from coview.methods.reading import Space
 from coview.model import Model
 
 

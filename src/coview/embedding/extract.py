@@ -18,7 +18,7 @@ from coview import parallel
 from coview.data.source import Source
 from coview.data.views import Batch, cut_from
 from coview.errors import CoviewError, UsageError
-from coview.methods.contract import Space
+from coview.methods.reading import Space
 
 if TYPE_CHECKING:
     from coview.model import Model

@@ -18,7 +18,7 @@ from coview.embedding.gallery import Gallery
 from coview.evaluation.tiles import Clips, Tile, tile
 from coview.evaluation.tsne import tsne
 from coview.evaluation.wording import plain_view
-from coview.methods.contract import Space
+from coview.methods.reading import Space
 from coview.randomness import make_key, uniform
 
 if TYPE_CHECKING:

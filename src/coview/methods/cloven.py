@@ -31,11 +31,12 @@ from torch import Tensor, nn
 from coview.data.augment import PRESETS
 from coview.data.views import Batch
 from coview.encoders.residual_fusion import GroupHead, ResidualFusion, normalised_perceptron
-from coview.methods.contract import About, Coupling, Facts, Method, Space, Step
+from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.parts.batch import detached
 from coview.methods.parts.correlation import FusionSettings, build_encoder
 from coview.methods.parts.memories import fewer_clusters
 from coview.methods.parts.towers import TINY
+from coview.methods.reading import Space
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.fused_contrast import divergence_clustering, group_contrast, imbalance, pair_contrast
 from coview.objectives.variation_weights import next_course, no_course, variation_weights

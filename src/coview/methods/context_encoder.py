@@ -39,7 +39,8 @@ from coview.encoders.channelwise import ChannelwiseLinear
 from coview.encoders.decoders import WIDEST, MapDecoder, PlaneDecoder, start_of
 from coview.encoders.strided import Critic
 from coview.errors import UsageError
-from coview.methods.contract import About, Coupling, Facts, Method, Paints, Step
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.reading import Paints
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.inpainting import (
     block_masks,

@@ -26,9 +26,10 @@ from coview.encoders import build_audio, build_image, build_video
 from coview.encoders.decoders import PlaneDecoder
 from coview.encoders.features import FeatureDecoder, FeatureEncoder
 from coview.errors import UsageError
-from coview.methods.contract import About, Coupling, Facts, Method, Paints, Step
+from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.parts.batch import TINY_AUDIO, TINY_VIDEO
 from coview.methods.parts.crops import TINY_IMAGE
+from coview.methods.reading import Paints
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.denoising import (
     add_noise,

@@ -35,9 +35,10 @@ from coview.encoders import LinearHead
 from coview.encoders.cross_attention import TwoWayFusion
 from coview.encoders.features import Narrowed, StepMean, UnitLength
 from coview.errors import UsageError
-from coview.methods.contract import About, Coupling, Facts, Method, Space, Step
+from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.parts.batch import detached, unit
 from coview.methods.parts.towers import encoder_of
+from coview.methods.reading import Space
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.open_vocabulary import class_logits, mixed_probabilities
 from coview.parallel import gather, mean_over_world

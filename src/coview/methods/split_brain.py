@@ -42,7 +42,7 @@ from coview.encoders import Encoder, build_image
 from coview.encoders.composed import Amid
 from coview.encoders.decoders import Placewise
 from coview.errors import UsageError
-from coview.methods.contract import About, Coupling, Facts, Space, Step
+from coview.methods.contract import About, Coupling, Facts, Step
 from coview.methods.parts.batch import detached
 from coview.methods.parts.colour import (
     TINY_PICTURE,
@@ -53,6 +53,7 @@ from coview.methods.parts.colour import (
     have_colour,
     lightness_and_colour,
 )
+from coview.methods.reading import Space
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.colour import COLOUR_RANGE, LIGHTNESS_RANGE, split
 from coview.objectives.colour_bins import COUNT, colourful

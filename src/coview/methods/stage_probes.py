@@ -30,7 +30,8 @@ from coview.encoders import Encoder
 from coview.encoders.rescaling import absorb_batchnorm
 from coview.errors import UsageError
 from coview.methods.classifier import ClassifierSettings
-from coview.methods.contract import About, Coupling, Facts, Method, Space, Step
+from coview.methods.contract import About, Coupling, Facts, Method, Step
+from coview.methods.reading import Space
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.precision import in_float32
 from coview.parallel import mean_over_world

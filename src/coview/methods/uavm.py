@@ -35,8 +35,9 @@ from coview.data.source import Source
 from coview.data.views import Batch, FeaturesView, ViewSpec
 from coview.encoders import Head
 from coview.encoders.sequence_transformer import ENDS, SequenceTransformer
-from coview.methods.contract import About, Coupling, Facts, Method, Space, Step
+from coview.methods.contract import About, Coupling, Facts, Method, Step
 from coview.methods.parts.batch import complete, enough, idle_loss, unit
+from coview.methods.reading import Space
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.mixup import draw_mixtures, soft_binary, soft_cross_entropy, soft_targets
 from coview.parallel import gather, mean_over_world

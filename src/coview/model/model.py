@@ -18,7 +18,8 @@ from coview.data.source import Source
 from coview.data.views import Batch, ViewSpec, cut_from
 from coview.encoders.base import Encoder
 from coview.errors import MediaError, UsageError
-from coview.methods.contract import Method, Space
+from coview.methods.contract import Method
+from coview.methods.reading import Space
 from coview.model.folder import read_model, write_model
 from coview.model.media import in_files, read_files, text_batch
 from coview.model.tensors import raw_frames, raw_sound, view_of

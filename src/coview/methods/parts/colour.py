@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from coview.data.views import Batch, ImageView, PictureView, ViewSpec
-from coview.methods.contract import Method, Paints, Step
+from coview.methods.contract import Method, Step
 from coview.methods.parts.batch import complete, enough
+from coview.methods.reading import Paints
 from coview.objectives.colour import COLOUR_RANGE, join, split
 from coview.objectives.colour_bins import annealed_mean, colour_bins, colourful
 from coview.parallel import mean_over_world
