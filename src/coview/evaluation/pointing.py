@@ -32,8 +32,10 @@ def picture_and_sound(model: Model) -> tuple[str, str]:
     """Return the names of the model's picture view and sound view; raises UsageError where it lacks one."""
     found: dict[type[Any], str] = {}
     for name in reversed(model.distinct_views()):
-        spec = model.views[name]
+        spec = model.views.get(name)  # none of what is made of several views
         found |= {kind: name for kind in (VideoView, AudioView) if isinstance(spec, kind)}
+    if VideoView in found and not hasattr(model.method.encoders[found[VideoView]], "feature_maps"):
+        raise UsageError("maps need an encoder of pictures that has them; this model's ends in one vector")
     if len(found) < 2:
         raise UsageError(f"maps need a model of pictures and sounds; this one has {', '.join(model.views)}")
     return found[VideoView], found[AudioView]
