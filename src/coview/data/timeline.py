@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -70,7 +70,7 @@ class Timelines:
         return len(self._facts)
 
     def __getitem__(self, row: int) -> Timeline:
-        seconds = {name: float(values[row]) for name, values in self._seconds.items()}
+        seconds: dict[str, Any] = {name: float(values[row]) for name, values in self._seconds.items()}
         size = {name: int(values[row]) for name, values in self._size.items()}
         tracks = {name: files[row] for name, files in self._tracks.items() if files.paths[row] is not None}
         return Timeline(**seconds, **size, file=self._files[row], caption=self._captions[row], tracks=tracks)

@@ -194,7 +194,8 @@ def _reader(config: Any, values: Mapping[str, Any], part: Part | None) -> Any:
         raise UsageError(f"{kind.__name__}: a spectrogram of more than {_BANDS} bands")
     if (part or _part_of(config)) != ("audio" if issubclass(kind, hub.FeatureExtractionMixin) else "image"):
         raise UsageError(f"{kind.__name__} is no processor of a {config.model_type}")
-    return kind.from_dict(own)
+    maker: Any = kind
+    return maker.from_dict(own)
 
 
 def _processor(folder: Path, name: str, part: Part) -> dict[str, Any]:

@@ -12,6 +12,7 @@ Such ensembles are in Wang & Gupta, ICCV 2015 (arXiv 1505.00687), and Joulin et 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -65,7 +66,8 @@ def ensemble(
     """
     check_pair(base, member, fit, held)
     parts = []
-    for part, marks in (("train", fit), ("test", held)):
+    both: tuple[tuple[Literal["train", "test"], Marks], ...] = (("train", fit), ("test", held))
+    for part, marks in both:
         found, beside = base.features(part), member.features(part)
         rows, others = matched(found, view, beside, member_view)
         features = [filled(found, view).mean(1)[rows], filled(beside, member_view).mean(1)[others]]

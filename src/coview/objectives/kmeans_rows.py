@@ -185,7 +185,7 @@ class Sums:
             values = self.rows.take(some).mul_(self.scale).round_()
             changes = [(labels[some], 1), *[(self.labels[some], -1)] * bool((self.labels[some] >= 0).any())]
             for label, sign in changes:
-                own, place = label.unique(return_inverse=True)
+                own, place = label.unique(return_inverse=True)  # type: ignore[no-untyped-call]
                 part = values.new_zeros(len(own), values.shape[1]).index_add_(0, place, values)
                 self.sums[own] += sign * part.long()
         self.labels = labels

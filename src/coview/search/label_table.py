@@ -35,6 +35,9 @@ def rows_of(collection: Collection, current: Mapping[str, Said], proposed: Mappi
     rows = []
     for recording in collection:
         said, own = current.get(recording.id), recording.label
+        label: str | None
+        how: str | None
+        sure: float | None
         if own is not None and (said is None or said == proposed.get(recording.id)):
             label, how, sure = own, GIVEN, None
         else:

@@ -77,18 +77,18 @@ def propose(
     asked = Asked(sentences, scales, scale is not None or None not in own.values(), names, lacking)
     found: list[Proposal] = []
     for rows in torch.split(torch.arange(len(stored.ids)), _ROWS):
-        logits, there = torch.zeros(len(rows), len(names)), torch.zeros(len(rows))
+        logits, seen = torch.zeros(len(rows), len(names)), torch.zeros(len(rows))
         for name in views:
             cosine, present = _cosines(stored, name, rows, texts[name].vectors[told])
             value, bias = scales[name]
             logits += torch.where(present[:, None], value * cosine + (bias or 0.0), 0.0)
-            there += present
-        logits /= there.clamp(min=1)[:, None]
+            seen += present
+        logits /= seen.clamp(min=1)[:, None]
         alone = all(bias is not None for _, bias in scales.values())
         sure, chosen = (torch.sigmoid(logits) if alone else torch.softmax(logits, 1)).max(1)
-        for row, has, number, value in zip(rows.tolist(), there.tolist(), chosen.tolist(), sure.tolist(), strict=True):
+        for row, has, number, how in zip(rows.tolist(), seen.tolist(), chosen.tolist(), sure.tolist(), strict=True):
             if has:
-                found.append(Proposal(stored.ids[row], names[number] if value >= least else None, round(value, 4)))
+                found.append(Proposal(stored.ids[row], names[number] if how >= least else None, round(how, 4)))
     return found, asked
 
 

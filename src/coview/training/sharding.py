@@ -79,7 +79,8 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
     What the method says of rates stays: states written before it said any have none.
     """
-    rates = [{n: group[n] for n in ("lr_scale", "steady") if n in group} for group in optimiser.param_groups]
+    told: tuple[str, ...] = ("lr_scale", "steady")
+    rates = [{n: group[n] for n in told if n in group} for group in optimiser.param_groups]
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     entries = {
         index: {
