@@ -66,8 +66,8 @@ class SequenceTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, T, E) of x (B, T, D), T at most `steps`."""
-        return self.layers(x)[-1]
+        """Return (B, T, E) of x (B, T, D), T at most `steps`, or of vectors (B, D), which are one step."""
+        return self.layers(x if x.ndim == 3 else x[:, None])[-1]
 
     def layers(self, x: Tensor) -> list[Tensor]:
         """Return the sequence (B, T, E) as it enters the first block, and behind every block."""
