@@ -173,7 +173,16 @@ def test_published_shapes():
     assert from_dict(CCLSettings, to_dict(CCLSettings())) == CCLSettings()
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"weight": -1.0}, {"views": {}}, {"temperatures": {"a": 0.0}}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 0.0},
+        {"weight": -1.0},
+        {"views": {}},
+        {"views": {"audio": {"stream": "features", "dim": 4}, "text": {"stream": "text"}}},
+        {"temperatures": {"a": 0.0}},
+    ],
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(SettingsError):
         from_dict(CCLSettings, wrong)

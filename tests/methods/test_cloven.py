@@ -58,7 +58,16 @@ def test_published_sizes():
     assert method.projectors["a"] is method.projectors["b"] and method.projector.dim == 128
 
 
-@pytest.mark.parametrize("wrong", [{"clusters": 1}, {"dimension": 1}, {"temperature": 0.0}, {"instance_weight": -1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"clusters": 1},
+        {"dimension": 1},
+        {"temperature": 0.0},
+        {"instance_weight": -1.0},
+        {"views": {name: {"stream": "features", "dim": 4} for name in ("fused", "sound")}},
+    ],
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(SettingsError):
         from_dict(CLOVENSettings, wrong)
@@ -98,6 +107,14 @@ def test_as_released_the_projector_learns_nothing():
     method(method.example_batch(16, 0)).loss.backward()
     assert not any(weight.grad.any() for weight in method.projector.parameters())
     assert any(weight.grad.any() for weight in method.encoders.parameters())
+    assert method.negatives(16) is None and make().negatives(16) == 30  # what is not learnt sits at no plateau
+
+
+def test_a_loss_of_weight_0_takes_no_part_in_the_variation():
+    method = make(by_variation=True, instance_weight=0.0).train()
+    for number in range(4):
+        assert method(method.example_batch(16, number)).loss.isfinite()
+        method.after_step()
 
 
 def test_losses_weighed_by_variation_are_a_mean_that_follows_the_steps():

@@ -76,7 +76,7 @@ def test_published_sizes_and_plain_settings():
     "wrong",
     [
         {"heads": 7},
-        {"views": {"video": {"kind": "features", "dim": 8}}},
+        {"views": {"video": {"stream": "features", "dim": 8}}},
         {"temperature": 0.0},
         {"novel_share": 1.5},
     ],
@@ -114,6 +114,25 @@ def test_the_order_of_frames_and_what_fills_short_sequences_change_nothing():
         padded = torch.cat([batch.views[name], torch.zeros_like(batch.views[name])], 1)
         for other in (turned, dataclasses.replace(batch, views=batch.views | {name: padded})):
             torch.testing.assert_close(method.embed(other), found)
+
+
+def test_what_lies_behind_a_sequence_s_length_is_not_seen():
+    method = make().eval()
+    batch = method.example_batch(3, 0)
+    batch.length["audio"] = torch.tensor([3, 1, 2])
+    found = method.embed(batch)
+    batch.views["audio"] = torch.where(batch.mask("audio")[:, :, None], batch.views["audio"], 7.0)
+    torch.testing.assert_close(method.embed(batch), found)
+
+
+def test_classes_that_two_parts_of_a_batch_meet_are_both_known():
+    method = make().train()
+    batch = method.example_batch(4, 0)
+    batch.label = torch.tensor([0, 1, 2, 3])
+    for part in (slice(0, 2), slice(2, 4)):
+        method(batch.select(part))
+    method.after_step()
+    assert method.known.all() and method.texts.any(1).all()
 
 
 def test_a_candidate_more_changes_no_logit_of_others():

@@ -287,7 +287,15 @@ def test_published_shapes():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"heads": 3}, {"first_share": 1.0}, {"views": {}}, {"form": "concatenated", "shared_depth": 0}]
+    "wrong",
+    [
+        {"heads": 3},
+        {"first_share": 1.0},
+        {"views": {}},
+        {"views": {"audio": {"stream": "features", "dim": 4}, "text": {"stream": "text"}}},
+        {"views": {"audio": {"stream": "features", "dim": 4}, "joint": {"stream": "features", "dim": 4}}},
+        {"form": "concatenated", "shared_depth": 0},
+    ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(SettingsError):

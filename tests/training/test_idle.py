@@ -55,6 +55,13 @@ def test_a_run_of_idle_steps_is_no_success(tmp_path):
     assert not (tmp_path / "short" / "model").exists()
 
 
+def test_what_a_step_needs_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny.TinyMethod, "labelled", True)
+    monkeypatch.setattr(tiny.TinyMethod, "needs", lambda self, batch: ["right"])
+    with pytest.raises(DataProblemsError, match="2 samples that have what a step needs of left, right and a label in"):
+        train(asked(steps=1), tmp_path / "run", source=Deaf(1), quiet=True)
+
+
 def test_idle_steps_move_nothing_and_are_counted(tmp_path, capsys):
     train(asked(epochs=6), tmp_path / "run", source=Deaf(6))
     log = read_lines(tmp_path / "run" / "metrics.jsonl")

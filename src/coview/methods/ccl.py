@@ -11,8 +11,9 @@ class scores and the label,
 
 (`coview.objectives.class_contrast`). The student follows its own loss alone, straight and through c; a head follows
 both: in the second line the student is held constant, and one backward pass does what the released code's order of
-clearing gradients does. Where a recording lacks a teacher, or has zeros of it, that teacher's terms leave it out. Where
-the student's feature is of another length than a teacher's, a linear layer of ours stands between.
+clearing gradients does. Where a recording lacks a teacher, or has zeros of it, that teacher's terms leave it out; zeros
+are no longer told from others once a view is normalised by its statistics, as `coview fuse` does unless told
+--as-they-are. Where the student's feature is of another length than a teacher's, a linear layer of ours stands between.
 
 A model keeps the student and its classifier. Published recipe: 16 frames of 112 pixels, PANNs' CNN14 and a ResNet-34 of
 one frame as teachers, SGD at 1e-3, momentum .9, decay 5e-4 on everything, a tenth after half and after three quarters
@@ -68,7 +69,8 @@ class CCLSettings:
     weight: float | None = None  # w, of what teachers say; None: 1 / their number, as published for one and two
 
     def __post_init__(self) -> None:
-        if len(self.views) < 2 or any(len(spec.shape) != 1 for spec in list(self.views.values())[1:]):
+        teachers = list(self.views.values())[1:]
+        if not teachers or any(spec.stream != "features" or len(spec.shape) != 1 for spec in teachers):
             raise ValueError("views: first the student's, then one or more teachers', vectors computed before")
         if min(self.temperature, *self.temperatures.values(), 1.0) <= 0:
             raise ValueError("temperatures are above 0")

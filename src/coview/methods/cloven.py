@@ -63,6 +63,10 @@ class CLOVENSettings(FusionSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if FUSED in self.views:
+            raise ValueError(
+                f"views: {FUSED!r} is what cloven calls the vector of all of them; call this one otherwise"
+            )
         if min(self.dimension, self.clusters) < 2 or min(self.blocks, self.cluster_hidden, self.projection) < 1:
             raise ValueError("cloven needs dimension and clusters >= 2, blocks, cluster_hidden and projection >= 1")
         if self.temperature <= 0 or self.instance_weight < 0:
@@ -187,9 +191,9 @@ class CLOVEN(Method):
             there[FUSED] = torch.stack(list(there.values())).any(0)
         return vectors, there
 
-    def negatives(self, global_batch: int) -> int:
-        """Return both vectors of every other sample of the batch."""
-        return 2 * global_batch - 2
+    def negatives(self, global_batch: int) -> int | None:
+        """Return both vectors of every other sample of the batch; None where instances are not learnt from."""
+        return 2 * global_batch - 2 if self.settings.instance_weight else None
 
 
 def _beside(present: Tensor, value: Tensor) -> Tensor:

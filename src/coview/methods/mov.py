@@ -188,9 +188,9 @@ class MOV(Method):
         return Step(mean_over_world(torch.stack(losses).sum(0)), parts, detached(fused))
 
     def take_in(self, texts: Tensor, known: Tensor) -> None:
-        """Keep the vectors of the classes that were met."""
-        self.texts.copy_(texts)
-        self.known.copy_(known)
+        """Keep the vectors of the classes that were met, each as it was met first."""
+        self.texts.copy_(torch.where(self.known[:, None], self.texts, texts))
+        self.known.logical_or_(known)
 
     def embed(self, batch: Batch, space: Space = "projected") -> dict[str, Tensor]:
         """See `Method.embed`: the frozen frames, the texts, and each of frames and second stream enriched by the other.
@@ -238,13 +238,16 @@ class MOV(Method):
     def _streams(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return frames and second stream (B, T, D), and which of their steps are there (B, T).
 
-        A view without time has one step; steps of nothing but zeros fill a short sequence.
+        A view without time has one step; what fills a short sequence lies behind its length, or is nothing but zeros.
         """
         values, theres = [], []
         for name in (self.frames, self.second):
             view = torch.where(_beside(batch.present[name], batch.views[name]), batch.views[name], 0.0)
             steps = view if view.ndim == 3 else view.flatten(1)[:, None]
-            theres.append(steps.ne(0).any(2))
+            there = steps.ne(0).any(2)
+            if name in batch.length and view.ndim == 3 and self.views[name].stream == "features":
+                there = there & batch.mask(name)  # statistics take zeros from what fills it
+            theres.append(there)
             if name == self.frames:
                 values.append(steps)
             else:

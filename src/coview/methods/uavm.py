@@ -72,8 +72,10 @@ class UAVMSettings:
     balanced: bool = True  # recordings are drawn by the rarity of their class
 
     def __post_init__(self) -> None:
-        if len(self.views) != 2 or any(len(spec.shape) not in (1, 2) for spec in self.views.values()):
+        if len(self.views) != 2 or any(spec.stream != "features" for spec in self.views.values()):
             raise ValueError("views: uavm needs two views of features that were computed before")
+        if JOINT in self.views:
+            raise ValueError(f"views: {JOINT!r} is what uavm calls both of them together; call this one otherwise")
         if min(self.own_depth, self.shared_depth) < 0 or self.heads < 1:
             raise ValueError("own_depth and shared_depth cannot be below 0, and heads is at least 1")
         if any(width < 1 or width % self.heads for width in (self.embedding, self.shared_embedding)):

@@ -31,9 +31,12 @@ def variation_weights(course: Tensor) -> Tensor:
 
 
 def next_course(course: Tensor, losses: Tensor) -> Tensor:
-    """Return the course (4, L) after a step of these losses (L,), by Welford's sums; losses are above 0."""
+    """Return the course (4, L) after a step of these losses (L,), by Welford's sums; losses are not below 0.
+
+    A loss that has always been 0, such as one of weight 0, does not vary.
+    """
     steps, mean, ratio, scatter = course.unbind()
-    now = torch.where(steps > 0, losses / torch.where(steps > 0, mean, 1.0), 1.0)
+    now = torch.where(mean > 0, losses / torch.where(mean > 0, mean, 1.0), 1.0)
     after = ratio + (now - ratio) / (steps + 1)
     return torch.stack(
         [steps + 1, mean + (losses - mean) / (steps + 1), after, scatter + (now - ratio) * (now - after)]

@@ -23,6 +23,7 @@ from coview.data.source import Source
 from coview.embedding.extract import extract
 from coview.embedding.kept import extract_to_disk
 from coview.errors import CoviewError, UsageError
+from coview.methods.contract import Method
 from coview.model import Model, Space
 from coview.randomness import make_key
 from coview.training.feed import Feed, prepared
@@ -190,10 +191,12 @@ def _steps(
 
 def _needs(parts: Parts) -> str:
     """Return what a step needs to learn, for the message of a run that learns nothing."""
-    least, views = parts.method.least_batch, ", ".join(parts.method.views)
-    beside = f" and {parts.method.beside}" if parts.method.beside else ""
+    method, least, views = parts.method, parts.method.least_batch, ", ".join(parts.method.views)
+    if type(method).needs is not Method.needs:
+        views = f"what a step needs of {views}"
+    has = " and ".join(filter(None, [views, "a label" if method.labelled else "", method.beside]))
     many = "a sample that has" if least == 1 else f"{least} samples that have"
-    return f"{parts.settings.method} needs {many} {views}{beside} in a part of a batch"
+    return f"{parts.settings.method} needs {many} {has} in a part of a batch"
 
 
 def _embedder(parts: Parts) -> Callable[..., Any]:
