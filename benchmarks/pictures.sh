@@ -23,7 +23,7 @@ settings=('*.image.size=64' swav.view.size=64 'vicreg.views=[image, image_2]') #
 case $what in
 objects) data=(--data objects-av --recordings 4000) samples=12800 low=(relative-position larsson-colorization denoising-autoencoder) lower=() ;;
 stamps) data=(--data "$folder/collection") samples=9600 low=() lower=(colorization larsson-colorization) ;;
-*) echo "expected objects or stamps, found $what" >&2; exit 2 ;;
+*) echo "expected objects, stamps or photographs, found $what" >&2; exit 2 ;;
 esac
 if [ "$mode" = rates ]; then
   samples=$((samples / 2))

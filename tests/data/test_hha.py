@@ -94,3 +94,9 @@ def test_a_crop_keeps_height_and_angle(tmp_path):
 def test_a_focal_length_is_above_0():
     with pytest.raises(ValueError, match="focal"):
         DepthView(form="hha", focal=0.0)
+
+
+def test_no_statistics_of_pictures_are_taken_for_hha():
+    mean, deviation = DepthView(form="hha", normalise="statistics").statistics
+    assert mean.tolist() == [0, 0, 0] and deviation.tolist() == [1, 1, 1]
+    assert DepthView(normalise="none").statistics is None

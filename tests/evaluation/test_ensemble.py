@@ -5,7 +5,9 @@ import torch
 from measuring import NumberSource, SmallModel
 from torch.testing import assert_close
 
+from coview.data.relabelled import Relabelled
 from coview.errors import UsageError
+from coview.evaluation import several_labels
 from coview.evaluation.bench import Bench
 from coview.evaluation.ensemble import COSTS, ensemble, error_correlation, permuted, platt, probabilities
 from coview.evaluation.several_labels import Marks, marks_of
@@ -84,6 +86,28 @@ def test_correlation_of_errors_is_over_what_is_clear():
     errors = [(p[marks != 0] - (marks > 0).double()[marks != 0]) for p in (one, one.square())]
     assert_close(error_correlation(one, one.square(), marks), float(torch.corrcoef(torch.stack(errors))[0, 1]))
     assert error_correlation((marks > 0).double(), one, marks) is None
+    assert error_correlation(one[:1, :1], one[:1, :1], marks[:1, :1]) is None  # one error alone has no correlation
+
+
+def test_a_class_that_no_test_recording_is_of_is_named_and_left_out():
+    train, test = NumberSource(21, noise=0.1), NumberSource(20, seed=1, noise=0.1)
+    fit, held = marks_of("none", train), marks_of("none", test)
+    held.values[:, 2] = -1
+    with Bench(Seeing(0, 0), train, test, name="m") as base, Bench(Seeing(1, 1), train, test, name="m") as member:
+        ensemble(base, "video", member, "video", fit, held, "m", (1.0,))
+    choices = base.result.choices["ensemble/m"]
+    assert choices["without_a_test_recording"] == [fit.classes[2]]
+    assert len(choices["cost"]["of_each_class"]["base"]) == 2
+
+
+def test_labels_of_a_table_stand_before_those_of_the_collection(monkeypatch):
+    """The collection knows several classes of every recording; a table was given in their place."""
+    source = NumberSource(6)
+    monkeypatch.setattr(several_labels, "_known", lambda place: {name: {"a": 1, "b": -1} for name in source.ids})
+    assert marks_of("any", source).classes == ["a", "b"]
+    given = Relabelled(source, {source.ids[0]: "rain", source.ids[1]: "dog"})
+    marks = marks_of("any", given)
+    assert marks.classes == ["dog", "rain"] and marks.values[:3].tolist() == [[-1, 1], [1, -1], [0, 0]]
 
 
 def test_what_is_no_ensemble_is_refused():

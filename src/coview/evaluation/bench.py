@@ -54,6 +54,12 @@ class Result:
         """Add problems, each once."""
         self.problems += [problem for problem in dict.fromkeys(problems) if problem not in self.problems]
 
+    def add(self, other: Result) -> None:
+        """Add what was measured of the same model on the same parts in another way."""
+        self.results += other.results
+        self.choices |= other.choices
+        self.report(other.problems)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
         return {

@@ -53,7 +53,8 @@ def ensemble(
 
     A gain's interval is over resampled recordings, the same for both. The correlation is Pearson's of probability minus
     truth, over recordings and classes: members that err alike gain almost nothing. Recordings that one model has no
-    features of are left out, and so are classes with fewer than three clear recordings of either kind to learn from.
+    features of are left out, and so are classes with fewer than three clear recordings of either kind to learn from, or
+    with none to be asked; they are listed.
 
     Args:
         view, member_view: whose features are taken of each.
@@ -77,7 +78,9 @@ def ensemble(
     base.result.lacks(
         "ensemble", [f"{kind}: fewer than {_FOLDS} training recordings of it or of others" for kind in lacking]
     )
-    kept = torch.tensor([kind not in lacking for kind in fit.classes]) & (truth > 0).any(0)
+    asked_of = (truth > 0).any(0)
+    unasked = [kind for kind, there in zip(fit.classes, asked_of.tolist(), strict=True) if not there]
+    kept = torch.tensor([kind not in lacking for kind in fit.classes]) & asked_of
     if not bool(kept.any()):
         raise UsageError(f"{base.test.name}: no class has {_FOLDS} recordings to learn from and one to be asked")
     y, truth = y[:, kept], truth[:, kept]
@@ -103,6 +106,7 @@ def ensemble(
         base.result.results.append(figure)
     base.result.choices[f"ensemble/{name}"] = {
         "views": [view, member_view], "member": weights_of(member.model), "left_out": {"train": left, "test": out},
+        "without_a_test_recording": unasked,
         "cost": {"tried": costs, "of_each_class": chosen, "chosen_by": f"average precision (step) of {_FOLDS} folds"},
         "calibrated": f"Platt's sigmoid on margins of {_FOLDS} held-out folds of the training part",
         "joined": "features of length 1 side by side, brought to length 1, machines fitted anew",
@@ -187,11 +191,11 @@ def gain(name: str, scores: Tensor, base: Tensor, marks: Tensor, seed: int) -> M
 def error_correlation(one: Tensor, other: Tensor, marks: Tensor) -> float | None:
     """Return Pearson's correlation of two models' errors, probability (N, C) minus truth, over what is clear.
 
-    None where the errors of one are all alike.
+    None where the errors of one are all alike, or there is one alone.
     """
     clear, truth = marks != 0, (marks > 0).double()
     errors = torch.stack([(one - truth)[clear], (other - truth)[clear]])
-    if bool((errors.std(1) < 1e-12).any()):
+    if bool((errors.std(1, unbiased=False) < 1e-12).any()):
         return None
     return float(torch.corrcoef(errors)[0, 1])
 

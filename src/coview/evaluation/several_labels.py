@@ -13,6 +13,7 @@ from coview.data.collection import Collection
 from coview.data.feature_files import FeatureTable
 from coview.data.features_source import FeatureSource
 from coview.data.joined import JoinedSource
+from coview.data.relabelled import Relabelled
 from coview.data.source import Source
 from coview.errors import UsageError
 from coview.evaluation.average_precision import Definition, ranked_precision
@@ -33,7 +34,8 @@ class Marks(NamedTuple):
 def marks_of(collection: str, source: Source, classes: Sequence[str] = ()) -> Marks:
     """Return the marks of a source's recordings: of a collection with `labels` these, else one label of each.
 
-    A class that a recording says nothing of is unclear; so are all classes of one without a label.
+    A class that a recording says nothing of is unclear; so are all classes of one without a label. Labels of a table
+    (`Relabelled`) stand in place of both.
 
     Args:
         collection: the name that `source` was opened by.
@@ -42,7 +44,7 @@ def marks_of(collection: str, source: Source, classes: Sequence[str] = ()) -> Ma
     Raises:
         UsageError: there are no labels at all, or none of two classes.
     """
-    known = _known(collection)
+    known = {} if isinstance(source, Relabelled) else _known(collection)
     names = list(classes) or sorted(set().union(*known.values())) or list(source.classes)
     if len(names) < 2:
         raise UsageError(f"{source.name}: expected labels of two classes at least, one or several of each recording")

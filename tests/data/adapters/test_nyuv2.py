@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from coview.data.adapters import Made, Options, load_adapter
+from coview.data.adapters import Made, Options, load_adapter, nyuv2
 from coview.data.adapters.nyuv2 import LABELLED, SPLITS
 from coview.data.collection import Collection
 from coview.data.index import index_source
@@ -138,6 +138,8 @@ def test_what_is_not_as_published_is_refused(tmp_path: Path) -> None:
         ({"rawDepths": small}, "rawDepths is not as published"),
         ({"images": np.zeros((HIGH, WIDE, 3, COUNT))}, "images is not as published: expected small whole numbers"),
         ({"images": np.zeros((HIGH, WIDE, 4, COUNT), np.uint8)}, "three colours"),
+        ({"images": np.zeros((HIGH, WIDE, 3, COUNT), np.uint16)}, "three colours, 0 to 255"),
+        ({"images": np.zeros((HIGH, WIDE, 3, 0), np.uint8)}, "three colours"),
     ):
         with pytest.raises(UsageError, match=said):
             made(write(tmp_path / "nyu", **changed))
@@ -154,3 +156,37 @@ def test_what_is_not_as_published_is_refused(tmp_path: Path) -> None:
     (folder / LABELLED).write_bytes(b"MATLAB 7.3 MAT-file" + bytes(2000))
     with pytest.raises(UsageError, match=r"cannot be read as MATLAB 7\.3"):
         made(folder)
+
+
+def damage(path: Path, name: str) -> None:
+    """Overwrite what an array is packed in."""
+    with h5py.File(path) as file:
+        parts = [file[name].id.get_chunk_info(number) for number in range(file[name].id.get_num_chunks())]
+    data = bytearray(path.read_bytes())
+    for part in parts:
+        data[part.byte_offset : part.byte_offset + part.size] = b"\x5a" * part.size
+    path.write_bytes(data)
+
+
+def test_a_damaged_part_is_told_from_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "nyu", "names")
+
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(nyuv2, "write_pair", full)
+        made(folder)
+    with h5py.File(folder / LABELLED, "a") as file:
+        letters = file.create_dataset("#refs#/packed", data=np.full((50, 1), 65, np.uint16), compression="gzip")
+        names = file.create_dataset("names", (1, 1), h5py.ref_dtype)
+        names[0, 0] = letters.ref
+    damage(folder / LABELLED, "#refs#/packed")
+    with pytest.raises(UsageError, match="names is not as published"):
+        made(folder)
+    folder = write(tmp_path / "nyu")
+    damage(folder / LABELLED, "images")
+    savemat(folder / SPLITS, {"trainNdxs": np.array([[9]]), "testNdxs": np.array([[0]])})
+    found = made(folder)
+    assert {lost.reason for lost in found.refused} == {"damaged", "damaged-list"} and not found.items
+    assert not any("is not there" in note for note in found.notes)  # it is, and all of it is wrong

@@ -62,21 +62,22 @@ def make(out: Path, options: Options) -> Made:
         tables = _Tables(file, found[0])
         parts = _parts(source, tables.count)
         items: list[Item] = []
-        for row in range(tables.count if options.count is None else min(options.count, tables.count)):
+        count = tables.count if options.count is None else min(options.count, tables.count)
+        for row in range(count):
             name = f"{row + 1:04d}"
             try:
-                path, tracks = write_pair(out, name, *tables.picture(row))
-                items.append(
-                    Item(path=path, id=name, split=parts.get(row + 1), tracks=tracks, **tables.about(row))
-                )  # fmt: skip
+                pair, about = tables.picture(row), tables.about(row)
             except OSError as error:  # a part of the file that cannot be unpacked
                 message = f"picture {row + 1} cannot be read ({error}); fetch the file again"
                 source.refused.append(Refused(path=f"{LABELLED}/{name}", reason="damaged", message=message))
-            options.progress(row + 1, tables.count)
+            else:
+                path, tracks = write_pair(out, name, *pair)
+                items.append(Item(path=path, id=name, split=parts.get(row + 1), tracks=tracks, **about))
+            options.progress(row + 1, count)
     there = {part: sum(item.split == part for item in items) for part in OFFICIAL}
     report = {"pictures": len(items), "official": OFFICIAL, "there": there}
     notes = [f"{LABELLED} lacks {name}: {said}" for name, said in _LACKING.items() if name not in tables]
-    if not parts:
+    if not source.listed:
         notes.append(f"{SPLITS} is not there: pictures have no official part")
     elif without := sum(item.split is None for item in items):
         notes.append(f"{SPLITS} gives {without} pictures no part")
@@ -127,8 +128,11 @@ class _Tables:
         if "images" not in self or not {"rawDepths", "depths"} & set(self._arrays):
             raise UsageError(f"{path}: expected images, and rawDepths or depths; found {', '.join(file)}. {WHERE}")
         self.count, _, wide, high = self._shape("images", "u", 4)
-        if self._arrays["images"].shape[1] != 3 or max(high, wide) > _MOST_SIDE or self.count > _MOST_PICTURES:
-            raise self._wrong("images", "three colours of pictures (N, 3, W, H)")
+        images = self._arrays["images"]
+        if images.dtype.itemsize != 1 or images.shape[1] != 3 or not images.size:
+            raise self._wrong("images", "three colours, 0 to 255, of pictures (N, 3, W, H)")
+        if max(high, wide) > _MOST_SIDE or self.count > _MOST_PICTURES:
+            raise self._wrong("images", f"at most {_MOST_PICTURES} pictures of {_MOST_SIDE} pixels a side")
         for name, kind in (("rawDepths", "f"), ("depths", "f"), ("labels", "u")):
             if name in self and self._shape(name, kind, 3) != (self.count, wide, high):
                 raise self._wrong(name, f"the size of the pictures, ({self.count}, {wide}, {high})")
@@ -181,7 +185,7 @@ class _Tables:
             return []
         try:
             return [self._word(reference) for reference in np.ravel(self._arrays[name][()])]
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, OSError) as error:
             raise self._wrong(name, f"references to words ({error})") from error
 
     def _word(self, reference: Any) -> str:
@@ -206,5 +210,6 @@ def _parts(source: Download, count: int) -> dict[int, str]:
             if not 1 <= number <= count or number in parts:
                 source.bad_line(part, str(number), f"the number of a picture, 1 to {count}, once")
                 continue
+            source.listed[part] += 1
             parts[number] = part
     return parts

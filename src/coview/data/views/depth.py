@@ -78,6 +78,13 @@ class DepthView(PictureView):
         """See `ViewSpec.stored`."""
         return super().stored | ({"form": self.form, "focal": self.focal} if self.form == "hha" else {})
 
+    @property
+    def statistics(self) -> Statistics | None:
+        """See `ViewSpec.statistics`: none to begin with, and never those of pictures."""
+        if self.normalise != "statistics":
+            return None
+        return torch.zeros(self.channels), torch.ones(self.channels)
+
     def cut(self, start: float, window: Window) -> None:
         """Nothing is decoded: see `load`."""
 

@@ -86,7 +86,5 @@ def _measure(case: Case) -> Result:
             )
         )  # fmt: skip
     for other in results[1:]:
-        results[0].results += other.results
-        results[0].choices |= other.choices
-        results[0].report(other.problems)
+        results[0].add(other)
     return results[0]
