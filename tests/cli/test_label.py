@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import shlex
+import shutil
 import time
+import wave
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,9 @@ from measured import collection
 from coview.cli.main import main
 from coview.data.augment import PRESETS
 from coview.data.collection import Collection
+from coview.data.identity import kept_name
 from coview.data.preprocess import Preprocess
+from coview.data.relabelled import read_labels
 from coview.data.synthetic.digits import DigitsWorld
 from coview.data.views import ImageView, TextView
 from coview.methods import build
@@ -101,10 +106,27 @@ def test_a_label_of_the_collection_stays(model, tmp_path, monkeypatch, capsys):
     assert (result["kept"], result["proposed"]) == (30, 30) and "30 recordings have a label already" in found.err
 
 
+def test_what_lacks_the_view_has_no_proposal_and_any_name_comes_back(model, place, capsys):
+    film = next((collection() / "media").glob("**/*.mp4"))
+    odd = Path(os.fsdecode(b"latin\xe9.mp4"))
+    shutil.copy(film, odd)
+    with wave.open("sound.wav", "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16000))
+    Path("mixed.csv").write_text(f"path,id\n{film},film\nsound.wav,sound\n{kept_name(odd)},odd\n")
+    assert main(["index", "mixed.csv", "-o", "mixed", "--workers", "0"]) == 0
+    found = json.loads(label(capsys, model, "mixed", "--classes", "dog,rain", "-o", "labels.csv", "--json").out)
+    assert (found["recordings"], found["proposed"]) == (3, 2)
+    assert set(read_labels(Path("labels.csv"))) == {"film", "odd"}
+    assert main(["index", "labels.csv", "-o", "again", "--workers", "0"]) == 0
+    assert {one.id for one in Collection.open("again")} == {"film", "sound", "odd"}
+
+
 @pytest.mark.parametrize(
     "more, said",
     [
         (["--classes", "dog"], "expected two names at least"),
+        (["--classes", "dog,\udcff"], "is no text in Unicode"),
         (["--classes", "unheard,unseen"], "two classes at least are told apart"),
         (["--classes", "dog,rain", "--prompts", "nothing"], "expected sentences with {}"),
         (["--classes", "dog,rain", "--view", "audio"], "no embeddings of audio"),

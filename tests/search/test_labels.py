@@ -68,6 +68,15 @@ def test_strange_files_are_told(path, monkeypatch):
     base.close()
     with pytest.raises(CoviewError, match=r"labels\.sqlite"):
         LabelLog(path)
+    path.unlink()
+    with sqlite3.connect(path) as base:
+        base.execute("pragma user_version=2")
+    base.close()
+    with pytest.raises(UsageError, match="labels of format 2, but this version reads 1"):
+        LabelLog(path)
+    with sqlite3.connect(path) as base:  # what a later version wrote stays as it is
+        assert base.execute("select count(*) from sqlite_master").fetchone() == (0,)
+    base.close()
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert str(log_of("abc123")) == "/data/coview/abc123/labels.sqlite"
     for wrong in ("", "../x", "a/b"):

@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int:
     from coview.evaluation.naming import read_prompts
     from coview.model import Model
     from coview.search.label_table import check_form, rows_of, write_labels
-    from coview.search.labels import LabelLog, counted, log_of
+    from coview.search.labels import PROPOSED, LabelLog, counted, log_of
     from coview.search.places import embeddings_of
     from coview.search.proposing import propose
     from coview.training.settings import choose_device
@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
                 model, arguments.model, arguments.collection, arguments.windows, arguments.embeddings,
                 lambda done, total: show("embedding the collection", done, total),
             )  # fmt: skip
-        if stored.ids != collection.ids:
+        if not set(stored.ids) <= set(collection.ids):  # what lacks every view of the model is in no store
             raise UsageError(f"{stored.folder} holds embeddings of other recordings than {arguments.collection}")
         proposals, asked = propose(
             model, stored, names, prompts=prompts, view=arguments.view, scale=arguments.scale, least=arguments.at_least
@@ -104,7 +104,7 @@ def main(argv: list[str]) -> int:
         current, proposed = log.current(), log.proposed()
     rows = rows_of(collection, current, proposed)
     write_labels(rows, table)
-    own = [row for row in rows if row["how"] not in (None, "zero-shot")]
+    own = [row for row in rows if row["how"] not in (None, PROPOSED)]
     agree = sum(row["label"] == row["proposed"] for row in own)
     if own:
         out.say(f"{len(own)} recordings have a label already, and keep it; {agree} of them were proposed the same")
@@ -127,14 +127,19 @@ def read_names(text: str) -> list[str]:
     """Return the names of classes between commas, or on the lines of a file, each once.
 
     Raises:
-        UsageError: there are fewer than two, or the file cannot be read.
+        UsageError: there are fewer than two, one is no text in Unicode, or the file cannot be read.
     """
+    from coview.data.words import word_of
+
     given = text.split(",")
     if len(given) == 1 and Path(text).is_file():
         from coview.files import read_text
 
         given = read_text(Path(text), "names of classes", limit=1 << 22).splitlines()
-    names = list(dict.fromkeys(name.strip() for name in given if name.strip()))
+    try:
+        names = list(dict.fromkeys(filter(None, map(word_of, given))))
+    except ValueError as error:
+        raise UsageError(f"--classes: {error}") from error
     if len(names) < 2:
         raise UsageError(f"--classes {text[:40]!r}: expected two names at least, between commas or in a text file")
     return names

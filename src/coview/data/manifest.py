@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coview.data.adapters import Item, Made, Refused
-from coview.data.identity import as_text
+from coview.data.identity import as_text, real_path
 from coview.data.recording import SPLITS
 from coview.data.words import changed_words, word_of
 from coview.errors import UsageError
@@ -34,7 +34,8 @@ def make_manifest(manifest: Path) -> Made:
     changed. Flags are a list, or words between spaces; "nomirror" keeps augmentation from exchanging left and
     right. `folds` likewise gives the split in each official fold ("train - test": fold 2 leaves the recording out).
     `track:depth` names another file of the recording, its track "depth". Other columns are kept out; the report's
-    `unused_columns` lists them. A row whose path can be no file's name goes into quarantine.
+    `unused_columns` lists them. Paths that are no UTF-8 may be written as `kept_name` writes them. A row whose path can
+    be no file's name goes into quarantine.
 
     Raises:
         UsageError: the file cannot be parsed, has no path column or no row, or rows have wrong values; lists them.
@@ -132,12 +133,12 @@ def _item(row: Mapping[str, Any], where: str, problems: list[str]) -> Item:
     lists["folds"] = tuple("" if fold in ("-", "None") else fold for fold in lists["folds"])
     if not set(lists["folds"]) <= {"", *SPLITS}:
         problems.append(f"{where}: folds {' '.join(lists['folds'])!r} are not all one of {', '.join(SPLITS)} or -")
-    tracks = {name.removeprefix(TRACK): Path(str(value)) for name, value in given.items() if name.startswith(TRACK)}
+    tracks = {name.removeprefix(TRACK): str(value) for name, value in given.items() if name.startswith(TRACK)}
     return Item(
-        path=Path(str(given.get("path", ""))),
+        path=real_path(str(given.get("path", ""))),
         start=span.get("start"),
         end=span.get("end"),
-        tracks={name: Path(value) for name, value in tracks.items()},
+        tracks={name: real_path(value) for name, value in tracks.items()},
         flags=lists["flags"],
         folds=lists["folds"],
         **words,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coview.data.collection import Collection
-from coview.data.identity import real_path
+from coview.data.identity import kept_name, real_path
 from coview.errors import UsageError
 from coview.files import written_whole
 from coview.search.labels import Said
@@ -31,6 +31,7 @@ def rows_of(collection: Collection, current: Mapping[str, Said], proposed: Mappi
     """Return a row for every recording: where it lies and its part, which label counts, how it came and how surely.
 
     What a person said counts before the collection's own label, and that before a proposal, which `proposed` keeps.
+    A name that is no UTF-8 is written as `kept_name` writes it.
     """
     rows = []
     for recording in collection:
@@ -43,7 +44,7 @@ def rows_of(collection: Collection, current: Mapping[str, Said], proposed: Mappi
         else:
             label, how, sure = (said.label, said.how, said.confidence) if said else (None, None, None)
         row: dict[str, Any] = {
-            "path": str(collection.path(recording).absolute()), "id": recording.id, "label": label,
+            "path": kept_name(collection.path(recording).absolute()), "id": recording.id, "label": label,
             "split": recording.split, "caption": recording.caption, "group": recording.group,
             "flags": "nomirror" if "nomirror" in recording.flags else None,
             "folds": " ".join(fold or "-" for fold in recording.folds) or None,
@@ -52,7 +53,7 @@ def rows_of(collection: Collection, current: Mapping[str, Said], proposed: Mappi
         part = recording.start > 0 or recording.end < last - 1e-3  # a piece of a longer file
         row |= {"start": recording.start if part else None, "end": recording.end if part else None}
         row |= {
-            f"track:{name}": str((collection.root / real_path(path)).absolute())
+            f"track:{name}": kept_name((collection.root / real_path(path)).absolute())
             for name, path in recording.tracks.items()
         }
         hint = proposed.get(recording.id)

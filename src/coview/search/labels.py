@@ -19,8 +19,7 @@ from typing import NamedTuple
 
 from coview.errors import CoviewError, UsageError
 
-BY_PEOPLE = ("key", "cluster", "suggested")  # one by one, a cluster at a time, a suggestion taken
-PROPOSED = "zero-shot"
+PROPOSED = "zero-shot"  # how, of models; of people: "key", "cluster" (many at a time), "suggested" (one was taken)
 _SAME = 1e-3  # confidences that differ by less are one: they are computed in batches of other sizes
 _FORMAT, _WAIT = 1, 30.0  # of the file; seconds that another program may hold it
 _TABLE = """create table if not exists labels (
@@ -69,12 +68,12 @@ class LabelLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=_WAIT)
             try:
-                self._base.execute("pragma journal_mode=wal")
-                with self._base:
-                    self._base.execute(_TABLE)
                 [version] = self._base.execute("pragma user_version").fetchone()
                 if version not in (0, _FORMAT):
                     raise UsageError(f"{path}: labels of format {version}, but this version reads {_FORMAT}")
+                self._base.execute("pragma journal_mode=wal")
+                with self._base:
+                    self._base.execute(_TABLE)
                 self._base.execute(f"pragma user_version={_FORMAT}")
                 self._base.execute("select id, label, how, confidence, time, session from labels limit 1").fetchone()
             except BaseException:
