@@ -249,7 +249,8 @@ def test_several_classes_at_once_and_a_fitted_scale():
     model = model_of(source)
     marks = Marks(["cat", "dog"], torch.tensor([[1, -1], [1, 1], [-1, 1], [0, 0], [-1, 1]]))
     with Bench(model, None, source, name="m") as bench:
-        zero_shot(bench, marks=marks)
+        zero_shot(bench, marks=marks, calibrate=True)
+    assert ("image_zero_shot_ece_fitted", "recordings of several") in [(w, r[:21]) for w, r in bench.result.problems]
     assert [m.name for m in bench.result.results] == [f"image_zero_shot_map-area/{row}" for row in ("m", "permuted")]
     assert bench.result.results[0].n == 4 and bench.result.choices["image_zero_shot"]["left_out"] == 1
     with Bench(model, source, source, name="m") as bench:
@@ -259,10 +260,36 @@ def test_several_classes_at_once_and_a_fitted_scale():
     assert 0.1 <= bench.result.choices["image_zero_shot"]["scale_ece_fitted"] <= 1000
 
 
+def test_a_model_that_has_learnt_a_bias_is_measured_by_the_confidences_that_it_gives(monkeypatch):
+    source = Named(["cat a", "dog", "cat", "", "dog"])
+    model = model_of(source)
+    monkeypatch.setattr(model.method, "sureness", lambda view: (3.0, -1.0))
+    with Bench(model, None, source, name="m") as bench:
+        zero_shot(bench, ["{}"])
+        pictures = bench.features("test", "projected").values["image"][[0, 1, 2, 4]]
+    texts = model.embed_texts(["cat", "dog house"])
+    logits = 3 * torch.cosine_similarity(pictures[:, None], texts[None], dim=2) - 1
+    expected = calibration_error("", torch.sigmoid(logits), torch.tensor([0, 1, 0, 1]), 0).value
+    found = {m.name: m.value for m in bench.result.results}
+    assert found["image_zero_shot_ece/m"] == pytest.approx(expected, rel=1e-4)
+    assert expected != pytest.approx(calibration_error("", logits.softmax(1), torch.tensor([0, 1, 0, 1]), 0).value)
+
+
+def test_the_interval_of_a_calibration_error_holds_it_and_lies_within_0_and_1():
+    for seed in range(4):  # percentiles of resamples lay above it in one case of nine
+        generator = torch.Generator().manual_seed(seed)
+        sure = torch.softmax(8 * torch.rand(2000, 10, generator=generator), 1)
+        found = calibration_error("", sure, torch.multinomial(sure, 1, generator=generator)[:, 0], 0)
+        assert 0 < found.low < found.value < found.high < 1
+    right = calibration_error("", torch.eye(3)[[0, 1, 2]], torch.arange(3), 0)
+    assert (right.value, right.low) == (0, 0) and right.high > 0
+
+
 def test_the_scale_that_made_the_labels_is_found_and_its_confidences_are_true():
     generator = torch.Generator().manual_seed(0)
     cosines = torch.rand(4000, 5, generator=generator) * 2 - 1
     truth = torch.multinomial(torch.softmax(4 * cosines, 1), 1, generator=generator)[:, 0]
     assert fitted_scale(cosines, truth) == pytest.approx(4, rel=0.05)
+    assert fitted_scale(-cosines, truth) == pytest.approx(0.1) and fitted_scale(torch.eye(3), torch.arange(3)) < 1000
     true, sure = (calibration_error("x/m", torch.softmax(scale * cosines, 1), truth, 0) for scale in (4, 40))
     assert true.value < 0.03 < 0.2 < sure.value and true.low <= true.value <= true.high

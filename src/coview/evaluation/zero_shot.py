@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from coview.embedding.extract import Features
 from coview.errors import UsageError
 from coview.evaluation.bench import Bench
-from coview.evaluation.calibration import calibration_error, fitted_scale
+from coview.evaluation.calibration import calibration_error, confidences, fitted_scale
 from coview.evaluation.naming import ClassTexts, class_texts, named_views, prompts_for
 from coview.evaluation.scores import filled, hits, score
 from coview.evaluation.several_labels import Marks, mean_precision
@@ -33,7 +33,8 @@ def zero_shot(
     "<view>_zero_shot/<name>" is the share of test recordings whose class has the nearest name, with "_top5"; where
     recordings have several classes at once, "<view>_zero_shot_map-area/<name>" is the mean average precision of the
     classes. "<view>_zero_shot_ece/<name>" is the error of the confidences under the scale that the model has learnt,
-    "_ece_fitted" under that of the training part. Names that the model does not tell apart are left out and named.
+    and its bias where it has one, "_ece_fitted" under that of the training part; of one class each alone. Names that
+    the model does not tell apart are left out and named.
 
     Args:
         prompts: sentences with {} in the place of the name; none: as `naming.prompts_for` chooses.
@@ -60,6 +61,8 @@ def zero_shot(
             "names": dict(zip(classes, texts.told.tolist(), strict=True)),
         }  # fmt: skip
         if marks:
+            if calibrate:
+                bench.result.lacks(f"{what}_ece_fitted", ["recordings of several classes at once have no confidences"])
             _several(bench, what, view, features, texts, marks, permuted)
         else:
             _one(bench, what, view, features, texts, calibrate, permuted)
@@ -92,19 +95,19 @@ def _one(
         dealt = truth[_deal(len(truth), bench.seed)]
         bench.result.results.append(accuracy(f"{what}/permuted", hits(scores.mean(1), dealt, 1), 1 / count))
     learnt = bench.model.method.sureness(view)
-    scales = {"ece": learnt[0]} if learnt else {}
+    scales: dict[str, tuple[float, float | None]] = {"ece": learnt} if learnt else {}
     if calibrate:
         train = bench.features("train", "projected")
         known = usable(train, view, texts)
         if bool(known.any()):
             kept = torch.cumsum(texts.told, 0) - 1  # the classes that are told, numbered anew
             fit = cosines(train, view, texts, known)[:, :, texts.told].mean(1)
-            scales["ece_fitted"] = fitted_scale(fit, kept[train.labels[known]])
+            scales["ece_fitted"] = fitted_scale(fit, kept[train.labels[known]]), None
         else:
             bench.result.lacks(f"{what}_ece_fitted", ["no training recording has this view and a class that is told"])
-    for name, scale in scales.items():
+    for name, (scale, bias) in scales.items():
         chosen[f"scale_{name}"] = scale
-        probability = torch.softmax(scale * scores.mean(1), 1)
+        probability = confidences(scale * scores.mean(1) + (bias or 0.0), bias is not None)
         bench.result.results.append(calibration_error(f"{what}_{name}/{bench.name}", probability, truth, bench.seed))
 
 

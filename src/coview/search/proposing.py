@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from coview.errors import UsageError
+from coview.evaluation.calibration import confidences
 from coview.evaluation.naming import class_texts, named_views, prompts_for
 from coview.search.labels import Proposal
 
@@ -85,7 +86,7 @@ def propose(
             seen += present
         logits /= seen.clamp(min=1)[:, None]
         alone = all(bias is not None for _, bias in scales.values())
-        sure, chosen = (torch.sigmoid(logits) if alone else torch.softmax(logits, 1)).max(1)
+        sure, chosen = confidences(logits, alone).max(1)
         for row, has, number, how in zip(rows.tolist(), seen.tolist(), chosen.tolist(), sure.tolist(), strict=True):
             if has:
                 found.append(Proposal(stored.ids[row], names[number] if how >= least else None, round(how, 4)))
