@@ -20,8 +20,10 @@ class Said(SmallModel):
         return {"video": torch.eye(3)[seen % 3], "audio": 2 * torch.eye(3)[label]}
 
 
-def measured(novel=("c",), rows=32, **how):
-    with Bench(Said(), None, NumberSource(rows), name="mine") as bench:
+def measured(novel=("c",), rows=32, about=None, **how):
+    model = Said()
+    model.about = about or {}
+    with Bench(model, None, NumberSource(rows), name="mine") as bench:
         base_novel(bench, novel, text="audio", **how)
     return bench.result
 
@@ -45,6 +47,18 @@ def test_a_single_novel_class_is_always_right_among_its_like():
 
 def test_names_that_are_alike_are_named_and_left_out_where_asked():
     assert alike_names(["playing_guitar", "rain"], ["Playing guitars", "owl"]) == {"Playing guitars": "playing_guitar"}
+
+
+def test_what_the_model_was_trained_on_is_held_against_it(monkeypatch):
+    kind = type(Said().method)
+    known = {"classes": ["a", "b", "c"]}
+    assert not measured(about=known).notes  # it learns from no labels
+    monkeypatch.setattr(kind, "labelled", True)
+    assert not measured().notes
+    (said,) = measured(about=known).notes
+    assert said.startswith("1 novel classes") and said.endswith(": c")
+    monkeypatch.setattr(kind, "kept_back", lambda self: ("b", "c"))
+    assert measured(about=known).notes == ["1 classes that the model was kept from count as base: b"]
 
 
 def test_wrong_use():

@@ -219,7 +219,7 @@ class Named:
 def test_novel_classes_are_known_by_name_and_never_learnt_from():
     method, source = make(novel=("owl",)), Named()
     assert method.study(source) == "3 classes are learnt from, 1 are kept back"
-    assert method.known.tolist() == [True, True, False, True]
+    assert method.known.tolist() == [True, True, False, True] and method.kept_back() == ("owl",)
     mean = torch.nn.functional.normalize(source.said[[1, 5]], dim=1).mean(0)
     torch.testing.assert_close(method.texts[1], torch.nn.functional.normalize(mean, dim=0))
     before = method.texts.clone()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from coview.evaluation.naming import PLAIN, class_texts
 from coview.evaluation.scores import hits
 from coview.evaluation.statistics import Measurement, accuracy
 from coview.objectives.open_vocabulary import harmonic_mean
+
+if TYPE_CHECKING:
+    from coview.model import Model
 
 ALIKE = 0.85  # share of letters in common from which on two names are said to be alike
 
@@ -51,6 +55,7 @@ def base_novel(bench: Bench, novel: Sequence[str], *, text: str = "text", withou
         pairs = ", ".join(f"{name} and {other}" for name, other in list(alike.items())[:5])
         what = "were left out" if without_alike else "may have been learnt under the other's (--without-alike)"
         bench.result.notes.append(f"{len(alike)} novel names are like a base name, and {what}: {pairs}")
+    bench.result.notes += _doubts(model, classes, novel)
     if without_alike:
         told &= torch.tensor([name not in alike for name in classes])
     for view in model.distinct_views():
@@ -87,6 +92,20 @@ def _marked(classes: list[str], novel: Sequence[str], place: str) -> Tensor:
     if not novel or len(set(novel)) == len(classes):
         raise UsageError("--novel: name some of the classes, those that the model did not learn from, and not all")
     return torch.tensor([name in novel for name in classes])
+
+
+def _doubts(model: Model, classes: Sequence[str], novel: Sequence[str]) -> list[str]:
+    """Return sentences about classes that a model of labels was not kept from, and about others that it was."""
+    met, kept_back = set(getattr(model, "about", {}).get("classes", ())), set(model.method.kept_back())
+    found = {
+        "novel classes are classes of what the model was trained on, which it was not kept from": [
+            name for name in novel if model.method.labelled and name in met - kept_back
+        ],
+        "classes that the model was kept from count as base": [
+            name for name in classes if name in kept_back - set(novel)
+        ],
+    }
+    return [f"{len(names)} {what}: {', '.join(names[:5])}" for what, names in found.items() if names]
 
 
 def _texts(bench: Bench, features: Features, text: str) -> tuple[str, Tensor]:

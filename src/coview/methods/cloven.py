@@ -32,7 +32,7 @@ from coview.data.augment import PRESETS
 from coview.data.views import Batch
 from coview.encoders.residual_fusion import GroupHead, ResidualFusion, normalised_perceptron
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import detached
+from coview.methods.parts.batch import detached, or_zeros
 from coview.methods.parts.correlation import FusionSettings, build_encoder
 from coview.methods.parts.memories import fewer_clusters
 from coview.methods.parts.towers import TINY
@@ -182,10 +182,7 @@ class CLOVEN(Method):
     def _vectors(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the vectors (B, H) of the views that the batch has, and of all if it has all; who has which."""
         there = {name: batch.present[name] for name in self.views if name in batch.views}
-        vectors: dict[str, Tensor] = {}
-        for name, present in there.items():
-            value = batch.views[name]
-            vectors[name] = self.encoders[name](torch.where(_beside(present, value), value, torch.zeros_like(value)))
+        vectors: dict[str, Tensor] = {name: self.encoders[name](or_zeros(batch, name)) for name in there}
         if len(vectors) == len(self.views):
             vectors[FUSED] = self.makers["fusion"](list(vectors.values()))
             there[FUSED] = torch.stack(list(there.values())).any(0)
@@ -194,10 +191,6 @@ class CLOVEN(Method):
     def negatives(self, global_batch: int) -> int | None:
         """Return both vectors of every other sample of the batch; None where instances are not learnt from."""
         return 2 * global_batch - 2 if self.settings.instance_weight else None
-
-
-def _beside(present: Tensor, value: Tensor) -> Tensor:
-    return present.view(-1, *[1] * (value.ndim - 1))
 
 
 def _xavier(layer: nn.Module) -> None:

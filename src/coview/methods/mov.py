@@ -36,7 +36,7 @@ from coview.encoders.cross_attention import TwoWayFusion
 from coview.encoders.features import Narrowed, StepMean, UnitLength
 from coview.errors import UsageError
 from coview.methods.contract import About, Coupling, Facts, Method, Step
-from coview.methods.parts.batch import detached, unit
+from coview.methods.parts.batch import detached, or_zeros, unit
 from coview.methods.parts.towers import encoder_of
 from coview.methods.reading import Space
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
@@ -125,7 +125,7 @@ class MOV(Method):
     least_classes = 2
     texts: Tensor
     known: Tensor
-    kept_back: Tensor
+    novel: Tensor
 
     def __init__(self, settings: MOVSettings, facts: Facts) -> None:
         super().__init__(settings, facts)
@@ -143,7 +143,7 @@ class MOV(Method):
         self.both = f"{self.frames}_{self.second}", f"{self.second}_{self.frames}"
         self.register_buffer("texts", torch.zeros(facts.classes, width))
         self.register_buffer("known", torch.zeros(facts.classes, dtype=torch.bool))
-        self.register_buffer("kept_back", torch.zeros(facts.classes, dtype=torch.bool))
+        self.register_buffer("novel", torch.zeros(facts.classes, dtype=torch.bool))
 
     def study(self, source: Source) -> str:
         """Find the novel classes by name, and the vectors of the others.
@@ -156,7 +156,7 @@ class MOV(Method):
                 near = difflib.get_close_matches(name, source.classes, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise UsageError(f"novel: {source.name} has no class {name!r}{hint}")
-            self.kept_back[source.classes.index(name)] = True
+            self.novel[source.classes.index(name)] = True
         texts = narrowed(source, {self.text})
         sums, batches = torch.zeros_like(self.texts), torch.split(torch.arange(len(source)), _ROWS)
         for batch in (texts.read_window(rows, 0, 1) for rows in batches):
@@ -166,7 +166,7 @@ class MOV(Method):
             sums.index_add_(0, label[there], said[there].to(sums))
         self.known.copy_(sums.any(1))
         self.texts.copy_(unit(sums))
-        base, novel = int(self.known.sum()), int(self.kept_back.sum())
+        base, novel = int(self.known.sum()), int(self.novel.sum())
         if base < 2:
             raise UsageError(f"{source.name}: mov learns from two classes with texts or more, and {base} are left")
         return f"{base} classes are learnt from, {novel} are kept back"
@@ -208,6 +208,10 @@ class MOV(Method):
                 found[name] = torch.where(there, unit(value) if space == "projected" else value, 0.0)
         return found
 
+    def kept_back(self) -> tuple[str, ...]:
+        """See `Method.kept_back`."""
+        return self.settings.novel
+
     def made_of(self, name: str) -> tuple[str, ...]:
         """See `Method.made_of`."""
         return (self.frames, self.second) if name in self.both else (name,)
@@ -225,7 +229,7 @@ class MOV(Method):
 
     def _learnt_from(self, label: Tensor) -> Tensor:
         """Return labels (B,) with -1 for those of novel classes."""
-        kept = self.kept_back[label.clamp(min=0)] if len(self.kept_back) else torch.zeros_like(label, dtype=torch.bool)
+        kept = self.novel[label.clamp(min=0)] if len(self.novel) else torch.zeros_like(label, dtype=torch.bool)
         return torch.where(kept, -1, label)
 
     def _classes(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -242,7 +246,7 @@ class MOV(Method):
         """
         values, theres = [], []
         for name in (self.frames, self.second):
-            view = torch.where(_beside(batch.present[name], batch.views[name]), batch.views[name], 0.0)
+            view = or_zeros(batch, name)
             steps = view if view.ndim == 3 else view.flatten(1)[:, None]
             there = steps.ne(0).any(2)
             if name in batch.length and view.ndim == 3 and self.views[name].stream == "features":
@@ -255,7 +259,3 @@ class MOV(Method):
                 value = self.encoders[name](own)
                 values.append(value if value.ndim == 3 else value[:, None])
         return values[0], values[1], theres[0], theres[1]
-
-
-def _beside(present: Tensor, value: Tensor) -> Tensor:
-    return present.view(-1, *[1] * (value.ndim - 1))

@@ -5,7 +5,7 @@ Probes, retrieval, search, naming, painting and export read a method through thi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -78,6 +78,10 @@ class Reading(nn.Module):
             novel: bool (C,), which of them were not learnt from.
         """
         return {}
+
+    def kept_back(self) -> Sequence[str]:
+        """Return the names of classes that it was told not to learn from, where it learns from labels."""
+        return ()
 
     def comparable(self, one: str, other: str) -> bool:
         """Return whether two embeddings lie in one space, where their cosine means something."""

@@ -32,6 +32,13 @@ def complete(batch: Batch, views: Iterable[str], labelled: bool = False) -> Batc
     return batch if bool(keep.all()) else batch.select(keep)
 
 
+def or_zeros(batch: Batch, name: str) -> Tensor:
+    """Return a view (B, ...) with zeros where it is absent, whatever stands there."""
+    value = batch.views[name]
+    there = batch.present[name].view(-1, *[1] * (value.ndim - 1))
+    return torch.where(there, value, torch.zeros_like(value))
+
+
 def enough(batch: Batch, minimum: int) -> bool:
     """Return whether all processes together hold at least `minimum` samples; the answer is the same on all of them."""
     return sum(row_counts(batch.row)) >= minimum
