@@ -108,6 +108,21 @@ def test_parts_that_learn_share_the_step(tmp_path):
         torch.testing.assert_close(weights[1]["state"][index]["exp_avg"], entry["exp_avg"], rtol=1e-4, atol=1e-8)
 
 
+def test_parts_with_embeddings_of_different_views_are_counted_together(tmp_path, monkeypatch):
+    forward = tiny.TinyMethod.forward
+
+    def turned(self, batch):
+        step = forward(self, batch)
+        name = ("left", "right")[self.turn % 2]
+        self.turn += 1
+        return replace(step, embeddings={name: step.embeddings[name]})
+
+    monkeypatch.setattr(tiny.TinyMethod, "turn", 0, raising=False)
+    monkeypatch.setattr(tiny.TinyMethod, "forward", turned)
+    train(asked(batch_size=8, steps=2, accumulate=2), tmp_path / "run", source=tiny.TinySource(), quiet=True)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["samples_per_step"] == 8
+
+
 def test_a_loss_that_never_moves_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(tiny.TinyMethod, "forward", lambda self, batch: replace(self.idle(), idle=False))
     with pytest.raises(CoviewError, match=r"exactly 0 in each of 20 steps, so nothing is learnt: 8\.0 samples"):

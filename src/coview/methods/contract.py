@@ -53,12 +53,14 @@ class Step:
         embeddings: view -> detached (N, D) in the space where views are compared; watchers read them. The N <= B rows
             are the samples that the loss used, in the batch's order; without any, there are no embeddings.
         idle: there was nothing to learn from, on any process: the loss is no measurement, and no weight may move.
+        used: samples that the loss used; None: as many as the embeddings have rows.
     """
 
     loss: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
     embeddings: dict[str, Tensor] = field(default_factory=dict)
     idle: bool = False
+    used: int | None = None
 
 
 class Method(Reading, ABC):

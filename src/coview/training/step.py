@@ -36,7 +36,7 @@ def learn(parts: Parts, batch: Batch) -> Step:
         nn.utils.clip_grad_norm_(method.parameters(), settings.optimiser.clip_gradient)
     parts.optimiser.step()
     method.after_step()
-    return _joined(pieces)
+    return _joined(pieces, len(batch) // settings.train.accumulate)
 
 
 def _backward(parts: Parts, batch: Batch) -> list[Step]:
@@ -54,7 +54,8 @@ def _backward(parts: Parts, batch: Batch) -> list[Step]:
     return pieces
 
 
-def _joined(pieces: Sequence[Step]) -> Step:
+def _joined(pieces: Sequence[Step], size: int) -> Step:
+    """Return one step of those of parts of `size` samples; parts need not have embeddings of the same views."""
     return Step(
         torch.stack([step.loss.detach() for step in pieces]).mean(),
         {
@@ -65,7 +66,15 @@ def _joined(pieces: Sequence[Step]) -> Step:
             view: torch.cat([step.embeddings[view] for step in pieces if view in step.embeddings])
             for view in sorted(set().union(*(step.embeddings for step in pieces)))
         },
+        used=sum(_used(step, size) for step in pieces),
     )
+
+
+def _used(step: Step, size: int) -> int:
+    """Return how many of `size` samples a loss used."""
+    if step.idle or step.used is not None:
+        return step.used or 0
+    return min(size, max((len(z) for z in step.embeddings.values()), default=size))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +104,9 @@ def agree(result: Step, size: int, stop: Sequence[int], failed: bool) -> Agreed:
     """
     names = ["loss", *result.parts]
     values = [result.loss.float(), *(part.float() for part in result.parts.values())]
-    used = 0 if result.idle else min(size, max((len(z) for z in result.embeddings.values()), default=size))
-    facts = result.loss.new_tensor([float(used), float(stop[0] if stop else 0), float(failed)], dtype=torch.float32)
+    facts = result.loss.new_tensor(
+        [float(_used(result, size)), float(stop[0] if stop else 0), float(failed)], dtype=torch.float32
+    )
     everyone = parallel.gather(torch.cat([torch.stack(values), facts])[None]).double()
     means = everyone[:, : len(names)].mean(0).tolist()
     used_by, signals, failures = everyone[:, len(names) :].T.tolist()
