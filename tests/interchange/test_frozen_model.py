@@ -161,3 +161,13 @@ def test_two_views_of_one_network_share_a_space():
     method = coview.frozen({"one": (view, network), "two": (later, network), "three": (later, Mean())}).method
     assert method.comparable("one", "two") and not method.comparable("one", "three")
     assert method.encoders["one"] is method.encoders["two"]
+
+
+def test_a_network_in_training_stays_as_it_was():
+    network = torch.nn.Sequential(torch.nn.Dropout(), Mean())
+    network[1].eval()
+    model = coview.frozen({"image": (ImageView(size=16, margin=1.0, normalise="none"), network)})
+    pictures = tensor(picture(16, 16))
+    assert torch.equal(model.encode_image(pictures), model.encode_image(pictures))
+    assert [part.training for part in network.modules()] == [True, True, False, False]
+    assert all(value.requires_grad for value in network.parameters())

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from measured import collection
 
 from coview.cli.main import main
 from coview.encoders.hugging import rebuilt
+from coview.encoders.hugging_words import TextTower
 from coview.errors import UsageError
 from coview.interchange.pretrained import frozen_model
 from coview.model import Model
@@ -188,6 +190,69 @@ def test_the_folder_says_how_pieces_become_a_sentence(made, tmp_path, mode, said
     with torch.no_grad():
         expected = network(**words(["a dog"], return_tensors="pt")).last_hidden_state[:, 0]
     torch.testing.assert_close(frozen_model([f"hf:{folder}"]).embed_texts(["a dog"]), expected)
+
+
+def test_half_a_sentence_encoder_is_refused(made, tmp_path):
+    folder = copied(made["bert"][0], tmp_path / "sentences")
+    (folder / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Pooling"}]))
+    with pytest.raises(UsageError, match=r"1_Pooling/config\.json: .* it is not there"):
+        frozen_model([f"hf:{folder}"])
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text("[" * 100_000)
+    with pytest.raises(UsageError, match=r"modules\.json or 1_Pooling cannot be read"):
+        frozen_model([f"hf:{folder}"])
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"hidden_size": "wide"}, "a bert of transformers is not described by these values"),
+        ({"model_type": "timm_wrapper", "model_args": {"checkpoint_path": "/x.pth"}}, "around a network of another"),
+        ({"model_type": "timm_wrapper", "architecture": "hf-hub:a/b"}, "around a network of another"),
+        ({"model_type": "dpt", "backbone": "a/b"}, "name that one itself, such as timm:NAME"),
+        ({"model_type": "dpt", "backbone_config": {"model_type": "timm_backbone"}}, "around a network of another"),
+    ],
+)
+def test_a_config_fetches_nothing_and_opens_no_other_file(made, tmp_path, monkeypatch, change, said):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("the network was asked"))
+    folder = copied(made["bert"][0], tmp_path / "folder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(UsageError, match=said):
+        frozen_model([f"hf:{folder}"])
+
+
+def test_a_tokeniser_of_another_network_and_strange_texts_are_told(made, tmp_path):
+    folder = copied(made["bert"][0], tmp_path / "folder")
+    words = json.loads((folder / "tokenizer.json").read_text())
+    words["model"]["vocab"]["a"] = 5000
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+    with pytest.raises(UsageError, match="makes word piece 5000, and its network knows 89"):
+        frozen_model([f"hf:{folder}"]).embed_texts(["a dog"])
+    model = frozen_model([f"hf:{made['bert'][0]}"])
+    with pytest.raises(UsageError, match="cannot read a text"):
+        model.embed_texts(["\udcff"])
+    texts = [f"{number}" for number in range(300)]  # more than are embedded together
+    torch.testing.assert_close(model.embed_texts(texts)[290:], model.embed_texts(texts[290:]), rtol=1e-4, atol=1e-5)
+    with (folder / "tokenizer.json").open("ab") as stream:
+        stream.truncate((1 << 28) + 1)
+    with pytest.raises(UsageError, match=r"tokenizer\.json has more than 256 MiB"):
+        frozen_model([f"hf:{folder}"])
+
+
+def test_texts_without_any_piece_are_nothing(made):
+    _, network, _, _ = made["bert"]
+    from tokenizers import Tokenizer, models
+
+    data = torch.frombuffer(bytearray(Tokenizer(models.WordLevel({"a": 1}, "a")).to_str().encode()), dtype=torch.uint8)
+    facts = {"bytes": len(data), "length": 8, "pad": 0, "pad_token": "", "side": "right", "fixed": False}
+    tower = TextTower(network, 32, {**facts, "masked": True, "pooled": "mean"}, None)
+    tower.tokeniser.copy_(data)
+    assert torch.equal(tower(torch.zeros(2, 8, dtype=torch.int64)), torch.zeros(2, 32))
+    assert tower(torch.zeros(0, 8, dtype=torch.int64)).shape == (0, 32)
+    facts["length"] = -1
+    with pytest.raises(UsageError, match="the tokeniser of the text encoder cannot be read"):
+        TextTower(network, 32, {**facts, "masked": True, "pooled": "mean"}, None)(torch.zeros(2, 8, dtype=torch.int64))
 
 
 def test_what_describes_a_tower_that_is_not_there_is_refused(made):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
@@ -71,6 +73,18 @@ class Wrapped(Encoder):
     def pool(self, maps: Tensor) -> Tensor:
         """Take the mean of maps; features are returned as they are."""
         return maps.flatten(2).mean(2) if maps.ndim > 2 else maps
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Keep a network in evaluation mode for a while; each of its parts then has the mode that it had."""
+    modes = [(part, part.training) for part in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def take_channels(encoder: nn.Module, more: int) -> None:

@@ -9,9 +9,7 @@ A network is described by plain values (`Described`, see `hugging_plain`).
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,10 +33,11 @@ from coview.encoders.hugging_plain import (
 from coview.encoders.hugging_words import SENTENCES, TOKENISER, TextTower, read_tokeniser
 from coview.encoders.pretrained import Looks, from_hub, near_in_cache
 from coview.errors import UsageError
+from coview.files import read_json
 
 _SECONDS = 10.0  # of sounds, where a network takes any length
 _LEAST = 0.03  # s of a sound that are shown at least: networks of sounds look at 25 ms at once
-_BANDS = 4096  # of a spectrogram; more would only take memory
+_BANDS = 4096  # of a spectrogram, or the side of a picture in pixels; more would only take memory
 
 
 class Tower(Encoder):
@@ -113,16 +112,16 @@ def load_towers(name: str, download: bool) -> list[tuple[Tower | TextTower, Desc
     hub = transformers()
     hub.utils.logging.disable_progress_bar()
     folder = _folder(name, "config.json", download)
-    try:
-        config = config_of(plain(json.loads((folder / "config.json").read_text(encoding="utf-8"))))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"hf:{name}: {folder}/config.json cannot be read ({error})") from error
+    config = config_of(plain(read_json(folder / "config.json", "the config of a network", remedy="fetch it again")))
     parts: tuple[Part, ...] = parts_of(config) or (_part_of(config),)
     for file in _needed(parts):
         _folder(name, file, download)
-    for file in SENTENCES if parts == ("text",) else ():  # few repositories have them
-        with contextlib.suppress(UsageError):
+    for file in SENTENCES if parts == ("text",) else ():
+        try:
             _folder(name, file, download)
+        except UsageError as error:  # few repositories have them
+            if download and type(error.__cause__).__name__ != "RemoteEntryNotFoundError":
+                raise  # whether this one has them is not known, and without them its vectors may be others
     try:
         net, told = hub.AutoModel.from_pretrained(
             folder, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32,
@@ -192,6 +191,10 @@ def _reader(config: Any, values: Mapping[str, Any], part: Part | None) -> Any:
         raise UsageError(f"transformers has no processor {values.get('kind')!r}")
     if any(int(own.get(size) or 0) > _BANDS for size in ("num_mel_bins", "feature_size", "n_fft")):
         raise UsageError(f"{kind.__name__}: a spectrogram of more than {_BANDS} bands")
+    sides = [own[name] for name in ("size", "crop_size", "pad_size") if own.get(name)]
+    flat = [side for each in sides for side in (each.values() if isinstance(each, dict) else [each])]
+    if any(int(side or 0) > _BANDS for side in flat):
+        raise UsageError(f"{kind.__name__}: a picture of more than {_BANDS} pixels a side")
     if (part or _part_of(config)) != ("audio" if issubclass(kind, hub.FeatureExtractionMixin) else "image"):
         raise UsageError(f"{kind.__name__} is no processor of a {config.model_type}")
     maker: Any = kind

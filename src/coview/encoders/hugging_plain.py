@@ -47,14 +47,24 @@ def config_of(values: Mapping[str, Any]) -> Any:
     """Return a configuration from plain values.
 
     Raises:
-        UsageError: transformers knows no such type of network (lists the nearest names), or it is no encoder: a network
-            that writes, or several networks without one space.
+        UsageError: transformers knows no such type of network (lists the nearest names), the values are none of its
+            own, they name another library's network, or it is no encoder: a network that writes, or several networks
+            without one space.
     """
     hub = transformers()
     own = dict(values)
     kind = own.pop("model_type", None)
     check_name(f"hf:{kind}", "transformers", str(kind), list(hub.CONFIG_MAPPING.keys()))
-    config = hub.CONFIG_MAPPING[kind](**own)
+    if _names_others(values):
+        raise UsageError(
+            f"this {kind} of transformers is built around a network of another library or repository, which would be "
+            "fetched; name that one itself, such as timm:NAME"
+        )
+    try:
+        config = hub.CONFIG_MAPPING[kind](**own)
+    except Exception as error:  # transformers checks values in ways of its own
+        said = " ".join(str(error).split())
+        raise UsageError(f"a {kind} of transformers is not described by these values ({said})") from error
     towers = [name for name in ("vision_config", "text_config", "audio_config") if hasattr(config, name)]
     if (towers and not parts_of(config)) or getattr(config, "is_encoder_decoder", False):
         raise UsageError(
@@ -62,6 +72,14 @@ def config_of(values: Mapping[str, Any]) -> Any:
             "view, or two towers such as those of CLIP, SigLIP and CLAP"
         )
     return config
+
+
+def _names_others(values: Any) -> bool:
+    """Return whether values hold, at any depth, the name of a network that lies elsewhere: in a hub, or in any file."""
+    if isinstance(values, Mapping):
+        named = str(values.get("model_type")).startswith("timm_") or values.get("backbone") is not None
+        return named or any(map(_names_others, values.values()))
+    return isinstance(values, list) and any(map(_names_others, values))
 
 
 def parts_of(config: Any) -> tuple[Part, ...]:

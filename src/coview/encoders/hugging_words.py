@@ -19,12 +19,14 @@ from coview.encoders.base import Encoder
 from coview.encoders.hugging_plain import transformers
 from coview.encoders.pretrained import Looks
 from coview.errors import UsageError
+from coview.files import read_text
 
 TOKENISER = ("tokenizer.json", "tokenizer_config.json")
 SENTENCES = ("modules.json", "1_Pooling/config.json")  # of sentence encoders: how pieces become one vector
 _VOCABULARIES = ("vocab.json", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")  # older forms
 _LETTERS = 8  # of a text, for each word piece that a network takes
 _LONGEST = 512  # word pieces, where nobody says how many the network takes
+_MOST = 1 << 28  # bytes of a tokeniser's file: the longest that are published have 40 MB
 _POOLED = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first", "pooling_mode_lasttoken": "last"}
 
 
@@ -57,23 +59,25 @@ class TextTower(Encoder):
             from tokenizers import Tokenizer
 
             reader = Tokenizer.from_str(bytes(self.tokeniser.cpu().numpy()).decode())
+            length = int(self.facts["length"])
+            reader.enable_truncation(length)
+            reader.enable_padding(
+                pad_id=int(self.facts["pad"]), pad_token=str(self.facts["pad_token"]),
+                direction=str(self.facts["side"]), length=length if self.facts["fixed"] else None,
+            )  # fmt: skip
         except Exception as error:  # the library raises plain exceptions of its own
             raise UsageError(f"the tokeniser of the text encoder cannot be read ({error})") from error
-        length = int(self.facts["length"])
-        reader.enable_truncation(length)
-        reader.enable_padding(
-            pad_id=int(self.facts["pad"]), pad_token=str(self.facts["pad_token"]), direction=str(self.facts["side"]),
-            length=length if self.facts["fixed"] else None,
-        )  # fmt: skip
         return reader
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the features alone (B, dim)."""
-        if not len(x):
-            return {"network": torch.zeros(0, self.dim, device=x.device)}
-        texts = ["".join(chr(code - 1) for code in row if code) for row in x.tolist()]
-        read = self._reader.encode_batch(texts)
-        ids, there = (torch.tensor([getattr(r, n) for r in read], device=x.device) for n in ("ids", "attention_mask"))
+        """Return the features alone (B, dim); of texts without any word piece 0.
+
+        Raises:
+            UsageError: the tokeniser cannot read the texts, or makes pieces of them that the network does not know.
+        """
+        ids, there = self._pieces(x)
+        if not ids.numel():
+            return {"network": torch.zeros(len(x), self.dim, device=x.device)}
         masked = {"attention_mask": there} if self.facts["masked"] else {}
         if self.space:
             return {"network": getattr(self.network, self.space)(input_ids=ids, **masked).pooler_output}
@@ -83,6 +87,26 @@ class TextTower(Encoder):
     def pool(self, maps: Tensor) -> Tensor:
         """Return the features as they are."""
         return maps
+
+    def _pieces(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the numbers of the texts' word pieces, int64 (B, L), and 1 where one is there."""
+        reader = self._reader
+        try:
+            read = reader.encode_batch(["".join(chr(code - 1) for code in row if code) for row in x.tolist()])
+            ids, there = (
+                torch.tensor([getattr(each, name) for each in read], dtype=torch.int64, device=x.device)
+                for name in ("ids", "attention_mask")
+            )
+        except Exception as error:  # the library raises plain exceptions of its own
+            raise UsageError(f"the tokeniser of the text encoder cannot read a text ({error})") from error
+        config: Any = self.network.config
+        known = getattr(getattr(config, "text_config", config), "vocab_size", None)
+        if known and ids.numel() and int(ids.max()) >= known:
+            raise UsageError(
+                f"the tokeniser of the text encoder makes word piece {int(ids.max())}, and its network knows {known}: "
+                "the two do not belong together"
+            )
+        return ids, there
 
 
 def read_tokeniser(folder: Path, asked: str, config: Any, where: str) -> tuple[dict[str, Any], Tensor]:
@@ -102,6 +126,10 @@ def read_tokeniser(folder: Path, asked: str, config: Any, where: str) -> tuple[d
     fetch = f"Fetch {' and '.join(f'{where}/{file}' for file in TOKENISER)} by hand into that folder"
     if not any((folder / name).is_file() for name in (TOKENISER[0], *_VOCABULARIES)):
         raise UsageError(f"{asked}: {folder} has no tokeniser ({TOKENISER[0]}). {fetch}")
+    huge = [name for name in (*TOKENISER, *_VOCABULARIES) if (folder / name).is_file()
+            and (folder / name).stat().st_size > _MOST]  # fmt: skip
+    if huge:
+        raise UsageError(f"{asked}: {folder / huge[0]} has more than {_MOST >> 20} MiB. {fetch}")
     try:
         own = hub.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if not hasattr(own, "backend_tokenizer"):
@@ -113,7 +141,7 @@ def read_tokeniser(folder: Path, asked: str, config: Any, where: str) -> tuple[d
         ) from error
     reader.no_truncation()
     reader.no_padding()
-    data = torch.tensor(list(reader.to_str().encode()), dtype=torch.uint8)
+    data = torch.frombuffer(bytearray(reader.to_str().encode()), dtype=torch.uint8)
     words = getattr(config, "text_config", config)
     places, pad = getattr(words, "max_position_embeddings", None) or _LONGEST, own.pad_token_id or 0
     length = min(own.model_max_length, places)
@@ -132,13 +160,15 @@ def _pooling(folder: Path, asked: str) -> str:
     """Return how the folder of a sentence encoder says that pieces become one vector; the mean where it says nothing.
 
     Raises:
-        UsageError: it wants what is not done here, which would give other vectors than its own.
+        UsageError: one of its two files is missing or cannot be read, or it wants what is not done here: that would
+            give other vectors than its own.
     """
-    try:
-        steps, said = (json.loads((folder / name).read_text(encoding="utf-8")) for name in SENTENCES)
-    except FileNotFoundError:
+    if not any((folder / name).exists() for name in SENTENCES):
         return "mean"
-    except (OSError, ValueError) as error:
+    try:
+        steps, said = (json.loads(read_text(folder / name, "how sentences are made", remedy="fetch it again",
+                                            limit=1 << 20)) for name in SENTENCES)  # fmt: skip
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{asked}: {folder}: modules.json or 1_Pooling cannot be read ({error})") from error
     if not isinstance(said, dict) or not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise UsageError(f"{asked}: {folder}: modules.json or 1_Pooling/config.json say nothing")

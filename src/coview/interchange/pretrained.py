@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
 from coview.data.views import AudioView, ImageView, TextView, VideoView, ViewSpec
-from coview.encoders.base import Encoder, Wrapped
+from coview.encoders.base import Encoder, Wrapped, evaluating
 from coview.encoders.bridges import Bridged
 from coview.encoders.hugging import Tower, load_towers
 from coview.encoders.hugging_words import TextTower
@@ -93,19 +93,16 @@ def model_of_networks(networks: Mapping[str, tuple[ViewSpec, nn.Module]]) -> Mod
 
 def _encoder(name: str, view: ViewSpec, network: nn.Module) -> Encoder:
     """Return a network as an encoder, tried on made-up views."""
-    training = network.training
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(network):
             device = next((value.device for value in network.parameters()), torch.device("cpu"))
-            made = network.eval()(view.made_up(torch.arange(2), 0).to(device))
+            made = network(view.made_up(torch.arange(2), 0).to(device))
         shape = tuple(made.shape) if isinstance(made, Tensor) else ()
         if len(shape) < 2 or shape[0] != 2:
             raise ValueError(f"of two views it makes {shape or type(made).__name__}, expected (2, D) or (2, D, ...)")
     except Exception as error:  # a stranger's network raises anything
         size = " x ".join(map(str, view.shape))
         raise UsageError(f"{name}: {type(network).__name__} makes no features of views of {size} ({error})") from error
-    finally:
-        network.train(training)
     return network if isinstance(network, Encoder) else Wrapped(network, shape[1])
 
 

@@ -57,7 +57,8 @@ class Frozen(Method):
         super().__init__(settings, facts)
         given = {name: self._built(name) for name in settings.views} if own is None else own
         self.encoders = nn.ModuleDict(given)
-        self.requires_grad_(False)
+        if own is None:  # those of one's own code may be in training
+            self.requires_grad_(False)
 
     def learn(self, batch: Batch) -> Step:
         """Raise UsageError: there is nothing to learn."""

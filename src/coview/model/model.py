@@ -16,13 +16,15 @@ from torch import Tensor
 from coview.data.preprocess import Preprocess
 from coview.data.source import Source
 from coview.data.views import Batch, ViewSpec, cut_from
-from coview.encoders.base import Encoder
+from coview.encoders.base import Encoder, evaluating
 from coview.errors import MediaError, UsageError
 from coview.methods.contract import Method
 from coview.methods.reading import Space
 from coview.model.folder import read_model, write_model
 from coview.model.media import in_files, read_files, text_batch
 from coview.model.tensors import raw_frames, raw_sound, view_of
+
+_TEXTS = 256  # that are embedded together: of names of classes there may be any number
 
 
 class Model:
@@ -170,12 +172,8 @@ class Model:
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Keep the method in evaluation mode for a while."""
-        training = self.method.training
-        self.method.eval()
-        try:
+        with evaluating(self.method):
             yield
-        finally:
-            self.method.train(training)
 
     def inputs(self, batch: Batch, augmented: bool = False) -> dict[str, Tensor]:
         """Return the model views of the raw ones that are embedded, on the model's device."""
@@ -296,8 +294,8 @@ class Model:
         Raises:
             UsageError: the model has not learnt from captions, or there is none given.
         """
-        name, batch = text_batch(texts, self.views)
-        return self.encode(batch, space)[name].cpu()
+        parts = (text_batch(texts[first : first + _TEXTS], self.views) for first in range(0, len(texts) or 1, _TEXTS))
+        return torch.cat([self.encode(batch, space)[name].cpu() for name, batch in parts])
 
     def _mean(self, batches: Sequence[Batch], names: Sequence[str], space: Space) -> dict[str, Tensor]:
         """Return the mean embeddings of batches of the same recordings, over those that have the views."""
