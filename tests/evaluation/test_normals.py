@@ -79,6 +79,8 @@ def test_permuted_normals_are_those_of_another_picture():
         owners += [other for other in range(5) if torch.equal(permuted[row].normals, world.normals[other])]
         assert owners[-1] != row
     assert sorted(owners) == list(range(5)) and permuted.fingerprint != world.fingerprint
+    with pytest.raises(UsageError, match="one picture has no other"):
+        PermutedSurfaces(SurfacesWorld("train", 1, 0, size=16), 0)
 
 
 def test_the_world_refuses_what_it_cannot_make(tmp_path):

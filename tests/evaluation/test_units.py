@@ -158,8 +158,14 @@ def test_a_detector_is_told_from_units_that_are_none(bench: Bench, seen: Units) 
 def test_batches_and_processes_keep_what_all_pictures_at_once_would(bench: Bench, seen: Units) -> None:
     with Bench(bench.model, None, bench.test, name="looks", batch_size=7) as small:
         again = units(small)
-    assert torch.equal(again.top, seen.top) and torch.equal(again.place, seen.place)
     torch.testing.assert_close(again.peak, seen.peak)
+    gap = seen.peak.diff().abs() > 1e-4  # of equals another batch may round another up
+    apart = torch.cat([gap[:, :1], gap[:, 1:] & gap[:, :-1]], 1)
+    assert int(apart.sum()) > 2
+    assert torch.equal(again.top[:, :-1][apart], seen.top[:, :-1][apart])
+    assert torch.equal(again.place[:, :-1][apart], seen.place[:, :-1][apart])
+    assert set(again.top[0].tolist()) == set(PLANTED)
+    assert torch.equal(again.top[2], seen.top[2]) and torch.equal(again.place[2], seen.place[2])  # 0 everywhere
 
 
 def test_without_labels_there_are_units_and_no_figure(bench: Bench) -> None:

@@ -110,9 +110,15 @@ class CollectedPictures(ABC):
 
 
 class WithAnothersTruth(Generic[P]):
-    """The same pictures, each with the truth of another (`_other[row]`): a control that must find nothing."""
+    """The same pictures, each with the truth of another (`_other[row]`): a control that must find nothing.
+
+    Raises:
+        UsageError: there is one picture alone.
+    """
 
     def __init__(self, pictures: P, seed: int, stream: int) -> None:
+        if len(pictures) < 2:
+            raise UsageError(f"{pictures.name}: one picture has no other whose truth it could have; give two or more")
         self._pictures = pictures
         self.name, self.classes, self.ids = pictures.name, pictures.classes, pictures.ids
         self.problems, self.fingerprint = pictures.problems, f"{pictures.fingerprint}-permuted-{seed}"

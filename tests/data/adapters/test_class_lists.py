@@ -105,6 +105,10 @@ def test_flowers102_reads_its_matlab_files(tmp_path: Path) -> None:
         ("image_00004.jpg", "102", "test"),
     }
     assert refused(made) == {("image_00002.jpg", "not-downloaded"), ("9", "damaged-list")}
+    for number in (np.inf, np.nan, 1e30):
+        savemat(root / "setid.mat", {"trnid": [[number]]})
+        with pytest.raises(UsageError, match="no numbers of pictures or classes"):
+            make("flowers102", root)
     (root / "setid.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
     with pytest.raises(UsageError, match=r"setid\.mat: cannot be read"):
         make("flowers102", root)

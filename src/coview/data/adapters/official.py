@@ -20,6 +20,7 @@ from coview.data.identity import as_text
 from coview.errors import UsageError
 
 _MOST_BYTES = 1 << 24  # of a MATLAB file of numbers
+_LARGEST = 1e9  # of these numbers
 
 
 class Download:
@@ -92,7 +93,9 @@ class Download:
             if found[0].stat().st_size > _MOST_BYTES:
                 raise ValueError(f"it has more than {_MOST_BYTES >> 20} MiB")
             values: Any = np.asarray(loadmat(found[0], variable_names=[variable])[variable])
-            if values.dtype.kind not in "iuf" or not values.size or not np.array_equal(values, np.floor(values)):
+            if values.dtype.kind not in "iuf" or not values.size or not (np.abs(values) < _LARGEST).all():
+                raise ValueError(f"{variable!r} is {values.dtype} {values.shape}, no numbers of pictures or classes")
+            if not np.array_equal(values, np.floor(values)):
                 raise ValueError(f"{variable!r} is {values.dtype} {values.shape}, no whole numbers")
         except Exception as error:  # whatever a parser makes of a damaged file
             raise UsageError(f"{found[0]}: cannot be read ({type(error).__name__}: {error}). {self.where}") from error
