@@ -34,6 +34,8 @@ Scores = Callable[[Tensor], Tensor]  # candidates bool (C,) -> scores (N, C') of
 def base_novel(bench: Bench, novel: Sequence[str], *, text: str = "text", without_alike: bool = False) -> None:
     """Add the accuracy of base and of novel classes and their harmonic mean, separate and generalised.
 
+    With one base or one novel class generalised alone: among its like it is always right.
+
     "<view>_base/<name>", "_novel" and "_hm", each with "_all" among all classes, of every view that lies in the space
     of the texts, by cosines; "<view>_mixed_..." of what the method itself makes of several (`Method.class_scores`).
 
@@ -58,17 +60,21 @@ def base_novel(bench: Bench, novel: Sequence[str], *, text: str = "text", withou
     bench.result.notes += _doubts(model, classes, novel)
     if without_alike:
         told &= torch.tensor([name not in alike for name in classes])
+    alone = [kind for kind, those in (("base", told & ~is_novel), ("novel", told & is_novel)) if int(those.sum()) == 1]
+    if alone:
+        bench.result.notes.append(f"one {' and one '.join(alone)} class is always right among its like: left out there")
+    ends = ("_all",) if alone else ("", "_all")
     for view in model.distinct_views():
         comparable = view != text and features.clips[view].shape[2] == texts.shape[1]
         if comparable and model.method.comparable(view, text):
-            _figures(bench, features, view, view, _cosines(features.values[view], texts), told, is_novel)
+            _figures(bench, features, view, view, _cosines(features.values[view], texts), told, is_novel, ends)
     own = model.method.class_scores(features.values, features.present, texts[:1], is_novel[:1])
     for view in own:
 
         def mixed(among: Tensor, view: str = view) -> Tensor:
             return model.method.class_scores(features.values, features.present, texts[among], is_novel[among])[view]
 
-        _figures(bench, features, view, f"{view}_mixed", mixed, told, is_novel)
+        _figures(bench, features, view, f"{view}_mixed", mixed, told, is_novel, ends)
 
 
 def alike_names(base: Sequence[str], novel: Sequence[str]) -> dict[str, str]:
@@ -130,9 +136,16 @@ def _cosines(values: Tensor, texts: Tensor) -> Scores:
 
 
 def _figures(
-    bench: Bench, features: Features, view: str, what: str, scores: Scores, told: Tensor, novel: Tensor
+    bench: Bench,
+    features: Features,
+    view: str,
+    what: str,
+    scores: Scores,
+    told: Tensor,
+    novel: Tensor,
+    ends: Sequence[str],
 ) -> None:
-    """Add the six figures of one way to score classes."""
+    """Add three figures of one way to score classes for each of `ends`: "" among their like, "_all" among all."""
     label = features.labels.clamp(min=0)
     used = features.present[view] & (features.labels >= 0)
     parts = {"base": told & ~novel, "novel": told & novel}
@@ -140,7 +153,7 @@ def _figures(
     if lacking:
         bench.result.lacks(what, [f"no test recording of a {name} class has this view" for name in lacking])
         return
-    for end in ("", "_all"):
+    for end in ends:
         found = []
         for name, mine in parts.items():
             rows, among = used & mine[label], told if end else mine
