@@ -253,7 +253,11 @@ def test_several_classes_at_once_and_a_fitted_scale():
     assert ("image_zero_shot_ece_fitted", "recordings of several") in [(w, r[:21]) for w, r in bench.result.problems]
     assert [m.name for m in bench.result.results] == [f"image_zero_shot_map-area/{row}" for row in ("m", "permuted")]
     assert bench.result.results[0].n == 4 and bench.result.choices["image_zero_shot"]["left_out"] == 1
-    with Bench(model, source, source, name="m") as bench:
+    with pytest.raises(UsageError, match="are the same recordings"), Bench(model, source, source, name="m") as bench:
+        zero_shot(bench, calibrate=True)
+    train = Named(["cat a", "dog", "cat", "", "dog"])
+    train.fingerprint = "others"
+    with Bench(model, train, source, name="m") as bench:
         zero_shot(bench, calibrate=True)
     found = {m.name: m for m in bench.result.results}
     assert 0 <= found["image_zero_shot_ece_fitted/m"].value <= 1

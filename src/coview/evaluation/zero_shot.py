@@ -43,7 +43,8 @@ def zero_shot(
         permuted: also measure "/permuted": the labels of the test recordings dealt out anew.
 
     Raises:
-        UsageError: the model reads no words, or the test part has no classes.
+        UsageError: the model reads no words, the test part has no classes, or the scale would be fitted on the same
+            recordings or on other classes.
     """
     classes = list(marks.classes) if marks else list(bench.test.classes)
     if not classes:
@@ -96,7 +97,7 @@ def _one(
         bench.result.results.append(accuracy(f"{what}/permuted", hits(scores.mean(1), dealt, 1), 1 / count))
     learnt = bench.model.method.sureness(view)
     scales: dict[str, tuple[float, float | None]] = {"ece": learnt} if learnt else {}
-    if calibrate:
+    if calibrate and bench.classifies(f"{what}_ece_fitted"):
         train = bench.features("train", "projected")
         known = usable(train, view, texts)
         if bool(known.any()):
