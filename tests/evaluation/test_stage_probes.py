@@ -16,7 +16,7 @@ from coview.encoders.alexnet import AlexNet
 from coview.encoders.caffenet import CaffeNet
 from coview.errors import UsageError
 from coview.evaluation.controls import random_weights
-from coview.evaluation.stage_probes import Probing, probed_views, stage_probes, start_of
+from coview.evaluation.stage_probes import Probing, kept_start, probed_views, stage_probes, start_of
 from coview.evaluation.statistics import Measurement
 from coview.methods import build, views_of
 from coview.methods.classifier import ClassifierSettings
@@ -80,7 +80,7 @@ def test_no_gradient_and_no_statistic_reaches_the_encoder() -> None:
         build("stage-probes", dataclasses.replace(settings, stages=("conv9",)), Facts(rows=8, classes=3))
 
 
-def test_probes_do_not_see_what_rescaling_changes() -> None:
+def test_probes_do_not_see_what_rescaling_changes(tmp_path: Path) -> None:
     how = Probing(view="lightness", numbers=128)
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -96,6 +96,16 @@ def test_probes_do_not_see_what_rescaling_changes() -> None:
     assert not torch.allclose(after.std(), before.std(), rtol=0.1)
     said = [{stage: scores.detach() for stage, scores in each.scores(x).items()} for each in (plain, again)]
     assert_close(said[1], said[0], rtol=0, atol=0.01)
+    # Another number of threads rounds it differently: the start that was trained from counts. Another model is another.
+    how, start = dataclasses.replace(how, rescale=True), start_of(model, train, dataclasses.replace(how, rescale=True))
+    assert not kept_start(tmp_path / "start", start, how)
+    start.save(tmp_path / "start")
+    for factor, kept in ((1.0, True), (1 + 1e-6, True), (1.5, False)):
+        with torch.no_grad():
+            for parameter in start.method.encoders["lightness"].parameters():
+                parameter.mul_(factor)
+        assert kept_start(tmp_path / "start", start, how) is kept
+    assert not kept_start(tmp_path / "start", start, dataclasses.replace(how, rescale=False))
 
 
 LOOK = dataclasses.replace(PRESETS["none"], crop_area=(0.8, 1.0), flip=0.5)

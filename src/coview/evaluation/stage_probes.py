@@ -111,13 +111,14 @@ def stage_probes(
     if reason := why_not_classify(train, test):
         raise UsageError(f"{reason}: nothing to probe with")
     start = start_of(model, train, how)
-    parallel.on_main(lambda: start.save(out / "start"))
+    parallel.on_main(lambda: None if kept_start(out / "start", start, how) else start.save(out / "start"))
     train_run(
         _settings(model, train, how), out / "run", resume=True, init_from=out / "start", source=train, quiet=quiet
     )
     fitted = Model.from_run(out / "run").to(model.device)
     method = cast(StageProbes, fitted.method)
-    given, kept = (each.encoders[how.view].state_dict() for each in (start.to(model.device).method, method))
+    begun = Model.from_run(out / "start").to(model.device).method
+    given, kept = (each.encoders[how.view].state_dict() for each in (begun, method))
     if moved := [key for key, value in given.items() if not torch.equal(value, kept[key])]:
         raise CoviewError(f"{len(moved)} tensors of the encoder changed ({moved[0]}); the figures are void")
 
@@ -165,6 +166,21 @@ def start_of(model: Model, train: Source, how: Probing) -> Model:
     given = rescaled(model, train, how.view, how.seed) if how.rescale else model.method.encoders[how.view]
     method.encoders[how.view].load_state_dict(given.state_dict())
     return Model.of(method, statistics_of(model, method.views), train)
+
+
+def kept_start(folder: Path, start: Model, how: Probing) -> bool:
+    """Return whether an earlier call left this start: on another number of threads rescaling rounds it differently, and
+    what was trained from counts.
+    """
+    from coview.model import Model
+
+    if not (how.rescale and (folder / "config.json").is_file()):
+        return False
+    earlier, own = (each.method.encoders[how.view].state_dict() for each in (Model.from_run(folder), start.to("cpu")))
+    return earlier.keys() == own.keys() and all(
+        value.shape == own[name].shape and float((value - own[name]).abs().max()) <= 1e-3 * float(value.abs().max())
+        for name, value in earlier.items()
+    )
 
 
 def _settings(model: Model, train: Source, how: Probing) -> Any:
