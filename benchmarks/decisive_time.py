@@ -98,7 +98,7 @@ def cloven(seed: int) -> Figures:
 
 def mov(seed: int) -> Figures:
     """Sound tells apart pairs of classes that frames confuse, also of classes that were never learnt from."""
-    from test_mov import experiment
+    from test_decisive_mov import experiment
 
     found, broken = experiment(seed), experiment(seed, shuffled=True)
     for what, value in found.items():
@@ -109,7 +109,7 @@ def mov(seed: int) -> Figures:
 
 def uavm(seed: int) -> Figures:
     """Two linear views of ten kinds, one in a step: accuracy of each, and P@1 of the kind by the other; chance .1."""
-    from test_uavm import toy
+    from test_decisive_uavm import toy
 
     for what, changes in (("one transformer", {}), ("separate", {"shared_depth": 0})):
         accuracy, worse, better = toy(seed, **changes)
