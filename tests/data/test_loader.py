@@ -169,7 +169,7 @@ def test_an_interrupt_ends_the_workers_in_silence(bad_collection, tmp_path):
         textwrap.dedent("""
             import sys
             from coview.data.collection import Collection
-            from coview.data.loader import Loader, _say_unless_cut
+            from coview.data.loader import Loader
             from coview.data.media_source import MediaSource
             from coview.data.views import AudioView, VideoView
 

@@ -163,6 +163,15 @@ def test_two_views_of_one_network_share_a_space():
     assert method.encoders["one"] is method.encoders["two"]
 
 
+def test_what_lies_in_different_spaces_is_not_searched_for(tmp_path):
+    view = ImageView(size=16, margin=1.0, normalise="none")
+    model = coview.frozen({"image": (view, Mean()), "other": (view, Mean())})
+    world = DigitsWorld("A", "test", 4, views={"image": view, "other": view})
+    stored = coview.embed(model, world, tmp_path / "e", windows=1)
+    with pytest.raises(UsageError, match="image and other lie in different spaces"):
+        coview.find(model, stored, tmp_path / "query.png", source="image", target="other")
+
+
 def test_a_network_in_training_stays_as_it_was():
     network = torch.nn.Sequential(torch.nn.Dropout(), Mean())
     network[1].eval()

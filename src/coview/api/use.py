@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from coview.api.data import open
+from coview.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -173,7 +174,7 @@ def find(
         source, target: views of the model, such as "audio" and "video": what of the query, and what of the recordings.
 
     Raises:
-        UsageError: the embeddings are another model's, or have no such view.
+        UsageError: the embeddings are another model's, or have no such view, or the two lie in different spaces.
         MediaError: the file cannot be read.
     """
     from coview.data.stored import open_stored
@@ -183,6 +184,8 @@ def find(
     model = _model(model)
     stored = open_stored(Path(embeddings)) if isinstance(embeddings, (str, Path)) else embeddings
     check_model(stored, model)
+    if source != target and not model.method.comparable(source, target):
+        raise UsageError(f"{source} and {target} lie in different spaces of this model: nothing can be near")
     return search(stored, target, model.embed([query], view=source, windows=windows)[source][0], k)
 
 
