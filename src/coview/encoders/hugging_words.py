@@ -7,7 +7,8 @@ by the library `tokenizers`, which runs no code that a file names.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class TextTower(Encoder):
     @cached_property
     def _reader(self) -> Any:
         """The tokeniser, read once it is needed: until then its bytes may not be there."""
-        try:
+        with _told("the tokeniser of the text encoder cannot be read"):
             from tokenizers import Tokenizer
 
             reader = Tokenizer.from_str(bytes(self.tokeniser.cpu().numpy()).decode())
@@ -65,8 +66,6 @@ class TextTower(Encoder):
                 pad_id=int(self.facts["pad"]), pad_token=str(self.facts["pad_token"]),
                 direction=str(self.facts["side"]), length=length if self.facts["fixed"] else None,
             )  # fmt: skip
-        except Exception as error:  # the library raises plain exceptions of its own
-            raise UsageError(f"the tokeniser of the text encoder cannot be read ({error})") from error
         return reader
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
@@ -91,14 +90,12 @@ class TextTower(Encoder):
     def _pieces(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the numbers of the texts' word pieces, int64 (B, L), and 1 where one is there."""
         reader = self._reader
-        try:
+        with _told("the tokeniser of the text encoder cannot read a text"):
             read = reader.encode_batch(["".join(chr(code - 1) for code in row if code) for row in x.tolist()])
             ids, there = (
                 torch.tensor([getattr(each, name) for each in read], dtype=torch.int64, device=x.device)
                 for name in ("ids", "attention_mask")
             )
-        except Exception as error:  # the library raises plain exceptions of its own
-            raise UsageError(f"the tokeniser of the text encoder cannot read a text ({error})") from error
         config: Any = self.network.config
         known = getattr(getattr(config, "text_config", config), "vocab_size", None)
         if known and ids.numel() and int(ids.max()) >= known:
@@ -130,15 +127,11 @@ def read_tokeniser(folder: Path, asked: str, config: Any, where: str) -> tuple[d
             and (folder / name).stat().st_size > _MOST]  # fmt: skip
     if huge:
         raise UsageError(f"{asked}: {folder / huge[0]} has more than {_MOST >> 20} MiB. {fetch}")
-    try:
+    with _told(f"{asked}: {folder} holds no tokeniser that can be read", f". {fetch}"):
         own = hub.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if not hasattr(own, "backend_tokenizer"):
             own = hub.PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         reader = own.backend_tokenizer
-    except Exception as error:  # transformers raises anything when a folder is not what it expects
-        raise UsageError(
-            f"{asked}: {folder} holds no tokeniser that can be read ({' '.join(str(error).split())[:200]}). {fetch}"
-        ) from error
     reader.no_truncation()
     reader.no_padding()
     data = torch.frombuffer(bytearray(reader.to_str().encode()), dtype=torch.uint8)
@@ -154,6 +147,17 @@ def read_tokeniser(folder: Path, asked: str, config: Any, where: str) -> tuple[d
         "pooled": _pooling(folder, asked),
     }  # fmt: skip
     return facts, data
+
+
+@contextmanager
+def _told(what: str, remedy: str = "") -> Iterator[None]:
+    """Say in one sentence what the libraries raise: anything, and where tokenizers gives up no `Exception` at all."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise UsageError(f"{what} ({' '.join(str(error).split())[:200]}){remedy}") from error
 
 
 def _pooling(folder: Path, asked: str) -> str:
