@@ -3,6 +3,7 @@
     python benchmarks/pictures_stages.py FOLDER              # trains the ceilings, probes all stages, prints a table
     python benchmarks/pictures_stages.py FOLDER --rescale    # and again with rescaled layers
     python benchmarks/pictures_stages.py FOLDER --balance    # what rescaling changes, without any probe
+    python benchmarks/pictures_stages.py FOLDER --stamps     # of the runs on stamps, which are too few for a ceiling
 
 Rows: each method and view, random weights of the same networks, and "labels", the same trunk taught the classes for as
 many samples, at the best of three rates on validation pictures. Probes: `coview evaluate image-transfer --task probe`,
@@ -95,9 +96,10 @@ def taught(folder: Path, view: str) -> list[Path]:
 
 def probed(runs: list[Path], view: str, out: Path, *more: str) -> list[dict[str, Any]]:
     """Return the figures of the stages of some runs of one setting."""
-    train = settings_of(runs[0])["collection"]
-    test = f"{train.removesuffix('-train')}-test"
-    words = ("--view", view, "--collection", train, "--test-collection", test, "--out", out, *PROBES, *more)
+    words = ["--view", view, "--collection", train := settings_of(runs[0])["collection"]]
+    if train.endswith("-train"):  # a world's parts lie apart; a collection has its own
+        words += ["--test-collection", f"{train.removesuffix('-train')}-test"]
+    words += ["--out", str(out), *PROBES, *more]
     printed = coview("evaluate", "image-transfer", "--task", "probe", "--model", *runs, *words)
     rows: list[dict[str, Any]] = json.loads(printed)["results"]
     return rows
@@ -144,8 +146,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rescale", action="store_true")
     parser.add_argument("--balance", action="store_true")
+    parser.add_argument("--stamps", action="store_true")
     arguments = parser.parse_args()
     folder, rescale = arguments.folder, ["--rescale"] * arguments.rescale
+    what, out = ("stamps", "stages-stamps") if arguments.stamps else ("objects", "stages")
     if arguments.balance:
         print("| run | view | rates apart before | after | maps no multiple |\n|---|---|---|---|---|")
         for method, view, _ in (*ROWS, ("split-brain", "colour", False)):
@@ -157,11 +161,11 @@ def main() -> None:
         "| method | what the encoder sees | rescaling | conv1 | conv2 | conv3 | conv4 |\n|---|---|---|---|---|---|---|"
     )
     for method, view, random in ROWS:
-        runs = [folder / f"objects-final/runs/{method}.pairs.{seed}/run" for seed in range(SEEDS)]
-        figures = probed(runs, view, folder / "stages" / f"{method}-{view}", *rescale, *["--controls"] * random)
+        runs = [folder / f"{what}-final/runs/{method}.pairs.{seed}/run" for seed in range(SEEDS)]
+        figures = probed(runs, view, folder / out / f"{method}-{view}", *rescale, *["--controls"] * random)
         print("\n".join(lines(figures, view)), flush=True)
-    for view in CEILINGS:
-        figures = probed(taught(folder, view), view, folder / "stages" / f"labels-{view}", "--name", "labels", *rescale)
+    for view in () if arguments.stamps else CEILINGS:
+        figures = probed(taught(folder, view), view, folder / out / f"labels-{view}", "--name", "labels", *rescale)
         print("\n".join(lines(figures, view)), flush=True)
 
 
