@@ -110,7 +110,8 @@ def test_readme_runs_as_printed(small_folder: Path, capsys) -> None:
     # size (discover) or weights (embed, and what takes features), or goes on until it is stopped (serve): parsed above.
     verbs = ["index", "pretrain", "evaluate", "search", "prepare", "audit", "explain"]
     readme = dict.fromkeys(tuple(words) for page, words in COMMANDS if page == "README.md" and "--tracks" not in words)
-    own = [list(words) for words in readme if words[0] in verbs and "features" not in words]
+    others = {"features", "my-labels.csv"}  # what embed and label make
+    own = [list(words) for words in readme if words[0] in verbs and not others & set(words)]
     assert [words[0] for words in own] == verbs
     for words in own:
         assert main(words) == 0, (words, capsys.readouterr().err)
