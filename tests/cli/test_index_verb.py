@@ -74,7 +74,7 @@ def test_help_has_examples_and_imports_no_torch():
 
 @pytest.mark.slow
 def test_an_interrupt_leaves_what_was_probed(tmp_path):
-    """Forty long files; stopped after some of them, the second call probes only the others."""
+    """Twenty long files; stopped after some of them, the second call probes only the others."""
     import wave
 
     import numpy as np
@@ -82,7 +82,7 @@ def test_an_interrupt_leaves_what_was_probed(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(-3000, 3000, 4_000_000, dtype=np.int16).tobytes()
-    for number in range(40):
+    for number in range(20):
         with wave.open(str(folder / f"{number:02d}.wav"), "wb") as file:
             file.setparams((1, 2, 16000, 0, "NONE", ""))
             file.writeframes(noise)
@@ -95,6 +95,6 @@ def test_an_interrupt_leaves_what_was_probed(tmp_path):
     _, talk = interrupts.stop(process)
     assert process.returncode == 130 and "goes on from here" in talk and "Traceback" not in talk
     known = side.read_text().count("\n")
-    assert 2 <= known < 40 and not (tmp_path / "c").exists()
+    assert 2 <= known < 20 and not (tmp_path / "c").exists()
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
-    assert pq.read_table(tmp_path / "c" / "recordings.parquet").num_rows == 40
+    assert pq.read_table(tmp_path / "c" / "recordings.parquet").num_rows == 20

@@ -146,8 +146,8 @@ def test_without_items_independent_answers_are_covered_too() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [3, 5, 10])
-@pytest.mark.parametrize("agreement", [0.0, 0.4, 0.8, 1.0])
+@pytest.mark.parametrize("seeds", [3, 10])
+@pytest.mark.parametrize("agreement", [0.0, 0.4, 1.0])
 def test_intervals_over_seeds_cover_what_they_say_everywhere(seeds: int, agreement: float) -> None:
     found = [_coverage(seeds, agreement, spread, 6000, items=True) for spread in (0.0, 0.05, 0.15, 0.3)]
     assert all(0.93 <= each <= 0.968 for each in found), found
