@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pyarrow as pa
@@ -169,6 +170,29 @@ def test_a_world_becomes_files_that_carry_label_and_split(tmp_path):
     load_adapter("digits-av")(tmp_path, Options(variant="A", count=10))
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")}
     assert len(before) == 10
+
+
+def test_what_a_stopped_call_made_of_another_file_is_made_anew(bad_folder, tmp_path):
+    data, out = tmp_path / "data", tmp_path / "c"
+    data.mkdir()
+
+    def make(media, options):
+        kept = media / "film.txt"
+        if not kept.exists():
+            kept.write_text((data / "source").read_text())
+        told.append(kept.read_text())
+        if len(told) < 4:
+            raise KeyboardInterrupt
+        return Made(items=[], root=media)
+
+    told: list[str] = []
+    for text in ("one", "one", "another", "another"):
+        if not told or told[-1] != text:
+            (data / "source").write_text(text)
+        with pytest.raises(KeyboardInterrupt) if len(told) < 3 else contextlib.nullcontext():
+            index_source("mine", out, make=make, options=Options(folder=data), workers=0)
+    assert told == ["one", "one", "another", "another"]
+    assert not (out / "made-of.json").exists()
 
 
 def test_what_an_adapter_refuses_is_in_quarantine(bad_folder, tmp_path, monkeypatch):

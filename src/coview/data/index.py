@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
+import json
 import os
 import shutil
 from collections import Counter
@@ -28,8 +30,9 @@ from coview.data.processes import fresh_processes
 from coview.data.recording import SPLITS, Recording, split_of
 from coview.data.words import alike, word_of
 from coview.errors import UsageError, shown
-from coview.files import is_leftover, locked, synced
+from coview.files import is_leftover, locked, synced, write_aside
 
+_MARK = "made-of.json"  # what a stopped call made its files of
 Progress = Callable[[str, int, int], None]
 Make = Callable[[Path, Options], Made]
 
@@ -123,7 +126,8 @@ def _take_place(partial: Path, out: Path) -> None:
         out.rename(before)
     partial.rename(out)
     synced(out.parent)
-    (out / "probed.jsonl").unlink(missing_ok=True)
+    for name in ("probed.jsonl", _MARK):
+        (out / name).unlink(missing_ok=True)
     shutil.rmtree(before, ignore_errors=True)
 
 
@@ -143,7 +147,11 @@ def _found(source: str, labels: bool, options: Options) -> Made | None:
 
 
 def _made(make: Make, source: str, partial: Path, options: Options, progress: Progress) -> Made:
-    media = partial / "media"
+    media, mark = partial / "media", partial / _MARK
+    now = _made_of(source, options)
+    if media.exists() and not (mark.is_file() and mark.read_text(encoding="utf-8") == now):
+        shutil.rmtree(media)  # a stopped call made it of something else; adapters keep what is there
+    write_aside(mark, now)
     with _new_folder(media):
         made = make(
             media,
@@ -156,6 +164,18 @@ def _made(make: Make, source: str, partial: Path, options: Options, progress: Pr
     if not any(media.iterdir()):
         media.rmdir()
     return made
+
+
+def _made_of(source: str, options: Options) -> str:
+    """Return in a line what recordings are made of: the source, the seed, what its folder holds two levels down."""
+    found = []
+    if options.folder is not None:
+        for path in sorted([*options.folder.glob("*"), *options.folder.glob("*/*")]):
+            with contextlib.suppress(OSError):  # gone meanwhile, or a link that leads nowhere
+                state = path.stat()
+                found.append((kept_name(path), state.st_size, state.st_mtime_ns))
+    digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()
+    return json.dumps([shown(source), options.seed, kept_name(options.folder or Path()), digest])
 
 
 def _root(made: Made, partial: Path) -> Path:
