@@ -214,6 +214,15 @@ def test_memory_mapped_half_precision(tmp_path):
     assert labels[:5].tolist() == list(range(5))
 
 
+def test_mixed_precision_around_it_changes_nothing():
+    x = blobs(groups=12)
+    plain = kmeans(x, 12, seed=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = kmeans(x, 12, seed=0)
+        labels, _ = assign(x, plain.centroids)
+    assert torch.equal(mixed.labels, plain.labels) and torch.equal(labels, plain.labels)
+
+
 def test_joined_features_of_equal_weight():
     video, audio = golden("video_feat"), golden("audio_feat")
     joined = kmeans([video, audio], 6, seed=0)

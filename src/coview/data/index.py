@@ -152,15 +152,15 @@ def _made(make: Make, source: str, partial: Path, options: Options, progress: Pr
     if media.exists() and not (mark.is_file() and mark.read_text(encoding="utf-8") == now):
         shutil.rmtree(media)  # a stopped call made it of something else; adapters keep what is there
     write_aside(mark, now)
-    with _new_folder(media):
-        made = make(
-            media,
-            dataclasses.replace(
-                options,
-                variant=source.partition(":")[2],
-                progress=lambda done, total: progress("making", done, total),
-            ),
-        )
+    progressing = dataclasses.replace(
+        options, variant=source.partition(":")[2], progress=lambda done, total: progress("making", done, total)
+    )
+    try:
+        with _new_folder(media):
+            made = make(media, progressing)
+    finally:
+        if not media.exists():
+            mark.unlink()
     if not any(media.iterdir()):
         media.rmdir()
     return made

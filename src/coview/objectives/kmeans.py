@@ -23,6 +23,7 @@ from torch import Tensor
 
 from coview.errors import UsageError
 from coview.objectives.kmeans_rows import DIGITS, Labels, Rows, Sums
+from coview.objectives.precision import in_float32
 from coview.parallel import gather, sum_with_grad
 from coview.randomness import make_key, uniform
 
@@ -165,6 +166,7 @@ def _seeds(rows: Rows, row: Tensor, clusters: int, seed: int) -> Tensor:
     return candidates[_plus_plus(candidates, clusters, seed)]
 
 
+@in_float32
 def _plus_plus(x: Tensor, clusters: int, seed: int) -> list[int]:
     """Choose K of the rows x (N, D), each with a probability proportional to its squared distance to those before it.
 

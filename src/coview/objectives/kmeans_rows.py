@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from coview.objectives.precision import in_float32
 from coview.parallel import gather, rank, row_counts, sum_with_grad
 
 # Numbers of a block of rows, which are looked at together: on a CPU they and their scores stay in a core's cache.
@@ -91,6 +92,7 @@ class Nearest:
         self.products = centroids.T.mul(-2).contiguous()
         self.largest = float(self.sizes.max().sqrt())
 
+    @in_float32
     def scores(self, x: Tensor) -> Tensor:
         """Return squared distances less the rows' own squares (n, K)."""
         return torch.addmm(self.sizes, x, self.products)
