@@ -147,7 +147,6 @@ def test_shuffled_pairs_are_named_after_200_steps(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
     ("slug", "changes", "least"),
     [
@@ -158,8 +157,8 @@ def test_shuffled_pairs_are_named_after_200_steps(monkeypatch):
         ("vicreg-video", {}, 0.5),
     ],
 )
-def test_every_method_retrieves_at_other_seeds(slug, changes, least, seed):
-    v2a, a2v, _ = train(slug, seed, **changes)
+def test_every_method_retrieves_at_another_seed(slug, changes, least):
+    v2a, a2v, _ = train(slug, 1, **changes)
     assert min(v2a, a2v) > least
 
 

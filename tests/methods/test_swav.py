@@ -241,10 +241,9 @@ def test_codes_that_are_too_smooth_are_named():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("changes", [{"freeze": 110}, {"freeze": 11}])
-def test_digits_are_clustered_at_other_seeds(seed, changes):
-    assert working(toy(seed, **changes))
+def test_digits_are_clustered_at_another_seed(changes):
+    assert working(toy(1, **changes))
 
 
 @pytest.mark.slow
