@@ -167,10 +167,10 @@ def _made(make: Make, source: str, partial: Path, options: Options, progress: Pr
 
 
 def _made_of(source: str, options: Options) -> str:
-    """Return in a line what recordings are made of: the source, the seed, what its folder holds two levels down."""
+    """Return in a line what recordings are made of: the source, the seed, and what lies in its folder, not below."""
     found = []
     if options.folder is not None:
-        for path in sorted([*options.folder.glob("*"), *options.folder.glob("*/*")]):
+        for path in sorted(options.folder.glob("*")):  # below it there may be millions, and folders tell their changes
             with contextlib.suppress(OSError):  # gone meanwhile, or a link that leads nowhere
                 state = path.stat()
                 found.append((kept_name(path), state.st_size, state.st_mtime_ns))

@@ -1,6 +1,7 @@
 """What a method is: one module that owns its networks and its objective, and declares what the rest needs to know.
 
-The training loop, the sweep test, the dry run and the exporter know methods only through this file.
+The training loop, the sweep test, the dry run and the exporter know methods only through this file
+and `reading.py`, the half that reads what was learnt.
 """
 
 from __future__ import annotations
