@@ -79,7 +79,7 @@ class Arguments:
     track_window: float = 0.5
     """Side of a patch, as a share of the film's short side (--tracks)."""
     flow: bool = False
-    """Write a collection of the same recordings with films of their flow beside them, at --fps and --size x --margin."""
+    """Write a collection of the same recordings, films of their flow beside them, at --fps and --size x --margin."""
     executor: Literal["auto", "serial", "processes", "ranks", "ray"] = "auto"
     """Who does the work; auto: the ranks of torchrun or srun where there are several, else processes."""
     workers: int | None = None
