@@ -65,9 +65,9 @@ def make_collection(folder: Path) -> Path:
 
 
 @contextmanager
-def client_of(folder: Path, cache: Path, *, known: bool = True, **options) -> Iterator[TestClient]:
+def client_of(folder: Path, cache: Path, *, known: bool = True, stored=None, **options) -> Iterator[TestClient]:
     """Yield a client of a collection's page, with the cookie where it is `known`; `.guard` is the application."""
-    app = build(Library(folder, **options), Cache(cache, 1 << 26), port=PORT, workers=Directly())
+    app = build(Library(folder, **options), Cache(cache, 1 << 26), port=PORT, workers=Directly(), stored=stored)
     with TestClient(app, base_url=HERE) as client:
         client.guard = app
         if known:

@@ -17,11 +17,15 @@ from coview.cli.output import Output
 from coview.errors import UsageError
 
 DESCRIPTION = """Show a collection as a page in the browser: posters of all recordings, filters, what could not be
-read; every recording to look at and to listen to. Nothing leaves this computer; no model is needed.
+read; every recording to look at and to listen to, and to label by keys. Nothing leaves this computer; no model is needed.
+
+With --embeddings a classifier learns from the labels while they are given: the page asks for what it is least sure of,
+and measures it on recordings drawn at random.
 
 Examples:
   coview serve --collection my-collection
   coview serve --collection my-collection --port 8800 --open
+  coview serve --collection my-collection --embeddings my-embeddings
 
 Needs Starlette and uvicorn: pip install 'coview[web]'
 """
@@ -41,6 +45,8 @@ class Arguments:
     """A name by which the page is reached besides 127.0.0.1 and localhost; may be given several times."""
     media_root: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = field(default=())
     """A folder whose files may be shown although they lie outside of the collection's own; several times."""
+    embeddings: Path | None = None
+    """Embeddings of the collection made by coview embed, from which labels are learnt while they are given."""
     cache_gb: float = 2.0
     """What posters and playable copies may take in the user's cache."""
     open: bool = False
@@ -59,6 +65,7 @@ def main(argv: list[str]) -> int:
     for root in arguments.media_root:
         if not root.is_dir():
             raise UsageError(f"--media-root {root}: expected a folder that exists")
+    from coview.data.stored import open_stored
     from coview.serve.app import build
     from coview.serve.cache import Cache, default_folder
     from coview.serve.guard import is_host_name
@@ -75,12 +82,15 @@ def main(argv: list[str]) -> int:
         )
     out = Output()
     library = Library(arguments.collection, arguments.media_root)
+    stored = None if arguments.embeddings is None else open_stored(arguments.embeddings)
+    if stored is not None and set(stored.ids).isdisjoint(library.now().collection.ids):
+        raise UsageError(f"{arguments.embeddings} holds embeddings of other recordings than {arguments.collection}")
     cache = Cache(default_folder(), round(arguments.cache_gb * (1 << 30)))
     listening = listen(arguments.host, arguments.port)
     port = int(listening.getsockname()[1])
     own = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     names = (*arguments.allow_host, *([own] if is_loopback(arguments.host) else []))
-    app = build(library, cache, port=port, hosts=names)
+    app = build(library, cache, port=port, hosts=names, stored=stored)
     if not is_loopback(arguments.host):
         out.say("Warning: other computers reach this page, and what it shows travels unencrypted; ssh -L PORT is safer")
     root = library.now().collection.root

@@ -16,9 +16,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from coview.data.stored import Stored
 from coview.errors import CoviewError
 from coview.serve.cache import Cache
 from coview.serve.guard import Guard
+from coview.serve.labels import Desk, Labels
 from coview.serve.library import Library, Opened
 from coview.serve.media import Media, row_of
 from coview.serve.refusal import Refusal, read_fields, refused
@@ -29,11 +31,12 @@ MOST_ROWS = 500
 
 
 def build(
-    library: Library, cache: Cache, *, port: int, hosts: Iterable[str] = (), workers: Workers | None = None
-) -> Guard:
-    """Return the guarded application; its `token` opens the page."""
+    library: Library, cache: Cache, *, port: int, hosts: Iterable[str] = (), workers: Workers | None = None,
+    stored: Stored | None = None,
+) -> Guard:  # fmt: skip
+    """Return the guarded application; its `token` opens the page. Labels are learnt from `stored` embeddings."""
     workers = workers or Workers()
-    media, pages = Media(library, cache, workers), Pages(library)
+    media, pages, desk = Media(library, cache, workers), Pages(library), Desk(library, stored)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -41,9 +44,10 @@ def build(
             yield
         finally:
             workers.close()
+            desk.close()
 
     app = Starlette(
-        routes=[*pages.routes(), *media.routes()],
+        routes=[*pages.routes(), *media.routes(), *Labels(desk).routes()],
         exception_handlers={Refusal: refused, CoviewError: _failed, OSError: _lost, HTTPException: _unknown},
         lifespan=lifespan,
     )
