@@ -177,6 +177,21 @@ def people_of(lines: Sequence[Said]) -> dict[str, Said]:
     return _last(lines, people=True, given=True)
 
 
+def labels_of(path: Path) -> dict[str, str]:
+    """Return id -> label of a log, of what people said alone.
+
+    Raises:
+        UsageError: there is no such log, or no label of people in it.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such log of labels")
+    with LabelLog(path) as log:
+        found = {name: said.label for name, said in people_of(log.lines()).items() if said.label is not None}
+    if not found:
+        raise UsageError(f"{path}: people have given no label in it")
+    return found
+
+
 def _last(lines: Sequence[Said], people: bool, given: bool = False) -> dict[str, Said]:
     """Return the last line of people or of models for each recording; with `given`, where it is a label."""
     those = [line for act in acts_of(lines) for line in act] if people else lines

@@ -156,6 +156,8 @@ export async function label(main, wanted) {
   }
 
   if (asked !== null) item = { row: Number(asked), how: "key" };
+  main.className = "";
+  main.replaceChildren(element("p", { className: "loading" }, "Preparing the queue …"));
   await fill();
   if (!wanted()) return;
   const word = element("input", { "aria-label": "Name of a class", placeholder: "Another class", maxLength: 100 });
@@ -164,7 +166,7 @@ export async function label(main, wanted) {
   const tables = element("p", {}, "Table: ", ...["csv", "parquet"].flatMap((form) => [element("a", { href: `/api/labels/labels.${form}?c=${c}`, download: `labels.${form}` }, `labels.${form}`), " "]),
     element("span", { className: "faint" }, "coview index and coview evaluate --labels read it; what is broken is left out."));
   main.className = "label";
-  main.replaceChildren(element("div", { className: "bar" }, said, element("span", { className: "faint" }, "Space plays and stops it")), place, element("div", { className: "answer" }, choices, others, form), known, tables);
+  main.replaceChildren(element("div", { className: "bar" }, said, element("span", { className: "faint keys" }, "Space plays and stops it")), place, element("div", { className: "answer" }, choices, others, form), element("div", { className: "beside" }, known, tables));
   if (state.carried.labels) notice(`${count(state.carried.labels, "label")} carried over from ${count(state.carried.logs, "earlier index", "earlier indexes")} of the same recordings.`);
   else notice("");
   document.addEventListener("keydown", press);
@@ -184,9 +186,10 @@ function facts(state) {
   const found = state.estimate;
   if (!found) return [element("p", {}, "It learns. None of the recordings drawn at random has a label yet, so how well it does is not known.")];
   const line = element("p", {}, element("b", {}, `${two(found.right / found.of)} are named right`), ` (${two(found.low)} to ${two(found.high)}, 95 %): ${found.right} of ${count(found.of, "recording")} drawn at random and not learnt from. The commonest class alone would be right on ${found.commonest}. Learnt from ${count(found.from, "label")}.`);
-  const names = [...new Set(found.confusion.flatMap(([truth, guess]) => [truth, guess]))].sort();
+  const mixed = new Set(found.confusion.flatMap(([truth, guess]) => [truth, guess]));
+  const names = state.classes.map(({ name }) => name).filter((name) => mixed.has(name));
   const cell = (truth, guess) => found.confusion.find(([t, g]) => t === truth && g === guess)?.[2] ?? 0;
-  const head = element("tr", {}, element("th", { scope: "col" }, "You say"), ...names.map((name) => element("th", { scope: "col" }, name)));
+  const head = element("tr", {}, element("th", { scope: "col" }, "You say, it says"), ...names.map((name) => element("th", { scope: "col" }, name)));
   const rows = names.map((truth) => element("tr", {}, element("th", { scope: "row" }, truth), ...names.map((guess) => element("td", { className: truth === guess ? "same" : "" }, String(cell(truth, guess) || "")))));
-  return [line, names.length <= 12 ? element("div", { className: "scroll" }, element("table", { className: "confusion" }, element("caption", {}, "What it says, of the recordings drawn at random"), element("thead", {}, head), element("tbody", {}, ...rows))) : ""];
+  return [line, names.length <= 12 ? element("div", { className: "scroll" }, element("table", { className: "confusion", "aria-label": "What it says of the recordings drawn at random" }, element("thead", {}, head), element("tbody", {}, ...rows))) : ""];
 }
