@@ -1,4 +1,4 @@
-"""Labels while they are given: whom the queue asks, what may be said of the rest, and what another index gets of them."""
+"""Labels while they are given: whom the queue asks, what may be said of the rest, what another index gets."""
 
 import time
 from collections import Counter

@@ -108,8 +108,8 @@ def test_a_log_of_the_first_format_is_read_on(path):
     path.parent.mkdir()
     with sqlite3.connect(path) as base:
         base.execute("pragma user_version=1")
-        base.execute("""create table labels (number integer primary key, id text not null, label text, how text not null,
-                     confidence real, time real not null, session text not null)""")
+        base.execute("""create table labels (number integer primary key, id text not null, label text,
+                     how text not null, confidence real, time real not null, session text not null)""")
         base.execute("insert into labels values (1, 'a', 'dog', 'zero-shot', 0.5, 1.0, 's')")
     base.close()
     for _ in range(2):

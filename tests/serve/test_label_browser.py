@@ -43,7 +43,18 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def address(place):
-    words = [sys.executable, "-m", "coview", "serve", "--collection", "films", "--embeddings", "embedded", "--port", "0"]
+    words = [
+        sys.executable,
+        "-m",
+        "coview",
+        "serve",
+        "--collection",
+        "films",
+        "--embeddings",
+        "embedded",
+        "--port",
+        "0",
+    ]
     environment = {**os.environ, "XDG_CACHE_HOME": str(place / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
     try:
@@ -126,7 +137,7 @@ def test_twenty_labels_by_keys_then_index_and_evaluate(place, address, capsys):
         phone.wait_for_selector(f".item[data-ready][data-row='{row}']")
         browser.close()
     assert trouble == []
-    rows = list(csv.DictReader(Path("labels.csv").open()))
+    rows = list(csv.DictReader(Path("labels.csv").read_text().splitlines()))
     labelled = {row["id"]: row["label"] for row in rows if row["label"]}
     assert len(rows) == 29 and labelled == {f"clip-{row:02d}": truth(row) for row in seen[:20]}
     # The table makes a collection, and both the table and the log are labels for a protocol.

@@ -17,7 +17,8 @@ from coview.cli.output import Output
 from coview.errors import UsageError
 
 DESCRIPTION = """Show a collection as a page in the browser: posters of all recordings, filters, what could not be
-read; every recording to look at and to listen to, and to label by keys. Nothing leaves this computer; no model is needed.
+read; every recording to look at and to listen to, and to label by keys. Nothing leaves this computer; no model is
+needed.
 
 With --embeddings a classifier learns from the labels while they are given: the page asks for what it is least sure of,
 and measures it on recordings drawn at random.

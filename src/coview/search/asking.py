@@ -1,7 +1,7 @@
 """Which recording is asked for next, and what the labels given so far allow to say of the rest.
 
-A fifth of the recordings without a label of their own, drawn once, is kept back: one of five that are asked for is taken
-from it, in the order in which it was drawn, and never learnt from, so that accuracy on these is accuracy on all. The
+A fifth of the recordings without a label of their own, drawn once, is kept back: one of five that are asked for comes
+from it, in the order in which it was drawn, and is never learnt from, so that accuracy on these is accuracy on all. The
 other four are those of which a classifier of stored features is least sure; as long as nothing can be learnt they are
 drawn as well, far from each other.
 """

@@ -1,8 +1,8 @@
 """A classifier from few labels: stored features of recordings, the fit, whom to ask next, and what may be claimed.
 
 Whom to ask: the smallest difference of the two largest probabilities (margin sampling: Scheffer, Decomain & Wrobel, IDA
-2001), among a few candidates, of which k-means++ chooses some that differ (as for batches in Ash et al., ICLR 2020). What
-is claimed of the rest is tested on recordings that were drawn at random and never learnt from.
+2001), among a few candidates, of which k-means++ chooses some that differ (as for batches in Ash et al., ICLR 2020).
+What is claimed of the rest is tested on recordings that were drawn at random and never learnt from.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Vectors:
             self._scale = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
 
     def take(self, rows: Rows) -> Floats:
-        """Return the vectors of rows, float32 (n, D): means over the windows, of length 1 in each view, standardised."""
+        """Return the vectors of rows, float32 (n, D): means over windows, of length 1 in each view, standardised."""
         parts, where = [], self._row[rows]
         for view in self._stored.views:
             there = self._stored.present[view][where] & (where >= 0)[:, None]
@@ -111,7 +111,7 @@ def supported(sure: NDArray[np.float64], right: NDArray[np.bool_], precision: fl
     """Return how sure the classifier must be for its labels to be right as often as `precision`; None: that is unknown.
 
     The surest of the recordings drawn at random, a fifth of them to all, are tested for each share: the exact lower
-    limit of their precision (Clopper & Pearson, Biometrika 1934) at `LEVEL`, divided by the number of shares (Bonferroni).
+    limit of their precision (Clopper & Pearson, Biometrika 1934) at `LEVEL` over the number of shares (Bonferroni).
 
     Args:
         sure: (n,), probability of the likeliest class of recordings drawn at random.

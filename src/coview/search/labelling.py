@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from coview.data.collection import Collection
@@ -116,7 +116,7 @@ class Labelling:
             self._log.add(lines)
 
     def undo(self) -> dict[str, Any]:
-        """Take back what was done last, before a restart too; return its rows, its label and how it came, or nothing."""
+        """Take back what was done last, before a restart too; return its rows, label and how it came, or nothing."""
         with self._lock:
             lines = self._log.undo(self._session)
         rows = [self._row[line.id] for line in lines if line.id in self._row]
