@@ -47,4 +47,5 @@ export function like(...what) {
   return link({ ...kept(asked, ["by", "find"]), page: "search", part: part(...what) });
 }
 
-export const recordings = (rows) => Promise.all(rows.map((row) => data(`/api/recordings/${row}?c=${about.fingerprint}`).catch(() => null)));
+// What is known of the recordings among a query's parts; null for what is none.
+export const recordings = (own) => Promise.all(own.map(({ row }) => (row === undefined ? null : data(`/api/recordings/${row}?c=${about.fingerprint}`).catch(() => null))));

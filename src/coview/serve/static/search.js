@@ -18,7 +18,7 @@ export async function search(main, wanted) {
   const [facets, found, tiles] = await Promise.all([
     data("/api/facets", { c: about.fingerprint, where }),
     own.length ? data("/api/search", ask).catch((error) => ({ error })) : null,
-    recordings(own.map((each) => each.row ?? -1)),
+    recordings(own),
   ]);
   if (!wanted()) return;
   if (found?.error && (found.error.status === 409 || found.error.status === 0)) throw found.error;
