@@ -40,7 +40,7 @@ def sigmoid_pairs(x: Tensor, y: Tensor, scale: Tensor, bias: Tensor, groups: Ten
 
 @in_float32
 def sigmoid_apart(x: Tensor, others: Tensor, scale: Tensor, bias: Tensor, apart: Tensor) -> Tensor:
-    """Return the same loss (N,) of rows x (N, D) against `others` (M, D) where `apart` (N, M): no partners of theirs."""
+    """Return the same loss (N,) of rows x (N, D) against `others` (M, D) where `apart` (N, M): no partners."""
     return torch.where(apart, softplus(scale * (x @ others.T) + bias), 0.0).sum(1)
 
 
