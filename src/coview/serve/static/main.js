@@ -3,8 +3,9 @@ import { about, address, data, element, follow, link, notice, Refused } from "./
 import { browse, quarantine } from "./browse.js";
 import { label } from "./label.js";
 import { recording } from "./recording.js";
+import { search } from "./search.js";
 
-const PAGES = { browse: ["Browse", browse], label: ["Label", label], quarantine: ["Not readable", quarantine], recording: [null, recording] };
+const PAGES = { browse: ["Browse", browse], search: ["Search", search], label: ["Label", label], quarantine: ["Not readable", quarantine], recording: [null, recording] };
 const main = document.getElementById("main");
 let shown = 0;
 
