@@ -11,6 +11,7 @@ import tyro
 
 from coview.cli.following import training_on_copy
 from coview.cli.output import Output
+from coview.cli.stored_films import stored_films
 from coview.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ Examples:
   coview prepare my-films --tracks -o my-tracks
   coview prepare my-films --flow -o my-films-with-flow
   coview pretrain xid --collection my-shards -o my-run
+  coview prepare --list
+  coview prepare --remove all
+
+The last two look at what runs on films have stored for later epochs and runs (coview pretrain --train.films).
 """
 
 
@@ -90,6 +95,8 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     """Prepare, print what was made, and return 3 when something could not be read, else 0."""
+    if {"--list", "--remove"} & set(argv):
+        return stored_films(argv)
     arguments = tyro.cli(Arguments, args=argv, prog="coview prepare", description=DESCRIPTION)
     if (arguments.tracks or arguments.flow) and (arguments.memmap or arguments.split):
         raise UsageError("--tracks and --flow make a collection of all films, in files; leave out --memmap and --split")
