@@ -2,15 +2,15 @@
 
 Eight classes with Zipf's frequencies. x is a rotation of a class's corner of a simplex with noise (deviation .1) beside
 four standard normal numbers that say nothing; task A makes the corner from x, task B the noise, ten times as large, so
-that its loss is a hundred times as large. Six numbers lie between, too few for both. CMA-ES, 40 runs of 150 steps. Measured
-when written, seeds 0 to 2 (n = 400 new recordings):
+that its loss is a hundred times as large. Six numbers lie between, too few for both. CMA-ES, 40 runs of 150 steps.
+Measured when written, seeds 0 to 2 (n = 400 new recordings):
 
                         ratio A / B      KL to Zipf's law    accuracy of 5 neighbours    purity of 8 clusters
     found               2.87 52.3 2.49   .074 .012 .069      .902 1.00 .848              .863 1.00 .720
     equal weights       1                .148 .150 .170      .685 .647 .645              .593 .550 .487
 
-The card proposes a ratio above 3: one seed of three. By the sizes of what each number can explain, the ratio at which all
-six tell of classes is 4; beyond it nothing changes, and below it the divergence falls by steps.
+The card proposes a ratio above 3: one seed of three. By what each number can explain, all six tell of classes from a
+ratio of about 4 on, where nothing changes any more.
 """
 
 import pytest
