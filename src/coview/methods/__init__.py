@@ -73,9 +73,9 @@ METHODS: dict[str, str] = {
     "vae-cca": "coview.methods.vae_cca:VAECCA",
     "weak-captions": "coview.methods.weak_captions:WeakCaptions",
     "physical-prediction": "coview.methods.physical_prediction:PhysicalPrediction",
+    "elo": "coview.methods.elo:ELo",
     "ccl": "coview.methods.ccl:CCL",
     "uavm": "coview.methods.uavm:UAVM",
-    "elo": "coview.methods.elo:ELo",
 }
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
     "context-discovery": "coview.methods.context_discovery:ContextDiscovery",
