@@ -76,6 +76,7 @@ METHODS: dict[str, str] = {
     "elo": "coview.methods.elo:ELo",
     "ccl": "coview.methods.ccl:CCL",
     "uavm": "coview.methods.uavm:UAVM",
+    "cav-mae": "coview.methods.cav_mae:CAVMAE",
 }
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
     "context-discovery": "coview.methods.context_discovery:ContextDiscovery",
