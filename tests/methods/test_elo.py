@@ -36,7 +36,6 @@ def test_tasks_of_the_card_have_names():
     [
         ({"weights": {"order/audio": 1.0}}, "no order/audio"),
         ({"weights": {"order/video": 1.5}}, "between 0 and 1"),
-        ({"others": 0.0}, "nothing would be learnt"),
         ({"views": {"text": {"stream": "text"}}}, "clips, pictures, sounds and stored vectors"),
     ],
 )
@@ -48,6 +47,11 @@ def test_impossible_settings_are_refused(wrong, why):
 def test_more_links_than_stages_are_refused():
     with pytest.raises(UsageError, match="has 1 stages, and 2"):
         make(links=2)
+
+
+def test_no_weight_at_all_is_refused_before_anything_is_learnt():
+    with pytest.raises(UsageError, match="nothing would be learnt"):
+        make(others=0.0)
 
 
 def test_what_has_no_weight_is_neither_read_nor_built():

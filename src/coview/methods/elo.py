@@ -89,8 +89,6 @@ class ELoSettings:
             raise ValueError(f"weights: no {', '.join(unknown)}; these views have {', '.join(self.tasks())}")
         if not all(0 <= weight <= 1 for weight in (self.others, *self.weights.values())):
             raise ValueError("weights lie between 0 and 1")
-        if not self.weighed():
-            raise ValueError("weights: all tasks and links have weight 0, and nothing would be learnt")
 
     @classmethod
     def tiny(cls) -> Self:
@@ -153,6 +151,8 @@ class ELo(Method):
     start: Tensor
 
     def __init__(self, settings: ELoSettings, facts: Facts) -> None:
+        if facts.training and not settings.weighed():
+            raise UsageError("weights: all tasks and links have weight 0, and nothing would be learnt")
         super().__init__(settings, facts)
         self.main = next(iter(self.views))
         self.weighed = settings.weighed()
