@@ -150,7 +150,8 @@ class FeatureSource:
         """Return the raw views of the rows `place` of a table (-1: absent, zero), and how many steps each has."""
         table, there = self._tables[view], place >= 0
         if table.ends is None:
-            return torch.where(there[:, None], table.values[place.clamp(min=0)], 0.0), there.long()
+            values = table.values.index_select(0, place.clamp(min=0))
+            return values if not self.lacking[view] else values.masked_fill_(~there[:, None], 0.0), there.long()
         first, steps = self._first[view][place], spec.raw_shape[0]
         length = torch.where(there, table.ends[place] - first, 0).clamp(max=steps)
         step = torch.arange(steps)
