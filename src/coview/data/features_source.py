@@ -132,16 +132,17 @@ class FeatureSource:
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """Return the features of `row`; the key draws nothing."""
+        place = {view: self._place[view][row] for view in self.views}
         batch = Batch(
             views={},
             row=row,
             key=key,
             start={view: torch.zeros(len(row), dtype=torch.float64) for view in self.views},
-            present={view: self._place[view][row] >= 0 for view in self.views},
+            present={view: where >= 0 for view, where in place.items()},
             label=self.labels[row],
         )
         for view, spec in self.views.items():
-            batch.views[view], length = self._take(view, spec, self._place[view][row])
+            batch.views[view], length = self._take(view, spec, place[view])
             if spec.sequence:
                 batch.length[view] = length
         return batch
