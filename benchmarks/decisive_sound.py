@@ -21,6 +21,13 @@ def contrastive(seed: int) -> Figures:
     yield "xid with wrong rows, R@1", value, value < 0.1
 
 
+def many_views(seed: int) -> Figures:
+    """InfoNCE and SigLIP with a hub: R@1 among 200, of views that were compared and of two that never were."""
+    from test_decisive_many_views import figures
+
+    yield from figures(seed)
+
+
 def avid(seed: int) -> Figures:
     """AVID across and within views: R@1, chance .016."""
     import test_decisive
