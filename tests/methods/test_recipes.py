@@ -23,7 +23,7 @@ STANDING = [
     "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg", "vicreg-video",
     "supervised-av", "denoising-autoencoder", "relative-position", "context-encoder",
     "split-brain", "colorization", "larsson-colorization", "context-discovery", "weak-captions", "steady-features",
-    "physical-prediction", "ambient-sound", "video-triplet", "uavm", "cloven", "ccl", "mov",
+    "physical-prediction", "ambient-sound", "video-triplet", "uavm", "cloven", "ccl", "mov", "cav-mae",
 ]  # fmt: skip
 TO_COME = [
     "elo", "vilbert",

@@ -75,6 +75,7 @@ METHODS: dict[str, str] = {
     "physical-prediction": "coview.methods.physical_prediction:PhysicalPrediction",
     "ccl": "coview.methods.ccl:CCL",
     "uavm": "coview.methods.uavm:UAVM",
+    "cav-mae": "coview.methods.cav_mae:CAVMAE",
 }
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
     "context-discovery": "coview.methods.context_discovery:ContextDiscovery",
