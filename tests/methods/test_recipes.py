@@ -23,10 +23,10 @@ STANDING = [
     "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg", "vicreg-video",
     "supervised-av", "denoising-autoencoder", "relative-position", "context-encoder",
     "split-brain", "colorization", "larsson-colorization", "context-discovery", "weak-captions", "steady-features",
-    "physical-prediction", "ambient-sound", "video-triplet", "uavm", "cloven", "ccl", "mov",
+    "physical-prediction", "ambient-sound", "video-triplet", "uavm", "cloven", "ccl", "mov", "vilbert",
 ]  # fmt: skip
 TO_COME = [
-    "elo", "vilbert",
+    "elo",
 ]  # fmt: skip
 
 

@@ -75,6 +75,7 @@ METHODS: dict[str, str] = {
     "physical-prediction": "coview.methods.physical_prediction:PhysicalPrediction",
     "ccl": "coview.methods.ccl:CCL",
     "uavm": "coview.methods.uavm:UAVM",
+    "vilbert": "coview.methods.vilbert:ViLBERT",
 }
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
     "context-discovery": "coview.methods.context_discovery:ContextDiscovery",
