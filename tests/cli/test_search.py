@@ -69,6 +69,22 @@ def test_wrong_use(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "at least 1" in search(capsys, 2, "--model", str(model), "--query", "x.wav", "-k", "0")["error"]
 
 
+def test_only_among_recordings_that_are_so(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened = Collection.open(collection())
+    labels = dict(zip(opened.ids, opened.column("label"), strict=True))
+    one, other = sorted(set(labels.values()))[:2]
+    asked = ["--model", str(model), "--recording", opened.ids[0], "--from", "audio", "--to", "audio", "-k", "30"]
+    everything = [hit["id"] for hit in search(capsys, 0, *asked)["hits"]]
+    found = search(
+        capsys, 0, *asked, "--where", f"label={one}", "--where", f"label={other}", "--where", "duration=0..9"
+    )
+    # The same hits in the same order as without: nothing that fulfils the conditions is lost, nothing else is there.
+    assert [hit["id"] for hit in found["hits"]] == [name for name in everything if labels[name] in (one, other)]
+    assert found["recordings"] == sum(label in (one, other) for label in labels.values())
+    assert f"did you mean label={one}?" in search(capsys, 2, *asked, "--where", f"label={one}x")["error"]
+    assert "no condition" in search(capsys, 2, *asked, "--where", "size=3")["error"]
+
+
 def test_a_photograph_is_a_film_that_stands_still_and_the_hits_are_a_page(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

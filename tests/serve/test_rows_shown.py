@@ -10,8 +10,7 @@ from serving import PAGE, client_of
 from coview.data.adapters import Refused
 from coview.data.collection import Collection, write_tables
 from coview.data.recording import Recording
-from coview.serve.refusal import Refusal
-from coview.serve.rows import Rows
+from coview.search.filters import ConditionError, Rows, read_conditions
 
 KINDS = ("picture and sound", "picture", "sound", "still")
 
@@ -117,8 +116,29 @@ def test_numbers_that_json_has_no_word_for_are_left_out(tmp_path):
     {"column": "label", "in": [], "more": 1}, {}, [], "label",
 ])  # fmt: skip
 def test_other_conditions_are_refused(folder, condition):
-    with pytest.raises(Refusal, match="400"):
+    with pytest.raises(ConditionError, match="columns: kind"):
         Rows(Collection.open(folder)).mask([condition])
+
+
+def test_conditions_in_words_are_the_same_language():
+    words = ["label=dog", "split=train", "label=a=b, c", "duration=1..5", "words=two words", "words=x", "duration=2.."]
+    assert read_conditions(words) == [
+        {"column": "duration", "from": 1.0, "to": 5.0},
+        {"column": "words", "has": "two words"},
+        {"column": "words", "has": "x"},
+        {"column": "duration", "from": 2.0, "to": 5e11},
+        {"column": "label", "in": ["dog", "a=b, c"]},
+        {"column": "split", "in": ["train"]},
+    ]
+    for wrong in ("label", "digest=a", "duration=5", "duration=a..b", "duration=1..2..3", ""):
+        with pytest.raises(ConditionError):
+            read_conditions([wrong])
+
+
+def test_a_value_that_nothing_has_is_answered_by_the_nearest(folder):
+    rows = Rows(Collection.open(folder))
+    assert rows.nearest_value(read_conditions(["split=train", "label=dgo"])) == "label=dog"
+    assert rows.nearest_value(read_conditions(["label=dog", "flags=upside-down", "words=x"])) == ""
 
 
 def test_the_server_answers_pages_of_rows_and_what_could_not_be_read(folder):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -16,6 +16,8 @@ from coview.errors import UsageError
 from coview.media.regular import check_file
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from coview.data.source import Source
@@ -27,11 +29,16 @@ DESCRIPTION = """Find the recordings nearest to a file, which need not be in the
 is embedded and compared with the sound or picture of every recording, exactly. The collection is embedded first where
 it has not been yet; that is kept beside the model.
 
+--where COLUMN=VALUE looks only among recordings that are so: kind ("picture and sound", picture, sound, still), label,
+split, flags, codec, duration=2..10 (seconds; either end may be left out), words (in id, path, label or caption). Given
+several times for one column, any of the values will do; what is asked of several columns must all be fulfilled.
+
 Examples:
   coview search --model my-run --collection my-collection --query bark.wav --from audio --to video
   coview search --model my-run --collection my-collection --query street.mp4 -k 10 --json
   coview search --model my-run --collection my-collection --text "a dog barks"      (a model that reads words)
   coview search --model my-run --collection my-collection --query bark.wav -k 20 --html hits.html
+  coview search --model my-run --collection my-collection --query bark.wav --where split=test --where duration=2..10
   coview search --model fused --collection a,b@my-collection --recording bark.wav --from a --to b
 """
 
@@ -58,6 +65,8 @@ class Arguments:
     """Recordings wanted."""
     windows: int = 4
     """Evenly spaced cuts of the query and of each recording, at most."""
+    where: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = field(default=())
+    """Only among recordings that are so, such as label=dog; may be given several times."""
     embeddings: Path | None = None
     """Embeddings of the collection made by `coview embed`, instead of those kept beside the model."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -81,12 +90,14 @@ def main(argv: list[str]) -> int:
     if arguments.query is not None and arguments.query.suffix != ".npy":
         check_file(arguments.query)
     from coview.model import Model
+    from coview.search.filters import read_conditions
     from coview.search.page import write_hits
     from coview.search.places import embeddings_of
     from coview.search.query import search, stored_vector
     from coview.training.settings import choose_device
 
     out = Output(json=arguments.json)
+    conditions = read_conditions(arguments.where)
     if arguments.html is not None and arguments.html.is_dir():
         raise UsageError(f"--html {arguments.html} is a folder; give the name of a file, such as hits.html")
     model = Model.from_run(arguments.model).to(choose_device(arguments.device))
@@ -100,12 +111,13 @@ def main(argv: list[str]) -> int:
         )  # fmt: skip
     if vector is None:
         vector = stored_vector(stored, asked, str(arguments.recording))
-    hits = search(stored, wanted, vector, arguments.k)
+    among = None if not conditions else chosen_rows(arguments, stored, conditions)
+    hits = search(stored, wanted, vector, arguments.k, among)
     result = {
         "query": arguments.text or arguments.recording or str(arguments.query),
         "from": asked,
         "to": wanted,
-        "recordings": len(stored.ids),
+        "recordings": len(stored.ids) if among is None else int(among.sum()),
         "hits": [dataclasses.asdict(hit) for hit in hits],
     }
     if arguments.html is not None:
@@ -120,6 +132,25 @@ def main(argv: list[str]) -> int:
     code = out.finish(result if arguments.json else {}, stored.problems)
     out.next(*looking(arguments.model, model, arguments.collection))
     return code
+
+
+def chosen_rows(arguments: Arguments, stored: Stored, conditions: list[dict[str, Any]]) -> NDArray[np.bool_]:
+    """Return which of the embedded recordings, bool (N,), fulfil all conditions.
+
+    Raises:
+        UsageError: none does, or the recordings are no collection's.
+    """
+    from coview.data.collection import Collection
+    from coview.search.filters import Rows, rows_of
+
+    collection = Collection.open(arguments.collection)
+    rows = Rows(collection)
+    chosen: NDArray[np.bool_] = rows.mask(conditions)[rows_of(stored.ids, collection)]
+    if not chosen.any():
+        near = rows.nearest_value(conditions)
+        hint = f"; did you mean {near}?" if near else ""
+        raise UsageError(f"no embedded recording is {' and '.join(arguments.where)}{hint}")
+    return chosen
 
 
 def embed_query(model: Model, arguments: Arguments, asked: str) -> Tensor:

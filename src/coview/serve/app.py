@@ -17,12 +17,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from coview.errors import CoviewError
+from coview.search.filters import ConditionError, finite
 from coview.serve.cache import Cache
 from coview.serve.guard import Guard
 from coview.serve.library import Library, Opened
 from coview.serve.media import Media, row_of
 from coview.serve.refusal import Refusal, read_fields, refused
-from coview.serve.rows import finite
 from coview.serve.workers import Workers
 
 MOST_ROWS = 500
@@ -44,11 +44,21 @@ def build(
 
     app = Starlette(
         routes=[*pages.routes(), *media.routes()],
-        exception_handlers={Refusal: refused, CoviewError: _failed, OSError: _lost, HTTPException: _unknown},
+        exception_handlers={
+            Refusal: refused,
+            ConditionError: _unmet,
+            CoviewError: _failed,
+            OSError: _lost,
+            HTTPException: _unknown,
+        },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # no address is made of what was asked
     return Guard(app, port=port, hosts=hosts)
+
+
+async def _unmet(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error), "hint": ""}, 400)
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:

@@ -13,8 +13,8 @@ from pathlib import Path
 from coview.data.collection import Collection
 from coview.data.identity import real_path
 from coview.data.recording import Recording
+from coview.search.filters import Rows
 from coview.serve.refusal import Refusal
-from coview.serve.rows import Rows
 
 
 @dataclass(frozen=True)

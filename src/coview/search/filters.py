@@ -1,13 +1,16 @@
-"""Which recordings of a collection are shown, in which order, and how many there are of each kind.
+"""Which recordings of a collection are meant, in which order, and how many there are of each kind.
 
-Conditions are values, never text that is evaluated: a fixed list of columns, each with the one way to ask for it.
+Conditions are values, never text that is evaluated: a fixed list of columns, each with the one way to ask for it. The
+page and `coview search --where` speak this one language.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,17 +20,22 @@ from numpy.typing import NDArray
 
 from coview.data.collection import Collection
 from coview.data.tables import in_one_piece
-from coview.serve.refusal import Refusal
+from coview.errors import UsageError
 
 CHOICES = ("kind", "label", "split", "flags", "codec")  # columns that a condition names values of
 SORTS = ("id", "duration", "label", "peak")
 MOST_VALUES = 200  # of a facet; more are searched by words
 _BARS = 12  # of the histogram of durations
 _ENDLESS = 1e12  # s; nothing lasts as long
+_LAST = _ENDLESS / 2  # an end that is left out
 _SHOWN = ("id", "label", "split", "kind", "duration", "flags", "has_video", "has_audio")
 
 Condition = dict[str, Any]
 Mask = NDArray[np.bool_]
+
+
+class ConditionError(UsageError):
+    """A condition or an order that is not known; the message says which there are."""
 
 
 class Rows:
@@ -60,7 +68,7 @@ class Rows:
                 in any case of letters.
 
         Raises:
-            Refusal: 400, a condition is none of these.
+            ConditionError: one is none of these.
         """
         mask: Mask = np.ones(len(self), bool)
         for condition in conditions:
@@ -85,7 +93,7 @@ class Rows:
                     for name in ("id", "path", "label", "caption")
                 ]
                 return _truths(functools.reduce(pc.or_, found))
-        raise Refusal(400, "a condition that is not known", f"columns: {', '.join(CHOICES)}, duration, words")
+        raise ConditionError(f"a condition that is not known; columns: {', '.join(CHOICES)}, duration, words")
 
     def _among(self, name: str, values: list[str]) -> Mask:
         column, wanted = self._columns[name], pa.array(values, pa.string())
@@ -97,14 +105,24 @@ class Rows:
         ] = True
         return mask
 
+    def nearest_value(self, conditions: Sequence[Condition]) -> str:
+        """Return the value, of those that exist, most like one that no recording has; "" where all are had."""
+        for name, values in ((each["column"], each["in"]) for each in conditions if "in" in each):
+            column = self._columns[name]
+            there = pc.unique(pc.list_flatten(column) if pa.types.is_list(column.type) else column).to_pylist()
+            for value in (value for value in values if value not in there):
+                near = difflib.get_close_matches(value, map(str, there), n=1)
+                return f"{name}={near[0]}" if near else ""
+        return ""
+
     def order(self, mask: Mask, sort: str = "id", down: bool = False) -> NDArray[np.int64]:
         """Return the rows of a mask in order; equal ones as in the collection.
 
         Raises:
-            Refusal: 400, there is no such order.
+            ConditionError: there is no such order.
         """
         if sort not in SORTS:
-            raise Refusal(400, "an order that is not known", f"there are {', '.join(SORTS)}")
+            raise ConditionError(f"an order that is not known; there are {', '.join(SORTS)}")
         with self._lock:
             if (sort, down) not in self._orders:
                 direction = "descending" if down else "ascending"
@@ -137,6 +155,52 @@ class Rows:
             heights, _ = np.histogram(seconds[self.mask(conditions, but="duration")], ends)
             found["duration"] = {"ends": ends.tolist(), "counts": heights.tolist()}
         return found
+
+
+def rows_of(ids: Sequence[str], collection: Collection) -> NDArray[np.int64]:
+    """Return the collection's row of every recording that was embedded, int64 (N,).
+
+    Raises:
+        UsageError: one of them is not in the collection.
+    """
+    rows = pc.index_in(pa.array(ids, pa.string()), value_set=collection.table.column("id"))
+    if rows.null_count:
+        raise UsageError(
+            f"{rows.null_count} of the {len(ids)} embedded recordings are not in {collection.folder}: it is another "
+            "collection, or was indexed again; embed it"
+        )
+    return np.asarray(rows.to_numpy(zero_copy_only=False), np.int64)
+
+
+def read_conditions(texts: Sequence[str]) -> list[Condition]:
+    """Return the conditions that words on a command line ask for: `label=dog`, `duration=1..5`, `words=a dog`.
+
+    Of one column several values may be had; all columns must fulfil theirs, and all words be there.
+
+    Raises:
+        ConditionError: one is none of these.
+    """
+    found: list[Condition] = []
+    values: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in (*CHOICES, "duration", "words"):
+            raise ConditionError(
+                f"{text!r} is no condition; write COLUMN=VALUE, of {', '.join(CHOICES)} or words, or duration=1..5"
+            )
+        if name == "words":
+            found.append({"column": name, "has": value})
+        elif name == "duration":
+            try:
+                first, last = (
+                    float(end) if end else default for end, default in zip(value.split(".."), (0.0, _LAST), strict=True)
+                )
+            except ValueError as error:
+                raise ConditionError(f"{text!r}: expected two ends in seconds, such as duration=1..5 or 2..") from error
+            found.append({"column": name, "from": first, "to": last})
+        else:
+            values.setdefault(name, []).append(value)
+    return [*found, *({"column": name, "in": wanted} for name, wanted in values.items())]
 
 
 def finite(fields: dict[str, Any]) -> dict[str, Any]:
