@@ -12,11 +12,11 @@ import worlds
 from coview.data.dataset_source import DatasetSource
 from coview.data.views import Batch, FeaturesView
 from coview.encoders.caption_tokens import framed
-from coview.encoders.co_attention import AttentionBlock, StreamSize
+from coview.encoders.co_attention import AttentionBlock, StreamSize, TwoStreamSize
 from coview.encoders.regions import with_whole
 from coview.errors import InputError, SettingsError, UsageError
 from coview.methods.contract import Facts
-from coview.methods.vilbert import BOTH, ViLBERT, ViLBERTSettings
+from coview.methods.vilbert import ViLBERT, ViLBERTSettings
 from coview.objectives.masked_modelling import region_costs, word_costs
 from coview.settings import from_dict, to_dict
 
@@ -90,9 +90,11 @@ def released(arrays):
     steps = n("R") - 1
     settings = dataclasses.replace(
         TINY, regions=FeaturesView(dim=n("vf"), steps=steps), boxes=FeaturesView(dim=4, steps=steps),
-        classes=FeaturesView(dim=n("vt"), steps=steps), tokens=n("maxpos"), words=n("vocab"), text_stream=text,
-        region_stream=regions, joint=n("hb"), joint_heads=n("nb"), text_anchors=tuple(arrays("cfg.tb").tolist()),
-        region_anchors=tuple(arrays("cfg.vb").tolist()),
+        classes=FeaturesView(dim=n("vt"), steps=steps), tokens=n("maxpos"), words=n("vocab"),
+        size=TwoStreamSize(
+            text=text, regions=regions, joint=n("hb"), heads=n("nb"), text_anchors=tuple(arrays("cfg.tb").tolist()),
+            region_anchors=tuple(arrays("cfg.vb").tolist()),
+        ),
     )  # fmt: skip
     method = ViLBERT(settings, Facts(rows=3)).double().eval()
     weights = {renamed(name[2:]): arrays(name) for name in GOLDEN if name.startswith("w.") and "q_dense" not in name}
@@ -153,7 +155,7 @@ def make(seed=0, **changes):
 
 
 def seen(method, batch):
-    return method.streams(method.tokens(batch), batch.views["regions"], batch.views["boxes"], batch.mask("regions"))
+    return method.streams(method.tokens(batch), method.regions(batch))
 
 
 @torch.no_grad()
@@ -169,7 +171,7 @@ def test_what_fills_a_sequence_is_not_seen():
     there = torch.nn.functional.pad(batch.mask("regions"), (1, 0), value=True)
     torch.testing.assert_close(other_text, text, rtol=0, atol=0)
     torch.testing.assert_close(other_regions[there], regions[there], rtol=0, atol=0)
-    shorter = method.streams(tokens[:, :10], batch.views["regions"], batch.views["boxes"], batch.mask("regions"))
+    shorter = method.streams(tokens[:, :10], method.regions(batch))
     assert not tokens[:, 10:].any()
     torch.testing.assert_close(shorter[0], text[:, :10])
 
@@ -237,12 +239,14 @@ def test_published_sizes():
         {"text": {"tokens": "characters"}},
         {"boxes": {"dim": 5}},
         {"regions": {"dim": 8, "steps": 3}},
-        {"text_anchors": [2, 1, 3, 4, 5, 6]},
-        {"region_anchors": [0, 1, 2, 3, 4, 7]},
-        {"text_anchors": [1]},
-        {"joint_heads": 7},
+        {"size": {"text_anchors": [2, 1, 3, 4, 5, 6]}},
+        {"size": {"region_anchors": [0, 1, 2, 3, 4, 7]}},
+        {"size": {"text_anchors": [1]}},
+        {"size": {"heads": 7}},
+        {"picture": "grid"},
+        {"codes": 1},
         {"dropout": 1.0},
-        {"text_stream": {"width": 10, "heads": 3, "hidden": 8, "layers": 2}},
+        {"size": {"text": {"width": 10, "heads": 3, "hidden": 8, "layers": 2}}},
         {"classes": {"dim": 4, "steps": 36, "normalise": "statistics"}},
     ],
 )
@@ -259,8 +263,8 @@ def test_embeddings_of_what_there_is():
     for name in ("boxes", "text"):
         batch.views[name][~batch.present[name]] = 9
     found = method.embed(batch)
-    assert set(found) == {"regions", "text", BOTH}
-    assert [bool(row.any()) for row in found[BOTH]] == [True, False, False, True]
+    assert set(found) == {"regions", "text", "regions_text"}
+    assert [bool(row.any()) for row in found["regions_text"]] == [True, False, False, True]
     assert not found["regions"][1].any() and not found["text"][2].any()
     assert not method.comparable("regions", "text")
     for name in ("regions", "text"):
@@ -272,7 +276,7 @@ def test_embeddings_of_what_there_is():
 def test_a_text_that_reads_the_same_is_no_wrong_one():
     method, batch = make(), make().example_batch(8, 0)
     batch.views["text"][:] = batch.views["text"][:1]
-    found = method._paired(method.tokens(batch), batch.key)
+    found = method.paired(method.tokens(batch), batch.key)
     assert found[1].all()
 
 
@@ -332,7 +336,7 @@ def test_words_keep_their_order_and_rare_ones_are_unknown():
 
 
 def test_too_few_words_and_boxes_in_pixels_are_refused():
-    with pytest.raises(UsageError, match="needs two or more"):
+    with pytest.raises(UsageError, match="fewer than two of them"):
         make().study(told(["red", "red"]))
     with pytest.raises(UsageError, match="divide by them"):
         make().study(told(["red circle"] * 2, (0.0, 0.0, 120.0, 40.0)))
@@ -359,6 +363,58 @@ def test_unequal_shares_are_one_batch():
     expected = on_a_rank(9)
     for found in worlds.run(2, on_a_rank, 9):
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changes", [{}, {"picture": "grid"}])
+@pytest.mark.parametrize("target", ["cluster", "soft-cluster"])
+def test_codes_are_found_by_k_means(target, changes):
+    method = make(target=target, shown="codes", codes=3, **changes)
+    batch = method.example_batch(30, 0)
+    if not changes:  # three clouds
+        cloud = torch.arange(30)[:, None] % 3 + torch.zeros(6).long()
+        batch.views["regions"] = 10 * torch.eye(12)[cloud] + 0.1 * batch.views["regions"]
+    method.fit_targets(iter([batch]))
+    regions, codes = method.regions(batch), method.makers["codes"]
+    found = codes(regions.features)
+    said = method.target(batch, regions)
+    assert said.shape == (30, regions.features.shape[1], 3) and found.unique().tolist() == [0, 1, 2]
+    assert torch.equal(said.argmax(2), found)
+    torch.testing.assert_close(said.sum(2), torch.ones(30, said.shape[1]))
+    if not changes:
+        assert len({(int(c), int(n)) for c, n in zip(cloud.flatten(), found.flatten(), strict=True)}) == 3
+        assert float(said.max(2).values.min()) > 0.99
+    assert method(batch).loss.isfinite()
+
+
+@torch.no_grad()
+def test_an_emptied_region_is_not_seen():
+    for changes in ({}, {"shown": "codes"}):
+        method = make(**changes).eval()
+        batch = method.example_batch(4, 0)
+        if changes:
+            method.fit_targets(iter([batch]))
+        regions, tokens = method.regions(batch), method.tokens(batch)
+        emptied = torch.zeros_like(regions.there)
+        emptied[:, 2] = True
+        other = dataclasses.replace(regions, features=regions.features.clone())
+        other.features[:, 2] = 5
+        expected = method.streams(tokens, regions, emptied)
+        torch.testing.assert_close(method.streams(tokens, other, emptied), expected, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_cells_of_a_grid_are_means_of_frozen_maps():
+    method = make(picture="grid", target="feature").train()
+    batch = method.example_batch(3, 0)
+    grid = method.makers["grid"]
+    assert not grid.encoder.training and not any(p.requires_grad for p in grid.encoder.parameters())
+    regions = method.regions(batch)
+    assert regions.boxes[0].tolist() == [[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]]
+    maps = grid.encoder.feature_maps(batch.views["image"])[grid.encoder.stages[-1]]
+    assert regions.features.shape == (3, 4, maps.shape[1])
+    torch.testing.assert_close(regions.features.mean(1), maps.mean((2, 3)), rtol=1e-4, atol=1e-5)
+    assert set(method.eval().embed(batch)) == {"image", "text", "image_text"}
 
 
 def test_block_attends_only_where_something_is():

@@ -8,8 +8,7 @@ queries inside a connection reach no output and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +29,27 @@ class StreamSize:
     def __post_init__(self) -> None:
         if min(self.width, self.heads, self.hidden, self.layers) < 1 or self.width % self.heads:
             raise ValueError("a stream needs width, heads, hidden and layers >= 1, and heads that divide the width")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStreamSize:
+    """How large two streams and their connections are; as published, the text's as BERT's base."""
+
+    text: StreamSize = field(default_factory=lambda: StreamSize(width=768, heads=12, hidden=3072, layers=12))
+    regions: StreamSize = field(default_factory=lambda: StreamSize(width=1024, heads=8, hidden=1024, layers=6))
+    joint: int = 1024  # width of the connections, and of the vectors of a whole text and a whole picture
+    heads: int = 8  # of the connections, a divisor of `joint`
+    text_anchors: tuple[int, ...] = (6, 7, 8, 9, 10, 11)  # layers of words before each connection
+    region_anchors: tuple[int, ...] = (0, 1, 2, 3, 4, 5)  # layers of regions before each connection
+
+    def __post_init__(self) -> None:
+        if min(self.joint, self.heads) < 1 or self.joint % self.heads:
+            raise ValueError("heads divide joint")
+        for anchors, stream in ((self.text_anchors, self.text), (self.region_anchors, self.regions)):
+            if list(anchors) != sorted(anchors) or any(not 0 <= anchor <= stream.layers for anchor in anchors):
+                raise ValueError("anchors never fall, and are at most a stream's layers")
+        if len(self.text_anchors) != len(self.region_anchors) or not self.text_anchors:
+            raise ValueError("there are as many text_anchors as region_anchors, one or more")
 
 
 @dataclass(frozen=True)
@@ -90,37 +110,26 @@ class TwoStreams(nn.Module):
     are left.
 
     Args:
-        text, regions: the streams.
-        joint: width of queries, keys and values in the connections.
-        heads: of the connections, a divisor of `joint`.
-        text_anchors, region_anchors: own layers done before each connection; as many of both, neither ever falling.
+        size: of all.
         dropout: everywhere.
     """
 
-    def __init__(
-        self,
-        text: StreamSize,
-        regions: StreamSize,
-        joint: int,
-        heads: int,
-        text_anchors: Sequence[int],
-        region_anchors: Sequence[int],
-        dropout: float = 0.1,
-    ) -> None:
+    def __init__(self, size: TwoStreamSize, dropout: float) -> None:
         super().__init__()
-        self.anchors = tuple(zip(text_anchors, region_anchors, strict=True))
+        self.anchors = tuple(zip(size.text_anchors, size.region_anchors, strict=True))
         self.text, self.regions = (
             nn.ModuleList(
-                AttentionBlock(size.width, size.width, size.width, size.heads, size.hidden, dropout)
-                for _ in range(size.layers)
+                AttentionBlock(own.width, own.width, own.width, own.heads, own.hidden, dropout)
+                for _ in range(own.layers)
             )
-            for size in (text, regions)
+            for own in (size.text, size.regions)
         )
         self.text_sees, self.regions_see = (
             nn.ModuleList(
-                AttentionBlock(own.width, other.width, joint, heads, own.hidden, dropout) for _ in self.anchors
+                AttentionBlock(own.width, other.width, size.joint, size.heads, own.hidden, dropout)
+                for _ in self.anchors
             )
-            for own, other in ((text, regions), (regions, text))
+            for own, other in ((size.text, size.regions), (size.regions, size.text))
         )
 
     def forward(

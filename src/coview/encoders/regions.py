@@ -39,20 +39,23 @@ def with_whole(features: Tensor, boxes: Tensor, there: Tensor) -> tuple[Tensor, 
 
 
 class RegionEmbedding(nn.Module):
-    """The sum of linear maps of a region's feature and of its box, normalised.
+    """The sum of what stands for a region's feature and of a linear map of its box, normalised.
 
     Args:
-        features: D.
+        features: D, of features, which go through a linear map.
         width: of the states.
         dropout: of the states.
+        codes: K, where regions are codes, each of which has a vector, as have a masked region (code K) and the whole
+            picture (K + 1); 0: they are features.
     """
 
-    def __init__(self, features: int, width: int, dropout: float) -> None:
+    def __init__(self, features: int, width: int, dropout: float, codes: int = 0) -> None:
         super().__init__()
         self.dim = width
-        self.features, self.boxes = nn.Linear(features, width), nn.Linear(5, width)
+        self.features: nn.Module = nn.Embedding(codes + 2, width) if codes else nn.Linear(features, width)
+        self.boxes = nn.Linear(5, width)
         self.norm, self.dropout = nn.LayerNorm(width, EPSILON), nn.Dropout(dropout)
 
     def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
-        """Return states (B, R, width) of features (B, R, D) and boxes with areas (B, R, 5)."""
+        """Return states (B, R, width) of features (B, R, D), or codes int64 (B, R), and boxes with areas (B, R, 5)."""
         return self.dropout(self.norm(self.features(features) + self.boxes(boxes)))
