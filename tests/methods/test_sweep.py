@@ -52,9 +52,6 @@ CASES = {slug: (slug, {}) for slug in METHODS} | {
     "uavm sequences": ("uavm", {"views": STEPS, "loss": "sigmoid"}),
     "uavm separate": ("uavm", {"views": STEPS, "shared_depth": 0}),
     "uavm concatenated": ("uavm", {"views": STEPS, "form": "concatenated", "own_depth": 0}),
-    "vilbert features": ("vilbert", {"target": "feature", "mask_only_aligned": True}),
-    "vilbert codes": ("vilbert", {"target": "soft-cluster", "shown": "codes"}),
-    "vilbert grid": ("vilbert", {"picture": "grid", "target": "cluster"}),
     "xid hard": ("xid", {"hard": HARD, "negatives": 2}),
 }
 # A method that sees one view in a step: steps in which each is seen.

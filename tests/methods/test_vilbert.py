@@ -103,7 +103,6 @@ def released(arrays):
     own = {name: value for name, value in method.state_dict().items() if name not in weights}
     assert set(weights) <= set(method.state_dict()) and all(name.startswith("makers.reader.") for name in own)
     method.load_state_dict(weights | own)
-    method.encoders["text"].end = -1  # all of its segments are the first
     return method
 
 
@@ -237,6 +236,7 @@ def test_published_sizes():
     "wrong",
     [
         {"text": {"tokens": "characters"}},
+        {"bert": "folder"},
         {"boxes": {"dim": 5}},
         {"regions": {"dim": 8, "steps": 3}},
         {"size": {"text_anchors": [2, 1, 3, 4, 5, 6]}},
@@ -342,27 +342,37 @@ def test_too_few_words_and_boxes_in_pixels_are_refused():
         make().study(told(["red circle"] * 2, (0.0, 0.0, 120.0, 40.0)))
 
 
-def on_a_rank(count):
+def on_a_rank(count, changes):
     from coview import parallel
 
-    method = make().double()
+    method = make(**changes).double()
     batch = method.example_batch(count, 3)
     views = {name: view.double() if view.is_floating_point() else view for name, view in batch.views.items()}
     batch = dataclasses.replace(batch, views=views)
     world = parallel.world_size()
-    bounds = [count * k // world + (k % 2) for k in range(world)] + [count]  # shares that differ
-    bounds[0] = 0
+    bounds = [0, *(count * k // world + k % 2 for k in range(1, world)), count]  # shares that differ
     mine = batch.select(slice(bounds[parallel.rank()], bounds[parallel.rank() + 1]))
+    method.fit_targets(iter([mine]))
     step = method(mine)
     step.loss.backward()
-    grads = [parallel.sum_with_grad(p.grad) / world for p in method.parameters()]
+    grads = [parallel.sum_with_grad(p.grad) / world for p in method.parameters() if p.requires_grad]
     return [parallel.sum_with_grad(v.detach()) / world for v in (step.loss, *step.parts.values())], grads
 
 
-def test_unequal_shares_are_one_batch():
-    expected = on_a_rank(9)
-    for found in worlds.run(2, on_a_rank, 9):
-        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"target": "feature", "mask_only_aligned": True},
+        {"target": "soft-cluster", "shown": "codes", "codes": 4},
+        {"picture": "grid", "target": "cluster", "codes": 4},
+    ],
+)
+def test_unequal_shares_are_one_batch(world, changes):
+    expected = on_a_rank(9, changes)
+    for found in worlds.run(world, on_a_rank, 9, changes):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
 
 
 @torch.no_grad()
@@ -415,6 +425,17 @@ def test_cells_of_a_grid_are_means_of_frozen_maps():
     assert regions.features.shape == (3, 4, maps.shape[1])
     torch.testing.assert_close(regions.features.mean(1), maps.mean((2, 3)), rtol=1e-4, atol=1e-5)
     assert set(method.eval().embed(batch)) == {"image", "text", "image_text"}
+
+
+@torch.no_grad()
+def test_every_pair_is_read():
+    method, batch = make().eval(), make().example_batch(3, 0)
+    some = batch.select(slice(0, 2))
+    found = method.belonging(batch, some)
+    assert found.shape == (3, 2)
+    both = dataclasses.replace(batch, views=batch.views | {"text": batch.views["text"][[1, 1, 1]]})
+    scores = method.makers["alignment"](method.embed(both)["regions_text"])
+    torch.testing.assert_close(found[:, 1], scores[:, 0] - scores[:, 1], rtol=1e-4, atol=1e-5)
 
 
 def test_block_attends_only_where_something_is():

@@ -53,25 +53,21 @@ def framed(words: Tensor, length: int, begin: int, end: int) -> Tensor:
 class TokenEmbedding(nn.Module):
     """The sum of a token's, a place's and a segment's vector, normalised.
 
-    What stands behind the first end is the second segment.
-
     Args:
         size: V, of tokens.
         width: of the states.
         length: the longest text, in tokens.
-        end: number of the token that ends a segment.
         dropout: of the states.
     """
 
-    def __init__(self, size: int, width: int, length: int, end: int, dropout: float) -> None:
+    def __init__(self, size: int, width: int, length: int, dropout: float) -> None:
         super().__init__()
-        self.dim, self.end = width, end
+        self.dim = width
         self.words, self.places, self.segments = (nn.Embedding(count, width) for count in (size, length, 2))
         self.norm, self.dropout = nn.LayerNorm(width, EPSILON), nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return states (B, T, width) of tokens int64 (B, T)."""
-        ends = tokens == self.end
-        segment = (ends.cumsum(1) - ends.long()).clamp(max=1)
+    def forward(self, tokens: Tensor, segment: Tensor | None = None) -> Tensor:
+        """Return states (B, T, width) of tokens int64 (B, T), each of segment 0 or 1, int64 (B, T); None: all of 0."""
+        segment = torch.zeros_like(tokens) if segment is None else segment
         place = self.places.weight[: tokens.shape[1]]
         return self.dropout(self.norm(self.words(tokens) + place + self.segments(segment)))

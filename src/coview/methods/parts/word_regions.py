@@ -6,6 +6,7 @@ Lu et al., ViLBERT, NeurIPS 2019 (arXiv 1908.02265).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -19,13 +20,16 @@ from coview.encoders import LinearHead, build_for
 from coview.encoders.caption_tokens import NOTHING, TokenEmbedding, WordTokens, framed
 from coview.encoders.co_attention import FirstState, TwoStreams, TwoStreamSize, draw_weights
 from coview.encoders.regions import RegionEmbedding, with_whole
+from coview.encoders.word_pieces import WordPieces, take_bert
 from coview.errors import UsageError
 from coview.methods.contract import Facts, Method
+from coview.methods.pair_reader import PairReader, Read
 from coview.methods.parts.batch import or_zeros
 from coview.methods.parts.regions import GridRegions, RegionCodes, Regions, require_shares, stored_regions
 from coview.methods.reading import Space
 
 _ROWS = 1024  # recordings read at a time
+_PAIRS = 1024  # pairs read at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +48,16 @@ class WordRegionSettings:
     tokens: int = 36  # of a text, with beginning and end
     words: int = 30522  # different tokens; words beyond the most frequent ones are unknown
     size: TwoStreamSize = field(default_factory=TwoStreamSize)
+    bert: str = ""  # a local folder of BERT, whose word pieces are read and whose weights the words' stream starts from
     dropout: float = 0.1
     first_deviation: float = 0.02  # of weights as they are drawn; narrow streams need a larger one
 
     def __post_init__(self) -> None:
-        if self.text.tokens != "words":
-            raise ValueError(f"text.tokens: a dictionary is made of words, not of {self.text.tokens}")
+        wanted = "letters" if self.bert else "words"
+        if self.text.tokens != wanted:
+            raise ValueError(
+                f"text.tokens: {wanted} are read {'with' if self.bert else 'without'} BERT, not {self.text.tokens}"
+            )
         if self.boxes.dim != 4 or self.boxes.normalise != "none" or not 0 < self.regions.steps == self.boxes.steps:
             raise ValueError("regions and boxes are sequences of as many steps, a box 4 numbers that stay as they are")
         if self.grid < 1 or self.codes < 2:
@@ -64,7 +72,7 @@ class WordRegionSettings:
         return {"regions": self.regions, "boxes": self.boxes, "text": self.text}
 
 
-class WordsAndRegions(Method, base=True):
+class WordsAndRegions(PairReader, Method, base=True):
     """What words and regions enter by (`encoders`), both streams, how each is summed up, and whether they belong
     together (`makers`).
 
@@ -84,24 +92,30 @@ class WordsAndRegions(Method, base=True):
         self.both = f"{self.picture}_text"
         shown = settings.codes if settings.shown == "codes" else 0
         self.encoders[self.picture] = RegionEmbedding(self.dim, size.regions.width, dropout, shown)
-        self.encoders["text"] = TokenEmbedding(
-            settings.words, size.text.width, settings.tokens, WordTokens.end, dropout
-        )
+        self.encoders["text"] = TokenEmbedding(settings.words, size.text.width, settings.tokens, dropout)
         self.makers["streams"] = TwoStreams(size, dropout)
         self.makers[self.picture] = FirstState(size.regions.width, size.joint)
         self.makers["text"] = FirstState(size.text.width, size.joint)
         self.makers["alignment"] = nn.Sequential(nn.Dropout(dropout), LinearHead(size.joint, 2))
         draw_weights(self, settings.first_deviation)
-        self.makers["reader"] = WordTokens(settings.words)
+        self.makers["reader"] = WordPieces(settings.words) if settings.bert else WordTokens(settings.words)
+        if settings.bert and facts.training:
+            folder, streams = Path(settings.bert), cast(TwoStreams, self.makers["streams"])
+            self.makers["reader"].take(folder)
+            take_bert(folder, cast(TokenEmbedding, self.encoders["text"]), streams.text, size.text)
         if grid is not None:
             self.makers["grid"] = grid  # has weights of its own
         if shown:
             self.makers["codes"] = RegionCodes(settings.codes, self.dim)
 
     @property
-    def reader(self) -> WordTokens:
+    def reader(self) -> WordTokens | WordPieces:
         """What makes tokens of texts."""
-        return cast(WordTokens, self.makers["reader"])
+        return cast(WordTokens | WordPieces, self.makers["reader"])
+
+    def lr_scale(self, name: str) -> float:
+        """See `Method.lr_scale`: what starts from BERT has a tenth of the rate."""
+        return 0.1 if self.settings.bert and name.startswith(("encoders.text.", "makers.streams.text.")) else 1.0
 
     def study(self, source: Source) -> str:
         """Make the dictionary of the captions, and see that boxes are shares of a picture.
@@ -111,8 +125,7 @@ class WordsAndRegions(Method, base=True):
         Raises:
             UsageError: fewer than two words are there, or a box lies outside of its picture.
         """
-        counts, captions = frequencies(()), 0
-        old = self.reader.dictionary()
+        counts, captions, reader = frequencies(()), 0, self.reader
         for rows in torch.split(torch.arange(len(source)), _ROWS):
             batch = narrowed(source, {"text", "boxes"}).read_window(rows, 0, 1)
             if "boxes" in batch.views:
@@ -121,12 +134,15 @@ class WordsAndRegions(Method, base=True):
             said = ["".join(chr(code - 1) for code in row if code).split() for row in texts.tolist()]
             captions += len(said)
             counts.update(frequencies(said))
-        dictionary = {word: counts[word] for word in old} or kept(counts, 0, len(self.reader.hashes))
+        if isinstance(reader, WordPieces):
+            return f"{reader.last} word pieces of BERT are known"
+        old = reader.dictionary()
+        dictionary = {word: counts[word] for word in old} or kept(counts, 0, len(reader.hashes))
         if sum(map(bool, dictionary.values())) < 2:
             raise UsageError(
                 f"{source.name}: its captions have {len(counts)} different words, fewer than two of them known"
             )
-        self.reader.take(dictionary, captions)
+        reader.take(dictionary, captions)
         unknown = sum(counts.values()) - sum(dictionary.values())
         return f"{len(dictionary)} words of {len(counts)} are known; {unknown} of {sum(counts.values())} are not"
 
@@ -185,6 +201,23 @@ class WordsAndRegions(Method, base=True):
 
     def _alone(self, name: str, states: Tensor, space: Space) -> Tensor:
         return states[:, 0] if space == "backbone" else self.makers[name](states)
+
+    def belonging(self, pictures: Batch, texts: Batch) -> Tensor:
+        """See `PairReader.belonging`."""
+        regions, tokens = self.regions(pictures), self.tokens(texts)
+        pairs = torch.cartesian_prod(*(torch.arange(len(each), device=tokens.device) for each in (pictures, texts)))
+        found = []
+        for picture, text in (part.unbind(1) for part in pairs.split(_PAIRS)):
+            shown = Regions(regions.features[picture], regions.boxes[picture], regions.there[picture])
+            scores = self.makers["alignment"](self.product(*self.streams(tokens[text], shown)))
+            found.append(scores[:, 0] - scores[:, 1])
+        return torch.cat(found).view(len(pictures), len(texts))
+
+    def read(self, batch: Batch) -> Read:
+        """See `PairReader.read`."""
+        regions = self.regions(batch)
+        text, states = self.streams(self.tokens(batch), regions)
+        return Read(self.product(text, states), states[:, 1:], regions.boxes, regions.there)
 
     def made_of(self, name: str) -> tuple[str, ...]:
         """See `Method.made_of`."""
