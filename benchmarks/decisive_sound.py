@@ -21,6 +21,13 @@ def contrastive(seed: int) -> Figures:
     yield "xid with wrong rows, R@1", value, value < 0.1
 
 
+def many_views(seed: int) -> Figures:
+    """InfoNCE and SigLIP with a hub: R@1 among 200, of views that were compared and of two that never were."""
+    from test_decisive_many_views import figures
+
+    yield from figures(seed)
+
+
 def cav_mae(seed: int) -> Figures:
     """CAV-MAE on 64 made pairs and on shuffled ones: R@1 of the worse direction, chance .016, and hidden patches."""
     from test_decisive_cav_mae import toy

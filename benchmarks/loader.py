@@ -1,6 +1,7 @@
 """How many training samples one CPU-second yields, straight from long-GOP files, and how near that is to the decoder.
 
     python benchmarks/loader.py [--folder FOLDER] [--samples 96] [--workers 0]
+    python benchmarks/loader.py --stored [--steps 400]     # from features on disk: see stored_features.py
 
 Files (made once in the folder): 24 pictures of 340 x 256 at 25 and 30 frames per second by turns, 10 s, H.264 (preset
 fast, CRF 23, a key frame every 250 frames), sound AAC stereo 44.1 kHz. A quarter each of test patterns, a zoom into a
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import stored_features
 import torch
 
 from coview.data.augment.settings import PRESETS
@@ -52,7 +54,7 @@ SOUNDS = (
 VIEWS = {"video": VideoView(frames=8, fps=16.0, size=112), "audio": AudioView(seconds=1.0)}
 
 
-def make_files(folder: Path, count: int = 24) -> list[Path]:
+def make_files(folder: Path, count: int = 24, gop: int = 250) -> list[Path]:
     """Write the files that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{n:02d}-{list(PICTURES)[n % 4]}.mp4" for n in range(count)]
@@ -60,18 +62,20 @@ def make_files(folder: Path, count: int = 24) -> list[Path]:
         if not path.exists():
             fill = {"fps": (25, 30)[n // 4 % 2], "n": n, "hz": 220 + 40 * n}
             part = path.with_suffix(".part")
-            _write(part, list(PICTURES.values())[n % 4].format(**fill), SOUNDS[n // 8 % 4].format(**fill), fill["fps"])
+            _write(
+                part, list(PICTURES.values())[n % 4].format(**fill), SOUNDS[n // 8 % 4].format(**fill), fill["fps"], gop
+            )
             part.rename(path)
     return paths
 
 
-def _write(path: Path, picture: str, sound: str, fps: int) -> None:
+def _write(path: Path, picture: str, sound: str, fps: int, gop: int) -> None:
     with (
         av.open(picture, format="lavfi") as pictures,
         av.open(sound, format="lavfi") as sounds,
         av.open(str(path), "w", format="mp4") as out,
     ):
-        video = out.add_stream("libx264", rate=fps, options={"preset": "fast", "crf": "23", "g": "250"})
+        video = out.add_stream("libx264", rate=fps, options={"preset": "fast", "crf": "23", "g": str(gop)})
         video.width, video.height, video.pix_fmt = 340, 256, "yuv420p"
         audio = out.add_stream("aac", rate=RATE, layout="stereo")
         for k, frame in enumerate(islice(pictures.decode(video=0), SECONDS * fps)):
@@ -122,8 +126,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "coview-benchmark-loader")
     parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--stored", action="store_true")
+    parser.add_argument("--steps", type=int, default=400)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.stored:
+        print(json.dumps(stored_features.measure(arguments.folder / "stored", arguments.steps), indent=2))
+        return
 
     paths = make_files(arguments.folder / "clips")
     size = sum(path.stat().st_size for path in paths) / len(paths) / 1e6

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import signal
 import subprocess
@@ -51,6 +52,11 @@ def test_labels_are_given_taken_back_and_exported(folder, tmp_path):
         ]  # fmt: skip
         table = client.get(f"/api/labels/labels.parquet?c={client.c}").content
         assert pq.read_table(io.BytesIO(table)).column("label").to_pylist() == ["dog", "<b>rain</b>", None]
+        some = json.dumps([{"column": "kind", "in": ["sound", "still"]}])  # what is filtered, as a manifest
+        part = client.get("/api/labels/labels.csv", params={"c": client.c, "where": some}).text
+        assert [row["id"] for row in csv.DictReader(io.StringIO(part))] == ["c-tone.wav"]  # the still one is broken
+        for wrong in ("{", "{}", "[1]", '[{"column": "path"}]', "[" * 5000):
+            assert client.get("/api/labels/labels.csv", params={"c": client.c, "where": wrong}).status_code == 400
     (tmp_path / "labels.csv").write_bytes(text.content)
     assert read_labels(tmp_path / "labels.csv") == {"a-film.mp4": "dog", "b-old.avi": "<b>rain</b>"}
     index_source(str(tmp_path / "labels.csv"), tmp_path / "again", workers=0)

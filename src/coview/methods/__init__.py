@@ -72,6 +72,7 @@ METHODS: dict[str, str] = {
     "split-brain": "coview.methods.split_brain:SplitBrain",
     "vae-cca": "coview.methods.vae_cca:VAECCA",
     "weak-captions": "coview.methods.weak_captions:WeakCaptions",
+    "vilbert": "coview.methods.vilbert:ViLBERT",
     "physical-prediction": "coview.methods.physical_prediction:PhysicalPrediction",
     "elo": "coview.methods.elo:ELo",
     "ccl": "coview.methods.ccl:CCL",

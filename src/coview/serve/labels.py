@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import threading
 from collections.abc import Callable
@@ -154,14 +155,24 @@ class Labels:
         )
 
     async def table(self, request: Request) -> Response:
-        """Return all recordings with the labels that people gave or the collection has; what is broken is left out."""
-        name = request.url.path.rsplit("/", 1)[1]
+        """Return recordings with the labels that people gave or the collection has; what is broken is left out.
+
+        Those that fulfil the conditions of `where`, a JSON list as `Rows.mask` takes it; all of them without it.
+        """
+        name, asked = request.url.path.rsplit("/", 1)[1], request.query_params.get("where", "[]")
+        try:
+            where = json.loads(asked)
+        except (ValueError, RecursionError) as error:
+            raise Refusal(400, "the conditions are not JSON") from error
+        if not isinstance(where, list) or not all(isinstance(condition, dict) for condition in where):
+            raise Refusal(400, "the conditions are no list of objects")
 
         def act(opened: Opened, labelling: Labelling, asking: Asking) -> bytes:
             from coview.search.label_table import rows_of, write_labels
 
             labels, broken = labelling.spoken()
-            rows = [row for row in rows_of(opened.collection, labels, {}) if row["id"] not in broken]
+            pairs = zip(rows_of(opened.collection, labels, {}), opened.rows.mask(where), strict=True)
+            rows = [row for row, wanted in pairs if wanted and row["id"] not in broken]
             with tempfile.TemporaryDirectory() as folder:
                 write_labels(rows, Path(folder) / name)
                 return (Path(folder) / name).read_bytes()
