@@ -58,6 +58,8 @@ def _published() -> dict[str, ViewSpec]:
 class MCNSettings:
     """Settings of MCN; the defaults are the released ones. The queue then takes 1 GB."""
 
+    any_features: ClassVar[bool] = True  # see `FusionSettings`
+
     views: dict[str, ViewSpec] = field(default_factory=_published)
     video_encoder: str = "r2plus1d-18"  # of raw views
     image_encoder: str = "resnet-50"  # of raw views
