@@ -1,5 +1,6 @@
 """A small collection of real files, and a client of the page that serves it; shared by the tests of `coview serve`."""
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,9 +66,14 @@ def make_collection(folder: Path) -> Path:
 
 
 @contextmanager
-def client_of(folder: Path, cache: Path, *, known: bool = True, **options) -> Iterator[TestClient]:
-    """Yield a client of a collection's page, with the cookie where it is `known`; `.guard` is the application."""
-    app = build(Library(folder, **options), Cache(cache, 1 << 26), port=PORT, workers=Directly())
+def client_of(folder: Path, cache: Path, *, known: bool = True, searching=None, **options) -> Iterator[TestClient]:
+    """Yield a client of a collection's page, with the cookie where it is `known`; `.guard` is the application.
+
+    `searching` makes search by example of a library and workers.
+    """
+    library = Library(folder, **options)
+    search = searching and functools.partial(searching, library)
+    app = build(library, Cache(cache, 1 << 26), port=PORT, workers=Directly(), searching=search)
     with TestClient(app, base_url=HERE) as client:
         client.guard = app
         if known:

@@ -176,7 +176,22 @@ def test_no_file_of_the_page_names_another_place_or_writes_markup(folder):
     with client_of(folder, folder.parent / "cache") as page:
         names = [
             "/",
-            *(f"/static/{name}.js" for name in ("main", "page", "tile", "wave", "grid", "browse", "recording")),
+            *(
+                f"/static/{name}.js"
+                for name in (
+                    "main",
+                    "page",
+                    "tile",
+                    "wave",
+                    "grid",
+                    "browse",
+                    "recording",
+                    "search",
+                    "asking",
+                    "query",
+                    "second",
+                )
+            ),
         ]
         for name in [*names, "/static/coview.css"]:
             text = page.get(name).text

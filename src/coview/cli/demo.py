@@ -100,8 +100,8 @@ def main(argv: list[str]) -> int:
         output.say(line)
     output.result(result if arguments.json else {**result, "searches": len(searches)})
     output.next("coview", "explain", "--model", out / "xid", "--collection", out / "collection")
-    output.say("The searched films as a page to look at and listen to:")
-    output.next("coview", "serve", "--collection", out / "collection")
+    output.say("The searched films as a page to look at, to listen to and to search by example:")
+    output.next("coview", "serve", "--model", out / "xid", "--collection", out / "collection")
     return 0
 
 

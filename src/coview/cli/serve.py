@@ -8,19 +8,32 @@ import webbrowser
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 import tyro
 
 from coview.cli.output import Output
+from coview.cli.places import check_files, check_models
 from coview.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coview.serve.library import Library
+    from coview.serve.searching import Searching
+    from coview.serve.workers import Workers
 
 DESCRIPTION = """Show a collection as a page in the browser: posters of all recordings, filters, what could not be
 read; every recording to look at and to listen to. Nothing leaves this computer; no model is needed.
 
+With a model the page searches by example: by a recording or a span of it, a file, the microphone, words where the model
+reads them; sounds find pictures and the other way round, where it learnt to. The collection is embedded first where it
+has not been yet, as by coview search.
+
 Examples:
   coview serve --collection my-collection
+  coview serve --model my-run --collection my-collection
   coview serve --collection my-collection --port 8800 --open
 
 Needs Starlette and uvicorn: pip install 'coview[web]'
@@ -33,6 +46,14 @@ class Arguments:
 
     collection: Path
     """Collection folder."""
+    model: Path | None = None
+    """Run or model folder to search by example with."""
+    embeddings: Path | None = None
+    """Embeddings of the collection made by `coview embed`, instead of those kept beside the model."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs."""
+    max_upload_mb: int = 64
+    """What a file that is searched by may weigh."""
     port: int = 8765
     """Where the page is served; 0 takes a free port."""
     host: str = "127.0.0.1"
@@ -56,6 +77,12 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--port {arguments.port}: expected 0 to 65535")
     if not 0 < arguments.cache_gb < math.inf:
         raise UsageError(f"--cache-gb {arguments.cache_gb}: expected a number above 0")
+    if not 0 < arguments.max_upload_mb < 1 << 20:
+        raise UsageError(f"--max-upload-mb {arguments.max_upload_mb}: expected a number above 0")
+    if arguments.embeddings is not None and arguments.model is None:
+        raise UsageError("--embeddings are searched with the model that made them: --model")
+    check_models(arguments.model)
+    check_files(arguments.embeddings)
     for root in arguments.media_root:
         if not root.is_dir():
             raise UsageError(f"--media-root {root}: expected a folder that exists")
@@ -75,12 +102,13 @@ def main(argv: list[str]) -> int:
         )
     out = Output()
     library = Library(arguments.collection, arguments.media_root)
+    searching = None if arguments.model is None else by_example(arguments, arguments.model, library, out)
     cache = Cache(default_folder(), round(arguments.cache_gb * (1 << 30)))
     listening = listen(arguments.host, arguments.port)
     port = int(listening.getsockname()[1])
     own = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     names = (*arguments.allow_host, *([own] if is_loopback(arguments.host) else []))
-    app = build(library, cache, port=port, hosts=names)
+    app = build(library, cache, port=port, hosts=names, searching=searching)
     if not is_loopback(arguments.host):
         out.say("Warning: other computers reach this page, and what it shows travels unencrypted; ssh -L PORT is safer")
     root = library.now().collection.root
@@ -100,3 +128,24 @@ def main(argv: list[str]) -> int:
         serve(app, listening)
     out.say("coview serve: stopped; nothing was left open")
     return 0
+
+
+def by_example(arguments: Arguments, place: Path, library: Library, out: Output) -> Callable[[Workers], Searching]:
+    """Return what makes search by example with a model; the collection is embedded now where it has not been yet."""
+    from coview.model import Model
+    from coview.search.filters import rows_of
+    from coview.search.places import embeddings_of
+    from coview.serve.searching import Searching
+    from coview.training.settings import choose_device
+
+    model = Model.from_run(place).to(choose_device(arguments.device))
+    name, windows = str(arguments.collection), 4  # as many windows as coview search takes: they share what is kept
+    with out.steps() as show:
+        stored = embeddings_of(
+            model, place, name, windows, arguments.embeddings,
+            lambda done, total: show("embedding the collection", done, total),
+        )  # fmt: skip
+    rows_of(stored.ids, library.now().collection)  # embeddings of others are refused before anything is served
+    if stored.problems:
+        out.say(f"{len(stored.problems)} recordings could not be embedded in full: what they lack finds nothing")
+    return lambda workers: Searching(library, model, stored, workers, arguments.max_upload_mb << 20)

@@ -6,6 +6,7 @@ gallery costs nothing and any number of queries may share it. A filter comes fir
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,16 @@ class Gallery:
         """
         return self._scan(self._unit(query), self._chosen(rows))
 
+    def cosines(self, query: Tensor, rows: Rows) -> NDArray[np.float64]:
+        """Return the cosine of every window of some rows (M,), float64 (M, W); -inf where there is no window.
+
+        Every product is summed on its own, in one order: what is found does not depend on what else is asked for.
+
+        Raises:
+            UsageError: as `nearest`, but for k.
+        """
+        return self._cosines(self._unit(query), rows)
+
     def _unit(self, query: Tensor) -> NDArray[np.float32]:
         if query.shape != self.clips.shape[2:]:
             raise UsageError(f"the vectors have {self.clips.shape[2]} numbers, the query has {tuple(query.shape)}")
@@ -129,16 +140,43 @@ class Gallery:
         return best
 
     def _compare(self, unit: NDArray[np.float32], rows: Rows) -> tuple[Rows, NDArray[np.float64]]:
-        """Return the best window and its cosine for some rows; every product is summed on its own, in one order."""
+        """Return the best window and its cosine for some rows."""
         windows, values = np.empty(len(rows), np.intp), np.empty(len(rows))
         step = max(1, _BLOCK // (self.clips[0].size * 8)) if len(rows) else 1
         for first in range(0, len(rows), step):
             part = slice(first, first + step)
-            with np.errstate(invalid="ignore"):
-                cosine = (self.clips[rows[part]].astype(np.float64) * unit.astype(np.float64)).sum(2)
-            cosine = np.where(self.present[rows[part]] & np.isfinite(cosine), cosine, -np.inf)
+            cosine = self._cosines(unit, rows[part])
             windows[part], values[part] = cosine.argmax(1), cosine.max(1)
         return windows, values
+
+    def _cosines(self, unit: NDArray[np.float32], rows: Rows) -> NDArray[np.float64]:
+        with np.errstate(invalid="ignore"):
+            cosine = (self.clips[rows].astype(np.float64) * unit.astype(np.float64)).sum(2)
+        known: NDArray[np.float64] = np.where(self.present[rows] & np.isfinite(cosine), cosine, -np.inf)
+        return known
+
+
+def nearest_of_others(queries: Mapping[int, Tensor], gallery: Gallery, rows: Rows) -> NDArray[np.float32]:
+    """Return the cosine of the nearest among `rows` but itself for many recordings at once, in float32, without order.
+
+    Args:
+        queries: row -> float32 (D,), of length 1. Those that find nothing are left out.
+    """
+    if not queries or not len(rows):
+        return np.zeros(0, np.float32)
+    dim = gallery.clips.shape[2]
+    vectors, there = _in_float32(gallery.clips[rows]).reshape(-1, dim), gallery.present[rows].reshape(-1)
+    owner = np.repeat(rows, gallery.clips.shape[1])
+    vectors, owner = vectors[there], owner[there]
+    if not len(vectors):
+        return np.zeros(0, np.float32)
+    near = []
+    for row, query in queries.items():
+        with np.errstate(invalid="ignore", over="ignore"):
+            cosine = np.where(owner != row, vectors @ query.numpy(), -np.inf)
+        near.append(np.nanmax(np.where(np.isfinite(cosine), cosine, -np.inf)))
+    found = np.array(near, np.float32)
+    return found[np.isfinite(found)]
 
 
 def _in_float32(block: NDArray[Any]) -> NDArray[Any]:

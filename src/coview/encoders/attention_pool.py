@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from coview.encoders.base import Encoder
+from coview.encoders.features import WeighedSteps
+from coview.errors import UsageError
 
 EPSILON = 1e-12  # of the layer normalisations
 
@@ -67,3 +69,36 @@ class AttentionPooled(Encoder):
     def blocks(self) -> list[nn.Module]:
         """Return the encoder's parts and the attention layers."""
         return [*self.trunk.blocks(), *self.layers]
+
+
+class PlacesPooled(Encoder):
+    """An encoder whose last maps are pooled over all places, in time too, by one learnt query (`WeighedSteps`).
+
+    Args:
+        encoder: gives maps of its last stage; its own pooling is not used.
+        view: (0, ...), no views at all, by which the maps' channels are told.
+
+    Raises:
+        UsageError: the encoder makes no maps.
+    """
+
+    def __init__(self, encoder: Encoder, view: Tensor) -> None:
+        super().__init__()
+        self.trunk, self.stages = encoder, encoder.stages
+        shape = encoder.feature_maps(view)[encoder.stages[-1]].shape
+        if len(shape) < 3:
+            raise UsageError(f"{type(encoder).__name__} yields one vector of a view; there are no places to attend to")
+        self.dim = shape[1]
+        self.weigh = WeighedSteps(self.dim)
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the stages' maps of the encoder."""
+        return self.trunk.feature_maps(x)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Weigh the places of (B, C, ...); (B, C)."""
+        return self.weigh(maps.flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
+
+    def blocks(self) -> list[nn.Module]:
+        """Return the encoder's parts."""
+        return self.trunk.blocks()

@@ -139,6 +139,38 @@ class StepMean(nn.Module):
         return x if x.ndim == 2 else mean_over_steps(x, x.ne(0).any(2))
 
 
+class FirstStep(nn.Module):
+    """The first step of a sequence: the global token of what was computed by a network that has one."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, D) of x (B, T, D)."""
+        return x[:, 0]
+
+
+class WeighedSteps(nn.Module):
+    """The sum of the steps of a sequence that are not zero, weighed by softmax over steps of w . x: one learnt query.
+
+    With several queries and projections it is the pooling of the set transformer (Lee et al. 2019, arXiv 1810.00825);
+    a head behind it projects. w begins at 0, which is the mean.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.query = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, D) of x (B, T, D); 0 where no step is there."""
+        there = x.ne(0).any(2)
+        there = there | ~there.any(1, keepdim=True)
+        share = (x @ self.query.to(x.dtype)).masked_fill(~there, float("-inf")).softmax(1)
+        return (share[:, None] @ x)[:, 0]
+
+
 class UnitLength(nn.Module):
     """Vectors (B, D) scaled to length 1."""
 

@@ -34,7 +34,7 @@ def read_files(
     Raises:
         MediaError: a file cannot be read, or lacks what one of the views is cut from; names the file.
     """
-    probed = [_probed(index, Path(file)) for index, file in enumerate(files)]
+    probed = [as_recording(index, Path(file)) for index, file in enumerate(files)]
     collection = Collection.of([recording for recording, _ in probed])
     known = Timelines(collection.table)
     has = {name: spec.has(known) for name, spec in views.items()}
@@ -72,7 +72,7 @@ def text_batch(texts: Sequence[str], views: Mapping[str, ViewSpec]) -> tuple[str
     return name, Batch(views={name: torch.stack(raw)}, row=row, key=row)
 
 
-def _probed(index: int, path: Path) -> tuple[Recording, Mapping[str, Any]]:
+def as_recording(index: int, path: Path) -> tuple[Recording, Mapping[str, Any]]:
     """Return a file as a recording, and what probing it found."""
     outcome = probe_file(path)
     if "reason" in outcome:

@@ -64,6 +64,21 @@ def in_batch_scores(
     return directions
 
 
+@in_float32
+def with_remembered(total: Tensor, x: Tensor, memory: Tensor, temperature: float | Tensor, apart: Tensor) -> Tensor:
+    """Return `total` (N,) with the scores of x (N, D) with a memory's rows (Q, D) in the denominator.
+
+    A queue of what came before, He et al. 2020 (arXiv 1911.05722), without a slow network: Wang et al. 2020 (arXiv
+    1912.06798).
+
+    Args:
+        apart: bool (N, Q), which rows are negatives of which; the others do not count.
+    """
+    scores = x @ memory.T / temperature
+    nothing = torch.finfo(scores.dtype).min / 2  # not -inf: a row without any negative would have no gradient
+    return torch.logaddexp(total, scores.masked_fill(~apart, nothing).logsumexp(1))
+
+
 def in_one_group(groups: Tensor, own: Tensor) -> Tensor:
     """Return which rows of the global batch are positives of this process's rows, themselves among them, bool (N_r, N).
 

@@ -45,7 +45,7 @@ def search(stored: Stored, view: str, query: Tensor, k: int = 5, rows: NDArray[A
         UsageError: unknown view, k below 1, or a query of another dimension, of length zero or not finite.
     """
     found = gallery_of(stored, view).nearest(query, k, rows)
-    seconds = _seconds(stored, view)
+    seconds = window_seconds(stored, view)
     hits = []
     for row, place, value in zip(found.rows.tolist(), found.windows.tolist(), found.similarity.tolist(), strict=True):
         start = float(stored.start[view][row, place])
@@ -82,16 +82,16 @@ def stored_vector(stored: Stored, view: str, recording: str) -> Tensor:
     return torch.from_numpy(clips[row][present[row]].astype(np.float32)).mean(0)
 
 
+def window_seconds(stored: Stored, view: str) -> float:
+    """Return how long a window is: that of the longest view that the embedding is made of."""
+    cuts = stored.card.get("preprocessing", {})
+    names = [view] if view in cuts else list(cuts)
+    return max((read_view(cuts[name]).seconds for name in names), default=0.0)
+
+
 def _arrays(stored: Stored, view: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if view not in stored.views:
         raise UsageError(
             f"{stored.folder}: there are no embeddings of {view!r}; there are of {', '.join(stored.views) or 'nothing'}"
         )
     return stored.clips[view], stored.present[view]
-
-
-def _seconds(stored: Stored, view: str) -> float:
-    """Return how long a window is: that of the longest view that the embedding is made of."""
-    cuts = stored.card.get("preprocessing", {})
-    names = [view] if view in cuts else list(cuts)
-    return max((read_view(cuts[name]).seconds for name in names), default=0.0)

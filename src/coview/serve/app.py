@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import mimetypes
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.applications import Starlette
@@ -25,15 +25,29 @@ from coview.serve.media import Media, row_of
 from coview.serve.refusal import Refusal, read_fields, refused
 from coview.serve.workers import Workers
 
+if TYPE_CHECKING:  # it imports torch, which a page without a model does not need
+    from coview.serve.searching import Searching
+
 MOST_ROWS = 500
 
 
 def build(
-    library: Library, cache: Cache, *, port: int, hosts: Iterable[str] = (), workers: Workers | None = None
+    library: Library,
+    cache: Cache,
+    *,
+    port: int,
+    hosts: Iterable[str] = (),
+    workers: Workers | None = None,
+    searching: Callable[[Workers], Searching] | None = None,
 ) -> Guard:
-    """Return the guarded application; its `token` opens the page."""
+    """Return the guarded application; its `token` opens the page.
+
+    Args:
+        searching: makes search by example, which decodes in the same processes; off where there is none.
+    """
     workers = workers or Workers()
-    media, pages = Media(library, cache, workers), Pages(library)
+    search = searching(workers) if searching else None
+    media, pages = Media(library, cache, workers), Pages(library, search)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -41,9 +55,11 @@ def build(
             yield
         finally:
             workers.close()
+            if search:
+                search.close()
 
     app = Starlette(
-        routes=[*pages.routes(), *media.routes()],
+        routes=[*pages.routes(), *media.routes(), *(search.routes() if search else ())],
         exception_handlers={
             Refusal: refused,
             ConditionError: _unmet,
@@ -81,8 +97,8 @@ async def _unknown(request: Request, error: Exception) -> JSONResponse:
 class Pages:
     """Everything but media."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, library: Library, search: Searching | None = None) -> None:
+        self._library, self._search = library, search
         # Read once, into a table of names: no path is made of an address.
         folder = resources.files("coview.serve") / "static"
         self._files = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
@@ -127,6 +143,7 @@ class Pages:
             "fingerprint": opened.fingerprint,
             "counts": finite(about["counts"]),
             "ignored": about["ignored"],
+            "search": await run_in_threadpool(self._search.about) if self._search else None,
         })  # fmt: skip
 
     async def rows(self, request: Request) -> Response:

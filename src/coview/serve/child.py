@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from coview.errors import MediaError
-from coview.serve import looks, proxies
+from coview.serve import cuts, looks, proxies
 
 MEMORY = 4 << 30  # bytes of address space; torch, which stills are read with, maps much of that and uses little
 OUTPUT = 1 << 30  # bytes of a file that is made
-SECONDS = {"proxy": 600}  # of computing; everything else:
+SECONDS = {"proxy": 600, "cut": 120}  # of computing; everything else:
 USUAL_SECONDS = 30
 
 
@@ -63,6 +63,8 @@ def _made(job: dict[str, Any]) -> Any:
             return looks.peaks(path, out)
         case "proxy":
             return proxies.proxy(path, out, job["flags"])
+        case "cut":
+            return cuts.cut(path, out, job["views"], job["windows"], job["recording"])
         case "facts":
             out.write_text(json.dumps(looks.facts(path)), encoding="utf-8")
             return None

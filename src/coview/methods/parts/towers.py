@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -46,15 +46,12 @@ class PairSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoViewSettings(PairSettings):
-    """Which two views, how they are cut, their encoders and their heads; what is not named is not used.
-
-    Film and sound, film or still and caption, sound and caption, two clips of a recording, or two crops of a picture.
-    """
+class NamedViewSettings(PairSettings):
+    """Which views, by name, how they are cut, their encoders and their heads; what is not named is not used."""
 
     renamed: ClassVar[Mapping[str, str]] = {"apart": "later"}
 
-    views: tuple[ViewName, ViewName] = ("video", "audio")  # the two that are compared
+    views: tuple[str, ...] = ("video", "audio")  # those that are compared
     later: tuple[float, float] = (2.0, 8.0)  # s from "video" to "video_later", which has the same encoder and head
     image: ImageView = field(default_factory=ImageView)  # a still, or one frame of a film
     text: TextView = field(default_factory=TextView)
@@ -65,22 +62,38 @@ class TwoViewSettings(PairSettings):
     embedding: int = 128  # length of the vectors that are compared
 
     def __post_init__(self) -> None:
-        if self.views[0] == self.views[1]:
-            raise ValueError(f"views: two different ones are needed, found {self.views[0]!r} twice")
         for name in self.views:
+            if self.views.count(name) > 1:
+                raise ValueError(f"views: different ones are needed, found {name!r} twice")
             if AGAIN.get(name, name) not in self.views:
                 raise ValueError(f"views: {name} goes with {AGAIN[name]}")
+        if len(self.views) < 2:
+            raise ValueError(f"views: two or more are needed, found {', '.join(self.views) or 'none'}")
 
     @classmethod
     def tiny(cls) -> Self:
         """Return settings for tests, dry runs and small computers: small networks on the views of the digits world."""
         return cls(**TINY, image=TINY_IMAGE, text=TextView(length=40), image_encoder="image-tiny", hidden=(256,))
 
+    def known(self) -> dict[str, ViewSpec]:
+        """Return the views that can be named."""
+        own = {name: getattr(self, name) for name in ("video", "image", "audio", "text")}
+        return own | {LATER: replace(self.video, after=self.later), "image_2": replace(self.image, of="image")}
+
     def specs(self) -> dict[str, ViewSpec]:
         """Return the named views, in their order."""
-        known = {name: getattr(self, name) for name in ("video", "image", "audio", "text")}
-        known |= {LATER: replace(self.video, after=self.later), "image_2": replace(self.image, of="image")}
+        known = self.known()
         return {name: known[name] for name in self.views}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoViewSettings(NamedViewSettings):
+    """Two views, how they are cut, their encoders and their heads; what is not named is not used.
+
+    Film and sound, film or still and caption, sound and caption, two clips of a recording, or two crops of a picture.
+    """
+
+    views: tuple[ViewName, ViewName] = ("video", "audio")  # the two that are compared
 
 
 def encoder_of(settings: Any, view: ViewSpec) -> Encoder:
@@ -107,13 +120,16 @@ def heads_of(settings: Any, encoders: nn.ModuleDict, batchnorm: bool = False) ->
 
 
 def towers_of(
-    settings: Any, views: Mapping[str, ViewSpec], batchnorm: bool = False
+    settings: Any,
+    views: Mapping[str, ViewSpec],
+    batchnorm: bool = False,
+    make: Callable[[Any, ViewSpec], nn.Module] = encoder_of,
 ) -> tuple[nn.ModuleDict, nn.ModuleDict]:
-    """Build encoders and heads as `encoders_of` and `heads_of`, whose first weights are drawn view by view."""
-    built: dict[str, tuple[Encoder, Head]] = {}
+    """Build encoders (by `make`) and heads as `encoders_of` and `heads_of`, weights drawn view by view."""
+    built: dict[str, tuple[nn.Module, Head]] = {}
     for name, view in views.items():
         if _owner(name) not in built:
-            encoder = encoder_of(settings, view)
+            encoder = make(settings, view)
             built[_owner(name)] = encoder, _head(settings, encoder, batchnorm)
     encoders, heads = ({name: built[_owner(name)][part] for name in views} for part in (0, 1))
     return nn.ModuleDict(encoders), nn.ModuleDict(heads)
@@ -133,23 +149,25 @@ def with_later(stored: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tens
     return found
 
 
-class TwoViews(Method, base=True):
-    """An encoder and a head for each of two views; two looks at one recording share one of each."""
+class NamedViews(Method, base=True):
+    """An encoder and a head for each of the named views; two looks at one recording share one of each."""
 
-    settings: TwoViewSettings
+    settings: Any
     least_batch = 2
 
-    def embed_both(self, batch: Batch) -> dict[str, Tensor]:
-        """Return view -> projected embeddings (N, D) of complete samples.
+    def projected(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return view -> projected embeddings of model views (N, ...), which may differ in N.
 
-        Views that share their networks go through them together: normalisation statistics are those of all clips.
+        Views that share their networks go through them together: normalisation statistics are those of all of them.
         """
-        first, second = self.views
-        if self.encoders[first] is not self.encoders[second]:
-            return {name: self.projectors[name](self.encoders[name](batch.views[name])) for name in self.views}
-        joined = torch.cat([batch.views[name] for name in self.views])
-        z = self.projectors[first](self.encoders[first](joined)).unflatten(0, (2, len(batch)))
-        return {first: z[0], second: z[1]}
+        found: dict[str, Tensor] = {}
+        for name in views:
+            if name not in found:
+                shared = [other for other in views if self.encoders[other] is self.encoders[name]]
+                joined = torch.cat([views[other] for other in shared]) if len(shared) > 1 else views[name]
+                z = self.projectors[name](self.encoders[name](joined))
+                found |= zip(shared, z.split([len(views[other]) for other in shared]), strict=True)
+        return {name: found[name] for name in views}
 
     def under_todays_names(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See `Method.under_todays_names`."""
@@ -160,6 +178,16 @@ class TwoViews(Method, base=True):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         state_dict.update(self.under_todays_names(state_dict) if not prefix else {})
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class TwoViews(NamedViews, base=True):
+    """An encoder and a head for each of two views."""
+
+    settings: TwoViewSettings
+
+    def embed_both(self, batch: Batch) -> dict[str, Tensor]:
+        """Return view -> projected embeddings (N, D) of complete samples, see `projected`."""
+        return self.projected({name: batch.views[name] for name in self.views})
 
 
 def _head(settings: Any, encoder: nn.Module, batchnorm: bool) -> Head:

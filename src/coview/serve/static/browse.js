@@ -39,13 +39,19 @@ function change(asked, name, value) {
   go(`/?${next}`);
 }
 
-function sidebar(asked, facets, filtered) {
+export function sidebar(asked, facets, filtered) {
   const words = element("input", { type: "search", value: asked.get("words") ?? "", "aria-label": "Words in name, label or caption", "data-key": "words", placeholder: "Name, label or caption" });
   const form = element("form", { onsubmit: (event) => { event.preventDefault(); change(asked, "words", words.value.trim()); } }, words);
   const parts = Object.entries(NAMES).map(([name, title]) => facet(asked, name, title, facets[name]));
-  const inside = element("div", {}, form, filtered ? element("p", {}, element("a", { href: link({ page: "browse" }) }, "Show all again")) : null, ...parts.filter(Boolean), bars(asked, facets.duration));
+  const inside = element("div", {}, form, filtered ? element("p", {}, element("a", { href: unfiltered(asked) }, "Show all again")) : null, ...parts.filter(Boolean), bars(asked, facets.duration));
   const small = matchMedia("(max-width: 700px)").matches;
   return element("aside", { className: "facets", "aria-label": "Filters" }, element("details", { open: !small || filtered > 0 }, element("summary", {}, filtered ? `Filters (${filtered})` : "Filters"), inside));
+}
+
+export function unfiltered(asked) {
+  const next = new URLSearchParams(asked);
+  for (const name of [...Object.keys(NAMES), "from", "to", "words"]) next.delete(name);
+  return `/?${next}`;
 }
 
 function facet(asked, name, title, { values, more }) {

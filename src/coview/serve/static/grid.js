@@ -1,7 +1,9 @@
 // A grid of any number of tiles, of which only those in sight exist.
-import { element } from "./page.js";
+import { about, element } from "./page.js";
+import { like } from "./query.js";
 import { tile } from "./tile.js";
 
+const likeness = (entry) => (about.search ? element("a", { className: "like", href: like("row", entry.row), "aria-label": `Search like ${entry.id}` }, "Like this") : null);
 const PAGE = 100; // rows asked for at a time
 const TALLEST = 8e6; // pixels; browsers draw no taller element
 
@@ -38,13 +40,13 @@ export function grid(total, load) {
       let item = tiles.get(place);
       if (!item) {
         const made = tile(entry, { tabIndex: place === focused ? 0 : -1 });
-        item = element("div", { role: "listitem", "aria-setsize": total, "aria-posinset": place + 1 }, made);
+        item = element("div", { className: "cell", role: "listitem", "aria-setsize": total, "aria-posinset": place + 1 }, made, likeness(entry));
         made.addEventListener("focus", () => move(place, false));
         tiles.set(place, item);
         const after = [...tiles.keys()].filter((other) => other > place).sort((a, b) => a - b)[0];
         inner.insertBefore(item, after === undefined ? null : tiles.get(after));
       }
-      const box = item.firstChild.style;
+      const box = item.style;
       box.width = `${wide}px`;
       box.height = `${high}px`;
       box.left = `${(place % across) * wide}px`;

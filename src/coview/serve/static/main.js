@@ -2,8 +2,9 @@
 import { about, address, data, element, follow, link, notice, Refused } from "./page.js";
 import { browse, quarantine } from "./browse.js";
 import { recording } from "./recording.js";
+import { search } from "./search.js";
 
-const PAGES = { browse: ["Browse", browse], quarantine: ["Not readable", quarantine], recording: [null, recording] };
+const PAGES = { browse: ["Browse", browse], search: ["Search", search], quarantine: ["Not readable", quarantine], recording: [null, recording] };
 const main = document.getElementById("main");
 let shown = 0;
 

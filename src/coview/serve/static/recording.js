@@ -1,5 +1,7 @@
 // One recording: it plays, its sound is drawn, and everything that is known of it is said. One clock: the player's.
 import { about, address, ask, clock, data, element, link, media, notice } from "./page.js";
+import { like, parts, searching } from "./query.js";
+import { seconds } from "./second.js";
 import { wave } from "./wave.js";
 
 export async function recording(main, wanted) {
@@ -9,14 +11,19 @@ export async function recording(main, wanted) {
   main.className = "";
   const place = element("div", { className: "player" }, element("p", { className: "faint" }, "Preparing it …"));
   const back = (by, text) => Number(row) + by >= 0 && Number(row) + by < about.counts.recordings ? element("a", { href: link({ page: "recording", row: Number(row) + by }) }, text) : null;
+  const second = element("section", { className: "player", "aria-label": "Which second" });
   main.replaceChildren(element("h1", {}, found.label ? `${found.label}: ` : "", found.id), found.caption ? element("p", {}, found.caption) : "", place,
-    element("p", { className: "bar" }, back(-1, "Previous"), back(1, "Next")), facts(found));
+    second, element("p", { className: "bar" }, back(-1, "Previous"), back(1, "Next")), facts(found));
   try {
     await (found.duration > 0 ? play(place, found, row, Number(asked.get("at") ?? found.start)) : still(place, found, row));
   } catch (error) {
     place.replaceChildren(element("p", { className: "bad" }, `It cannot be shown: ${error.message}`));
   }
   place.dataset.ready = "1";
+  const player = place.querySelector("video, audio");
+  if (!about.search) return;
+  place.append(element("p", { className: "bar" }, element("a", { className: "action", href: like("row", row) }, "Search like this"), parts(asked).length ? element("a", { href: searching({}, asked) }, "Back to the hits") : null));
+  if (player && parts(asked).length) seconds(second, player, row, found.end, asked); // the page is usable meanwhile
 }
 
 function still(place, found, row) {
@@ -41,7 +48,8 @@ async function play(place, found, row, at) {
   if (found.has_video) player.poster = media(row, "poster");
   place.replaceChildren(player, said); // it plays while the sound of a long recording is still being drawn
   const chosen = element("p", { className: "bar" });
-  const note = (span, text = "") => chosen.replaceChildren(span ? `${span[0].toFixed(2)} to ${span[1].toFixed(2)} s, again and again` : text);
+  const note = (span, text = "") => chosen.replaceChildren(span ? `${span[0].toFixed(2)} to ${span[1].toFixed(2)} s, again and again` : text,
+    ...(span && about.search?.files ? [element("a", { className: "action", href: like("span", row, span[0].toFixed(2), span[1].toFixed(2)) }, "Search like this span")] : []));
   let peaks = null;
   try {
     if (found.has_audio) peaks = new Int8Array(await (await ask(media(row, "peaks"))).arrayBuffer());

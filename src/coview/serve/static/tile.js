@@ -20,7 +20,7 @@ export function tile(entry, fields = {}) {
   if (entry.duration > 0) look.append(element("span", { className: "time" }, clock(entry.duration)));
   const said = entry.score ?? (entry.flags.length ? entry.flags.join(", ") : "");
   const title = element("div", { className: "title" }, entry.label ? element("b", {}, entry.label) : null, entry.label ? " " : null, entry.id, said ? element("span", { className: "faint" }, ` ${said}`) : null);
-  const made = element("a", { className: "tile", href: link({ page: "recording", row: entry.row, at: second }), ...fields }, look, title);
+  const made = element("a", { className: "tile", href: link({ page: "recording", row: entry.row, at: second, ...entry.more }), ...fields }, look, title);
   made.setAttribute("aria-label", [entry.label, entry.id, entry.kind, clock(entry.duration), said].filter(Boolean).join(", "));
   if (entry.has_video && entry.duration > 0) {
     let timer;
@@ -37,23 +37,28 @@ async function shape(canvas, row) {
   } catch { /* the tile stays empty; the recording's own page says why */ }
 }
 
-async function play(look, entry, second) {
+// With sound only where somebody asked for this place; asked again, it stops.
+export async function play(look, entry, second, loud = false) {
+  const again = loud && playing?.look === look && playing.second === second;
   stop();
-  const mine = (playing = { video: null });
+  if (again) return;
+  const mine = (playing = { look, second, player: null });
   try {
     const how = await data(media(entry.row, "play"));
     if (playing !== mine) return;
-    const video = element("video", { muted: true, loop: true, playsInline: true, src: media(entry.row, how.direct ? "" : "proxy") });
-    video.setAttribute("aria-hidden", "true");
-    video.tabIndex = -1;
-    video.addEventListener("loadedmetadata", () => { if (second) video.currentTime = second; }, { once: true });
-    mine.video = video;
-    look.append(video);
-    await video.play();
+    const player = element(entry.has_video ? "video" : "audio", { muted: !loud, loop: !loud, playsInline: true, src: media(entry.row, how.direct ? "" : "proxy") });
+    player.setAttribute("aria-hidden", "true");
+    player.tabIndex = -1;
+    player.addEventListener("loadedmetadata", () => { if (second) player.currentTime = second; }, { once: true });
+    mine.player = player;
+    look.append(player);
+    look.classList.add("playing");
+    await player.play();
   } catch { if (playing === mine) stop(); }
 }
 
 function stop() {
-  playing?.video?.remove();
+  playing?.player?.remove();
+  playing?.look.classList.remove("playing");
   playing = null;
 }
