@@ -25,6 +25,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from coview.evaluation.sentences import sentence_encoder
 from coview.evaluation.statistics import Measurement, bootstrap, over_seeds
 from coview.media.decode import read_audio
 from coview.media.probe import probe
+from coview.settings import to_dict
 
 TASKS = {"picture": "en", "speech": "fr"}  # the view that meets captions -> the captions' language
 RATE, BLOCK, BANDS, WINDOW, HOP = 44_100, 100, 96, 2048, 1024  # of the sound-effects CNN
@@ -141,7 +143,7 @@ def prepare(folder: Path, graph: Path, checkpoint: Path) -> None:
             name: [row.get(name) for row in rows] for name in ("id", "group", "caption", "label", "path", "seconds")
         }
         pq.write_table(
-            pa.table({**table, task: [row["x"] for row in rows], "text": list(captions)}), folder / f"{task}.parquet"
+            pa.table({**table, task: [row["x"] for row in rows], "caption": list(captions)}), folder / f"{task}.parquet"
         )
     (folder / "spent.json").write_text(json.dumps(spent))
 
@@ -155,7 +157,7 @@ TRIES: dict[str, list[dict[str, Any]]] = {
     "cloven": [{"optimiser.lr": rate} for rate in (1e-4, 3e-4, 1e-3)],
     "scratch": [{"optimiser.lr": rate} for rate in (3e-4, 1e-3, 3e-3)],
 }
-TRAINED = {"train.steps": 300, "train.batch_size": 128, "train.device": "cpu", "train.workers": 0}
+TRAINED = {"train.steps": 150, "train.batch_size": 128, "train.device": "cpu", "train.workers": 0}
 SMALL: dict[str, dict[str, Any]] = {  # what the published sizes, made for a million recordings, are replaced by
     "cca": {},
     "infonce": TRAINED | {"method.hidden": [512], "method.embedding": 128},
@@ -183,9 +185,9 @@ def cut(
     part = table.take(kept)
     split = ["test" if folds[number] == held_out else "train" for number in kept]
     files = {}
-    for view in (task, "text"):
+    for view, column in ((task, task), ("words", "text")):
         files[view] = folder / f"{view}.parquet"
-        columns = {"id": part["id"], "label": part["label"], "split": split, view: part[view]}
+        columns = {"id": part["id"], "label": part["label"], "split": split, view: part[column]}
         folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns), files[view])
     lines = [
@@ -214,16 +216,23 @@ def learn(task: str, name: str, changes: dict[str, Any], files: dict[str, Path],
             source = coview.open(collection, model.views, split="test")
         else:
             shutil.rmtree(out, ignore_errors=True)
-            model = coview.fuse(name, files, out, settings=settings)
-            source = coview.open(",".join(f"{view}={path}" for view, path in files.items()), model.views, split="test")
+            place = ",".join(f"{view}={path}" for view, path in files.items())
+            if name == "infonce":
+                views = {view: replace(spec, normalise="statistics") for view, spec in coview.open(place).views.items()}
+                own = {"method.others": to_dict(views), "method.views": list(views)}
+                model = coview.pretrain("infonce", place, out, settings=settings | own, quiet=True)
+            else:
+                model = coview.fuse(name, files, out, settings=settings)
+            source = coview.open(place, model.views, split="test")
     return extract(model, source, space="projected")
 
 
 def scores(found: Features, task: str, order: list[str]) -> Tensor:
     """Return cosines (N, N) of the gallery's first view with its captions, in the gallery's order."""
-    first = next(name for name in found.values if name not in ("text", "fused", "joint"))
+    second = "words" if "words" in found.values else "text"
+    first = {"text": {"picture": "image", "speech": "audio"}[task]}.get(second, task)
     at = [found.ids.index(one) for one in order]
-    x, y = (normalize(found.values[name][at].double(), dim=1) for name in (first, "text"))
+    x, y = (normalize(found.values[name][at].double(), dim=1) for name in (first, second))
     return x @ y.T
 
 
