@@ -16,6 +16,7 @@ TABLE = {
     "index FILES -o OUT": (3, "1 file could not be read"),
     "prepare /none -o OUT": (2, "/none is not a collection"),
     "prepare /none --tracks -o OUT": (2, "/none is not a collection"),
+    "prepare --remove nothing": (2, "holds no films as 'nothing'"),
     "stats /none -o OUT": (2, "/none: neither a folder that exists nor a world"),
     "pretrain nothing --collection digits-av": (2, "the first word names the method"),
     "pretrain xid --collection /none -o OUT": (2, "/none: neither a folder that exists nor a world"),

@@ -7,6 +7,8 @@ from measured import collection
 
 from coview.cli.main import main
 from coview.data.memmap import MemmapSource
+from coview.data.shards.films import Films, default_folder
+from coview.data.shards.layout import PrepareSettings
 from coview.data.shards.read import ShardSource
 
 
@@ -45,3 +47,22 @@ def test_two_ranks_make_what_one_process_makes(tmp_path):
     subprocess.run([*launch, "-o", str(tmp_path / "two")], check=True, capture_output=True, timeout=240)
     for path in (tmp_path / "one").iterdir():
         assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_stored_films_are_listed_and_removed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["prepare", "--list"]) == 0
+    assert "clips: 0" in capsys.readouterr().out
+    films = Films(default_folder(), PrepareSettings(), 10**9)
+    films.open()
+    place = films.place(["film"])
+    assert films.store(place, 0, lambda: ({"id": "film"}, []))
+    assert main(["prepare", "--list"]) == 0
+    assert f"{films.folder.name}: 1 clips" in capsys.readouterr().out
+    assert main(["prepare", "--list", "--json"]) == 0
+    [entry] = json.loads(capsys.readouterr().out)["stored"]
+    assert entry["name"] == films.folder.name and entry["bytes"] == place.stat().st_size
+    assert main(["prepare", "--remove", "nothing"]) == 2
+    assert films.folder.name in capsys.readouterr().err
+    assert main(["prepare", "--remove", films.folder.name]) == 0
+    assert not films.folder.exists()

@@ -9,6 +9,7 @@ from coview.data import index as indexing
 from coview.data import probed
 from coview.data.adapters import Made, Options, Refused, load_adapter
 from coview.data.collection import Collection
+from coview.data.executors import Serial
 from coview.data.index import index_source
 from coview.data.manifest import make_manifest
 from coview.errors import UsageError
@@ -45,8 +46,9 @@ def test_the_table_says_what_the_files_hold(bad_collection):
     assert bad_collection.path(good).is_file()
 
 
-def test_processes_find_the_same(bad_folder, bad_collection, tmp_path):
-    again = index_source(str(bad_folder[0]), tmp_path / "again", workers=2)
+@pytest.mark.parametrize("executor", [None, Serial()])
+def test_processes_find_the_same(bad_folder, bad_collection, tmp_path, executor):
+    again = index_source(str(bad_folder[0]), tmp_path / "again", workers=2, executor=executor)
     assert again.table.equals(bad_collection.table) and again.fingerprint == bad_collection.fingerprint
     assert again.quarantine() == bad_collection.quarantine()
 
@@ -55,7 +57,7 @@ def test_a_stopped_index_goes_on_and_notices_changed_files(bad_folder, bad_colle
     seen = []
 
     def watch(limit):
-        def probe_files(paths, workers):
+        def probe_files(paths, workers, executor):
             for path, outcome in original(paths, 0):
                 if len(seen) == limit:
                     raise KeyboardInterrupt

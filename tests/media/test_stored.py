@@ -65,7 +65,7 @@ def test_a_square_of_a_whole_frame_is_the_frame_of_a_cut(tmp_path):
     pictures = np.concatenate([making.noise_pictures(40), making.noise_pictures(40, seed=1)], 2)  # 64 x 128
     path = making.write(tmp_path / "a.mp4", picture_times=[k / 25 for k in range(40)], pictures=pictures)
     with open_media(path) as media:
-        whole = read_whole_frames(media, 0.1, 20, 16, 32)
+        whole = read_whole_frames(media, 0.1, range(20), 16, 32)
         assert whole[0].shape == (32, 64, 3)
         for window in (0.0, 0.3, 1.0):
             wanted = read_frames(media, VideoCut(start=0.1, count=20, fps=16, size=32, window=window))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from coview.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+    from coview.data.source import Source
     from coview.data.stored import Stored
     from coview.model import Model
 
@@ -66,6 +68,11 @@ class Arguments:
     """Evenly spaced cuts of each recording, at most."""
     batch_size: int = 64
     """Recordings embedded at a time."""
+    executor: Literal["here", "ray"] = "here"
+    """Where parts are made: here (under torchrun or srun by all its processes), or on the cluster of machines that
+    RAY_ADDRESS names, which see the same paths; there on processors, a thread for each part."""
+    workers: int | None = None
+    """Processes of a Ray that is started on this computer; one per core by default."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs."""
     json: bool = False
@@ -81,6 +88,8 @@ def main(argv: list[str]) -> int:
         raise UsageError("pass either --model or --encoder")
     if (arguments.weights or arguments.download) and not arguments.encoder:
         raise UsageError("--weights and --download belong to --encoder")
+    if arguments.executor == "ray" and arguments.device == "cuda":
+        raise UsageError("on Ray parts are made on processors; for many GPUs start coview embed by torchrun or srun")
     check_models(arguments.model)
     check_sources(arguments.collection)
     check_files(*arguments.weights)
@@ -89,7 +98,7 @@ def main(argv: list[str]) -> int:
     from coview import parallel
     from coview.training.settings import choose_device
 
-    device = parallel.initialise(choose_device(arguments.device))
+    device = parallel.initialise(choose_device("cpu" if arguments.executor == "ray" else arguments.device))
     out = Output(json=arguments.json, quiet=not parallel.is_main())
     refused: list[tuple[str, str]] = []
     try:
@@ -122,30 +131,56 @@ def main(argv: list[str]) -> int:
 def embed(arguments: Arguments, collection: str, device: torch.device, out: Output) -> Stored:
     """Embed a collection as the arguments say."""
     from coview import parallel
+    from coview.data.executors import choose_executor
     from coview.embedding.stored import store
     from coview.search.places import open_with_paths
 
-    model = open_model(arguments, device)
+    names = (arguments.model, arguments.encoder, arguments.weights, arguments.download, collection)
+    opening = Opening(*names, Path.cwd())
+    model = opening.model_on(device)
     source, paths = open_with_paths(collection, model)
+    executor = choose_executor("ray", arguments.workers) if arguments.executor == "ray" else None
     with out.steps() as show:
         stored = store(
             model, source, arguments.out, paths=paths, space=arguments.space, windows=arguments.windows,
             batch_size=arguments.batch_size, progress=lambda done, total: show("embedding", done, total),
+            executor=executor, opener=opening,
         )  # fmt: skip
     if arguments.encoder and parallel.is_main():  # kept beside what it made, so that queries can be embedded too
         model.save(arguments.out / "model")
     return stored
 
 
-def open_model(arguments: Arguments, device: torch.device) -> Model:
-    """Return the model of a run, or of trained encoders: the same names and files make the same."""
-    from coview.model import Model
+@dataclass(frozen=True)
+class Opening:
+    """How any process opens the model and the collection (`embedding.parts.Opener`)."""
 
-    if arguments.model is not None:
-        return Model.from_run(arguments.model).to(device)
-    from coview.interchange.pretrained import frozen_model
+    model: Path | None
+    encoder: tuple[str, ...]
+    weights: tuple[Path, ...]
+    download: bool
+    collection: str
+    folder: Path  # where the command was given: names start from there
 
-    return frozen_model(arguments.encoder, arguments.weights, arguments.download).to(device)
+    def model_on(self, device: torch.device) -> Model:
+        """Return the model of a run, or of trained encoders: the same names and files make the same."""
+        from coview.model import Model
+
+        if self.model is not None:
+            return Model.from_run(self.model).to(device)
+        from coview.interchange.pretrained import frozen_model
+
+        return frozen_model(self.encoder, self.weights, self.download).to(device)
+
+    def open(self) -> tuple[Model, Source]:
+        """Return both, the model on the processor; this process then works in the command's own folder."""
+        import torch
+
+        from coview.search.places import open_with_paths
+
+        os.chdir(self.folder)
+        model = self.model_on(torch.device("cpu"))
+        return model, open_with_paths(self.collection, model)[0]
 
 
 def index_files(files: tuple[Path, ...], folder: Path) -> list[tuple[str, str]]:

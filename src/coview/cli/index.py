@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -29,6 +29,7 @@ Examples:
   coview index my-videos/ -o my-collection
   coview index my-videos/ -o my-collection --labels-from-folders
   coview index my-photos/ -o my-photo-collection
+  RAY_ADDRESS=auto coview index /shared/films -o films --executor ray     (on many machines)
   coview index clips.csv -o my-collection        (columns: path; id, label, split, caption, group, flags, start, end)
   coview index digits-av:A -o digits --count 300
   coview index tuxpaint -o stamps --folder /usr/share/tuxpaint/stamps
@@ -66,6 +67,8 @@ class Arguments:
     """How many recordings of a named data set to make; all, or its usual number, by default."""
     seed: int = 0
     """Of everything random in a named data set."""
+    executor: Literal["processes", "ray"] = "processes"
+    """Where files are probed: here, or on the cluster of machines that RAY_ADDRESS names, which see the same paths."""
     workers: int | None = None
     """Probing processes; one per core by default."""
     overwrite: bool = False
@@ -80,6 +83,7 @@ def main(argv: list[str]) -> int:
     if not Path(arguments.source).exists():
         check_adapter(arguments.source)
     out = Output(json=arguments.json)
+    from coview.data.executors import choose_executor
     from coview.data.index import index_source
 
     with out.steps() as show:
@@ -97,6 +101,7 @@ def main(argv: list[str]) -> int:
                 workers=arguments.workers,
                 overwrite=arguments.overwrite,
                 progress=show,
+                executor=choose_executor("ray", arguments.workers) if arguments.executor == "ray" else None,
             )
         except (KeyboardInterrupt, SystemExit):
             out.say("stopped; the same command goes on from here")

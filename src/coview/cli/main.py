@@ -18,8 +18,9 @@ from importlib import metadata
 from types import FrameType
 
 from coview.cli import failures
-from coview.errors import shown
+from coview.errors import UsageError, shown
 
+_STORAGE = "s3://"
 VERBS = {
     "demo": "make a small world of pictures and sounds, learn from it, measure, search: five minutes on a laptop",
     "index": "scan a folder, a manifest or a named data set into a collection",
@@ -96,7 +97,22 @@ def _run(words: list[str]) -> int:
         print(f"coview: unknown verb {shown(repr(verb))}{hint} (coview --help lists them)", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _terminated)
-    return main_of(verb)(rest)
+    return main_of(verb)(_fetched(rest))
+
+
+def _fetched(words: list[str]) -> list[str]:
+    """Return a command's words with the folder on this node for every address of object storage that the user wrote."""
+    if not any(_STORAGE in word for word in words):
+        return words
+    from coview.remote import copy_of
+
+    found = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+        if value.startswith(_STORAGE) and (option or before) in ("-o", "--out"):
+            raise UsageError(f"{value}: results are written to a folder; upload it when it is complete")
+        found.append(f"{option}{equals}{copy_of(value)}" if value.startswith(_STORAGE) else word)
+    return found
 
 
 def main_of(verb: str) -> Callable[[list[str]], int]:

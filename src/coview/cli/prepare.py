@@ -11,6 +11,7 @@ import tyro
 
 from coview.cli.following import training_on_copy
 from coview.cli.output import Output
+from coview.cli.stored_films import stored_films
 from coview.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ Examples:
   srun coview prepare my-collection -o my-shards
   coview prepare my-films --tracks -o my-tracks
   coview pretrain xid --collection my-shards -o my-run
+  coview prepare --list
+  coview prepare --remove all
+
+The last two look at what runs on films have stored for later epochs and runs (coview pretrain --train.films).
 """
 
 
@@ -86,6 +91,8 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     """Prepare, print what was made, and return 3 when something could not be read, else 0."""
+    if {"--list", "--remove"} & set(argv):
+        return stored_films(argv)
     arguments = tyro.cli(Arguments, args=argv, prog="coview prepare", description=DESCRIPTION)
     if arguments.tracks and (arguments.memmap or arguments.split):
         raise UsageError("--tracks makes a collection of all films, in files; leave out --memmap and --split")

@@ -19,6 +19,7 @@ from coview.errors import CoviewError, UsageError
 from coview.parallel import rank, world_size
 
 PATIENCE = 600.0  # seconds without a sign of life, after which a process is lost
+_TRIES = 4  # of a task on Ray, when one machine after the other is lost under it
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 # Makes of a task, what it was working on when its process was lost, and why, the task without that.
@@ -94,7 +95,9 @@ class Ranks:
 class Ray:
     """Ray tasks, on the cluster that RAY_ADDRESS names or else on this computer; folders must be shared by all.
 
-    Ray's dashboard lets anyone who reaches it run programs, so a local cluster is started without it.
+    Work that may crash is done in a process below Ray's own, so that a crash of a decoder costs what it costs here, and
+    Ray's tries are left for machines that are lost. Ray's dashboard lets anyone who reaches it run programs, so a local
+    cluster is started without it.
     """
 
     workers: int | None = None
@@ -102,10 +105,11 @@ class Ray:
     def run(
         self, work: Callable[[Task], Result], tasks: Sequence[Task], without: Without[Task] | None = None
     ) -> Iterator[Result]:
-        """See `Executor.run`; Ray itself tries a task again whose process was lost.
+        """See `Executor.run`; Ray itself tries a task again whose process or machine was lost, three times.
 
         Raises:
             UsageError: Ray is not installed.
+            CoviewError: a task's process was lost each time.
         """
         try:
             ray: Any = importlib.import_module("ray")
@@ -117,13 +121,13 @@ class Ray:
             local = {"num_cpus": self.workers or len(os.sched_getaffinity(0)), "include_dashboard": False}
             ray.init(log_to_driver=False, configure_logging=False, **(local if here else {}))
         try:
-            remote = ray.remote(num_cpus=1, max_retries=1)(work)
+            remote = ray.remote(num_cpus=1, max_retries=_TRIES - 1)(_done)
             waiting, running = iter(tasks), list[Any]()
             while True:
                 while len(running) < 2 * int(ray.cluster_resources()["CPU"]):
                     if (task := next(waiting, None)) is None:
                         break
-                    running.append(remote.remote(task))
+                    running.append(remote.remote(work, task, without))
                 if not running:
                     return
                 done, running = ray.wait(running, num_returns=1)
@@ -131,9 +135,18 @@ class Ray:
                     yield ray.get(done[0])
                 except ray.exceptions.RayTaskError as error:
                     raise (error.cause if isinstance(error.cause, CoviewError) else error) from None
+                except ray.exceptions.RayError as error:
+                    raise CoviewError(
+                        f"a task was lost {_TRIES} times on Ray ({type(error).__name__}: out of memory, or machines "
+                        "that go); what is finished is kept, and the same command goes on from here"
+                    ) from error
         finally:
             if ours:
                 ray.shutdown()
+
+
+def _done(work: Callable[[Task], Result], task: Task, without: Without[Task] | None) -> Result:
+    return work(task) if without is None else next(Processes(1).run(work, [task], without))
 
 
 def choose_executor(name: Name, workers: int | None = None) -> Executor:

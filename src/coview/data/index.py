@@ -20,6 +20,7 @@ from pathlib import Path
 from coview.data.adapters import Item, Made, Options, Refused, check_adapter, load_adapter
 from coview.data.adapters.folder import make_folder
 from coview.data.collection import Collection, write_tables
+from coview.data.executors import Executor
 from coview.data.identity import kept_name
 from coview.data.leaks import Known, compare, named_by_captions
 from coview.data.manifest import EXTENSIONS, make_manifest
@@ -47,6 +48,7 @@ def index_source(
     overwrite: bool = False,
     make: Make | None = None,
     progress: Progress = lambda what, done, total: None,
+    executor: Executor | None = None,
 ) -> Collection:
     """Write the collection of a folder, a manifest or a named data set, and return it.
 
@@ -62,6 +64,7 @@ def index_source(
         overwrite: replace a collection that is already there.
         make: what makes the recordings, as an adapter does; `source` is then a name of what they are made of.
         progress: called with (what is being done, done, total).
+        executor: probes instead of processes of this computer; all must see the same paths.
 
     Raises:
         UsageError: there is no such source, `out` exists, two recordings have one id, or another process works there.
@@ -82,7 +85,7 @@ def index_source(
             made = _made(make or load_adapter(source), source, partial, options, progress)
         _check_ids(made)
         paths = list(dict.fromkeys(_absolute(made.root, item) for item in made.items))
-        found = dict(probe_all(paths, partial / "probed.jsonl", workers, progress))
+        found = dict(probe_all(paths, partial / "probed.jsonl", workers, progress, executor))
         recordings, refused = _join(made, found)
         recordings, parts = share_out(recordings)
         about = {

@@ -43,7 +43,7 @@ class Loader:
         workers: reading processes; 0 reads in this process, which is fastest for cheap sources (procedural worlds,
             memory-mapped sets) with small batches, because nothing has to travel between processes.
         patience: seconds without a batch, from which the reading processes count as stalled.
-        say: is told of reading processes that were killed and started again.
+        say: is told of reading processes that were killed and started again, and once what a source says of reading.
 
     Attributes:
         steps_per_epoch: whole batches in an epoch.
@@ -74,6 +74,7 @@ class Loader:
         self.batch_size = batch_size
         self.workers, self.patience, self.say = workers, patience, say
         self.steps_per_epoch = positions // batch_size
+        self._said: set[str] = set()
         # Not of this rank's share: all processes, however many, need one order.
         reads = _TOGETHER_BYTES // sum(view.raw_bytes for view in raw_views(source.views).values())
         self._evenly = Order.within(reads, len(source), clips_per_recording, batch_size)
@@ -125,6 +126,10 @@ class Loader:
                 if isinstance(fields, CoviewError):
                     raise fields
                 whole = Batch(**fields)
+                for sentence in whole.said:
+                    if sentence not in self._said:
+                        self._said.add(sentence)
+                        self.say(sentence)
                 for first in range(0, len(whole), share):
                     yield whole if len(whole) == share else whole.select(slice(first, first + share))
 

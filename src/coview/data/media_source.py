@@ -108,6 +108,10 @@ class MediaSource:
         """By row, the group: recordings of one are about one thing, such as several captions of a film."""
         return self._rows.groups
 
+    def column(self, name: str) -> pa.ChunkedArray | None:
+        """A column of the collection's table, by row; None where it is not there, or lacks it."""
+        return self._rows.column(name)
+
     def narrowed(self, views: Names[str]) -> Self:
         """Return the same recordings with some views alone, which start where they do among all of them."""
         part = copy.copy(self)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from coview.data.executors import Executor
 from coview.data.probing import Outcome, probe_files
 from coview.data.recording import TrackFile
 from coview.errors import MediaError
@@ -17,7 +18,11 @@ _FORMAT = 3  # of what is noted; other notes are not used
 
 
 def probe_all(
-    paths: list[Path], side: Path, workers: int | None, progress: Callable[[str, int, int], None]
+    paths: list[Path],
+    side: Path,
+    workers: int | None,
+    progress: Callable[[str, int, int], None],
+    executor: Executor | None = None,
 ) -> Iterator[tuple[Path, Outcome]]:
     """Yield (path, what it holds) of every file, from the side file where it is known already."""
     known = _read_side(side)
@@ -28,7 +33,7 @@ def probe_all(
     done = len(paths) - len(todo)
     progress("probing", done, len(paths))
     with side.open("a", encoding="utf-8") as stream:
-        for path, outcome in probe_files(todo, workers):
+        for path, outcome in probe_files(todo, workers, executor):
             if "reason" not in outcome and _stamp(path) != stamps[path]:
                 outcome = {"reason": "changed", "message": "the file was changed while it was read; index again"}
             elif "reason" not in outcome:

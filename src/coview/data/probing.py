@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from coview.data.executors import Executor
 from coview.data.watched import Lost, watched
 from coview.errors import MediaError
 from coview.media.probe import AudioStream, VideoStream, probe
@@ -16,18 +17,27 @@ from coview.media.probe import AudioStream, VideoStream, probe
 Outcome = dict[str, Any]
 
 _PATIENCE, _SPEED = 300.0, 1e6  # a file may take 5 min, and 1 s for every MB: twenty times what the slowest seen took
+_SHARE = 16  # files that another machine probes before it answers
 _LOST = {
     "crash": "the decoder crashed on this file, twice; its process was lost",
     "timeout": "the decoder did not come to an end with this file; its process was stopped",
 }
 
 
-def probe_files(paths: Sequence[Path], workers: int | None = None) -> Iterator[tuple[Path, Outcome]]:
+def probe_files(
+    paths: Sequence[Path], workers: int | None = None, executor: Executor | None = None
+) -> Iterator[tuple[Path, Outcome]]:
     """Yield (path, outcome) of every file in the order in which they are done.
 
     Args:
         workers: processes; None means one per core, 0 probes in this process, which a decoder that crashes ends.
+        executor: what shares the files out instead, to processes that see the same paths.
     """
+    if executor is not None:
+        shares = [paths[first : first + _SHARE] for first in range(0, len(paths), _SHARE)]
+        for found in executor.run(_probe_share, shares):
+            yield from found
+        return
     if workers == 0:
         yield from ((path, probe_file(path)) for path in paths)
         return
@@ -36,6 +46,10 @@ def probe_files(paths: Sequence[Path], workers: int | None = None) -> Iterator[t
         if isinstance(outcome, Lost):
             outcome = {"reason": outcome.reason, "message": _LOST[outcome.reason]}
         yield path, outcome
+
+
+def _probe_share(paths: Sequence[Path]) -> list[tuple[Path, Outcome]]:
+    return list(probe_files(paths, 1))
 
 
 def _patience(path: Path) -> float:

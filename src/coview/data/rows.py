@@ -84,8 +84,17 @@ class Rows:
     def _digests(self) -> Words | None:
         return self._column("digest")
 
+    def digest(self, row: int) -> str | None:
+        """Return the digest of a recording's file, None where it is not known."""
+        return (self._digests[row] if self._digests is not None else None) or None
+
     def _column(self, name: str) -> Words | None:
-        """Read a column that is seldom wanted from the collection on the disk; None where there is none."""
+        """Read a column of text that is seldom wanted; None where there is none."""
+        column = self.column(name)
+        return None if column is None else Words(column)
+
+    def column(self, name: str) -> pa.ChunkedArray | None:
+        """Read a column that is seldom wanted from the collection on the disk, in order; None where there is none."""
         path = self._folder / "recordings.parquet"
         if not path.is_file():
             return None
@@ -93,7 +102,7 @@ class Rows:
         if name not in table.column_names:
             return None
         rows = pc.index_in(self._ids.arrow(), pc.cast(table.column("id"), pa.large_string()))
-        return Words(table.column(name).take(rows))
+        return table.column(name).take(rows)
 
     def sequential(self, row: int) -> list[Kind]:
         """Return the kinds of streams of a recording's file that are decoded from their beginning."""

@@ -17,24 +17,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch.nn.functional import normalize
 
 from coview import parallel
+from coview.data.executors import Executor
 from coview.data.source import Source
 from coview.data.stored import (
     FORMAT,
-    Array,
     Stored,
-    digest_of,
-    map_all,
     map_arrays,
     open_stored,
     part_count,
     read_card,
-    read_part,
-    rows_of,
 )
 from coview.embedding.extract import Features, Space, extract_locally, require_some
+from coview.embedding.parts import Embedding, Opener, PartTask, make_elsewhere, make_part
 from coview.errors import CoviewError, UsageError
 from coview.files import is_leftover, locked, write_aside, written_whole
 from coview.settings import diff, to_dict
@@ -58,6 +54,8 @@ def store(
     paths: Sequence[str] = (),
     about: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    executor: Executor | None = None,
+    opener: Opener | None = None,
 ) -> Stored:
     """Embed a source into a folder, or complete what a stopped call left there; returns it on every process.
 
@@ -72,6 +70,8 @@ def store(
         paths: the file of each recording; none where there are no files.
         about: what else the numbers depend on; goes into the card, and must be the same when the call is repeated.
         progress: called with (recordings done, recordings) of this process.
+        executor: makes the parts elsewhere, with `opener`: one at a time in a process, on its processor, one thread.
+            The numbers are those of this process to the bit where it uses one thread.
 
     Raises:
         UsageError: the folder holds something else, or embeddings made in another way; another process works on it.
@@ -98,17 +98,23 @@ def store(
     if done is not None:
         return done
 
+    how: dict[str, Any] = {"windows": windows, "space": space, "batch_size": batch_size}
+
     def embed(rows: torch.Tensor) -> Features:
-        return extract_locally(model, source, rows, windows=windows, space=space, batch_size=batch_size)
+        return extract_locally(model, source, rows, **how)
 
     with _held(folder):
         _in_turn(folder, lambda: _begin(folder, card, embed, source, paths, batch_size))
         known = read_card(folder)
         if known.get("model") != card["model"]:
             raise CoviewError(f"{folder}: not the same folder on all processes; use a disk that they share")
-        mine = range(parallel.rank(), part_count(known), parallel.world_size())
-        _everywhere(folder, lambda: _make_parts(folder, known, mine, embed, source, normalised, progress))
-        found = open_stored(folder, checked=True)
+        if executor is not None and opener is not None:
+            spread = how | {"normalised": normalised}
+            _everywhere(folder, lambda: _shared_out(folder, executor, opener, spread, progress))
+        else:
+            mine = range(parallel.rank(), part_count(known), parallel.world_size())
+            _everywhere(folder, lambda: _make_parts(folder, known, mine, embed, source, normalised, progress))
+        found = open_stored(folder, checked=executor is None)  # what others wrote has to be here
     require_some(features_of(found, source))
     return found
 
@@ -204,7 +210,7 @@ def _everywhere(folder: Path, act: Callable[[], None]) -> None:
 def _begin(
     folder: Path,
     card: Mapping[str, Any],
-    embed: Callable[[torch.Tensor], Features],
+    embed: Embedding,
     source: Source,
     paths: Sequence[str],
     batch_size: int,
@@ -233,42 +239,31 @@ def _begin(
                     np.lib.format.open_memmap(aside, mode="w+", dtype=kind, shape=extent).flush()
 
 
+def _shared_out(
+    folder: Path,
+    executor: Executor,
+    opener: Opener,
+    how: Mapping[str, Any],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Let an executor make all parts."""
+    card = read_card(folder)
+    tasks = [PartTask(folder.absolute(), number, opener, **how) for number in range(part_count(card))]
+    for count, _ in enumerate(executor.run(make_elsewhere, tasks), 1):
+        if progress:
+            progress(min(count * card["part"], card["recordings"]), card["recordings"])
+
+
 def _make_parts(
     folder: Path,
     card: Mapping[str, Any],
     mine: range,
-    embed: Callable[[torch.Tensor], Features],
+    embed: Embedding,
     source: Source,
     normalised: bool,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Make the parts that are missing or damaged, and try again what could not be read."""
-    row_of = {recording: row for row, recording in enumerate(source.ids)}
     for count, number in enumerate(mine):
-        rows, part = rows_of(card, number), read_part(folder, number)
-        if part is None or part.digest != digest_of(map_all(folder, card), rows):
-            wanted = torch.arange(rows.start, rows.stop)
-        else:
-            wanted = torch.tensor(sorted({row for row, _ in part.problems}), dtype=torch.int64)
-        if wanted.numel():
-            found = embed(wanted)
-            for name, clips in found.clips.items():
-                vectors = (normalize(clips, dim=2) if normalised else clips).numpy().astype(card["precision"])
-                _write(folder / f"{name}.npy", wanted, vectors)
-                _write(folder / f"{name}.present.npy", wanted, found.clip_present[name].numpy())
-                _write(folder / f"{name}.start.npy", wanted, found.start[name].numpy())
-            problems = sorted((row_of[recording], reason) for recording, reason in found.problems)
-            text = {"digest": digest_of(map_all(folder, card), rows), "problems": problems}
-            write_aside(folder / "done" / f"{number:05d}.json", json.dumps(text) + "\n")
+        make_part(folder, card, number, embed, source, normalised)
         if progress:
             progress(min((count + 1) * card["part"], len(source)), min(len(mine) * card["part"], len(source)))
-
-
-def _write(path: Path, rows: torch.Tensor, values: Array) -> None:
-    """Write rows (ascending) into an array's file: a full disk is an error here, and would kill in mapped memory."""
-    offset = int(np.load(path, mmap_mode="r", allow_pickle=False).offset)
-    gaps = np.flatnonzero(np.diff(rows.numpy()) != 1) + 1
-    with path.open("r+b") as stream:
-        for places in np.split(np.arange(len(rows)), gaps):
-            stream.seek(offset + int(rows[places[0]]) * values[0].nbytes)
-            stream.write(np.ascontiguousarray(values[places]).data)

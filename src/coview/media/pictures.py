@@ -81,8 +81,10 @@ def seen(picture: NDArray[np.uint8], size: int, window: Window) -> NDArray[np.ui
     return made.permute(1, 2, 0).numpy()
 
 
-def read_whole_frames(media: Media, start: float, count: int, fps: float, size: int) -> list[NDArray[np.uint8]]:
-    """Decode `count` frames at `fps` from second `start`, uncropped: uint8 (H, W, 3), RGB, short side `size`.
+def read_whole_frames(
+    media: Media, start: float, numbers: Sequence[int], fps: float, size: int
+) -> list[NDArray[np.uint8]]:
+    """Decode frames at `fps`, number 0 at second `start`, uncropped: uint8 (H, W, 3), RGB, short side `size`.
 
     Repeated frames are the same array. `square` cuts from them exactly what `read_frames` returns.
 
@@ -91,7 +93,7 @@ def read_whole_frames(media: Media, start: float, count: int, fps: float, size: 
     """
     if media.video is None:
         raise media.error("no-video", "a picture was asked for, and the file has sound only")
-    return shown_frames(media, [start + media.origin + k / fps for k in range(count)], Scaler(media, size))
+    return shown_frames(media, [start + media.origin + k / fps for k in numbers], Scaler(media, size))
 
 
 def square(picture: Any, size: int, window: float) -> Any:

@@ -27,7 +27,7 @@ from coview.training.schedules import rate_factor
 from coview.training.settings import RunSettings, load_run, run_to_dict
 
 # Settings that do not change what a run computes: a resumed run may have others.
-FREE = ("train.workers", "train.keep", "train.checkpoint_every", "train.device", "train.loggers")
+FREE = ("train.workers", "train.keep", "train.checkpoint_every", "train.device", "train.loggers", "train.films_gb")
 LENGTHS = ("train.steps:", "train.epochs:")  # a resumed run may have more, where that is well defined
 
 

@@ -20,6 +20,7 @@ from coview.methods.recipe import ScheduleSettings as ScheduleSettings
 from coview.settings import from_dict, to_dict
 
 _MOST = 10**9  # of anything that is counted; more is a mistake of the keyboard
+_WRITTEN = {"device", "keep", "steps", "watch_every", "workers"}  # a run's own file says all of these, a person's few
 _COUNTS = ("epochs", "steps", "batch_size", "accumulate", "checkpoint_every", "keep", "watch_every")
 
 
@@ -45,6 +46,10 @@ class TrainSettings:
     features_on_disk: bool = False  # what methods look at between epochs lies in files of the run, not in memory
     # What gets the numbers beside metrics.jsonl; each keeps them in the run's folder, and sends nothing unasked.
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    # Store what is decoded of films, as `coview prepare` would, and read it from then on; auto: where the planned
+    # epochs pay, the disk has room, and no random crop of the film itself would become one of a smaller picture.
+    films: Literal["auto", "stored", "direct"] = "auto"
+    films_gb: float = 100.0  # that stored films of all runs may take
     knn_every: int = 0  # epochs between kNN measurements on the labels; 0: none
 
     def __post_init__(self) -> None:
@@ -54,6 +59,8 @@ class TrainSettings:
             raise ValueError(f"{', '.join(wrong)} must be from 1 to {_MOST}")
         if self.workers != "auto" and not 0 <= self.workers <= 1024:
             raise ValueError("workers must be auto, or from 0 to 1024 on each process")
+        if not 0 < self.films_gb <= _MOST:
+            raise ValueError(f"films_gb must be above 0, {_MOST} at most")
         if not 0 <= self.knn_every <= _MOST:
             raise ValueError(f"knn_every must be from 0 to {_MOST}")
 
@@ -151,7 +158,12 @@ def run_from_dict(data: Mapping[str, Any], base: RunSettings | None = None) -> R
 def _under_todays_names(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's settings, which may have been written before, as they are called now."""
     train = data.get("train")
-    if not isinstance(train, Mapping) or "tensorboard" not in train:
+    if not isinstance(train, Mapping):
+        return dict(data)
+    if "films" not in train and set(train) >= _WRITTEN:
+        data = {**data, "train": {**train, "films": "direct"}}
+        train = data["train"]
+    if "tensorboard" not in train:
         return dict(data)
     rest = {name: value for name, value in train.items() if name != "tensorboard"}
     loggers = {"loggers": ["tensorboard"]} if train["tensorboard"] else {}

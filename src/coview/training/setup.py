@@ -27,12 +27,13 @@ from coview.model import Model
 from coview.training import checkpoint
 from coview.training.checkpoint import Checkpoint
 from coview.training.display import Display
+from coview.training.films import through_cache
 from coview.training.harvest import Harvest
 from coview.training.loggers import load_loggers
 from coview.training.optimisers import make_optimiser
 from coview.training.problems import Problems
 from coview.training.run import enter
-from coview.training.settings import RunSettings, resolve
+from coview.training.settings import RunSettings, load_run, resolve
 from coview.training.sharding import blocks, shard, state_for_file, whole_state
 from coview.training.takeover import restore, take_statistics, take_weights
 
@@ -126,6 +127,7 @@ def prepare(
 ) -> tuple[Parts, int]:
     """Build everything, enter the run's folder, and return the parts and the first step; `held` gets the folder."""
     method, source = build_method(settings, source)
+    settings, source, told = through_cache(settings, source, method.views, _stored_choice(start))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     world = parallel.world_size()
     settings = resolve(settings, device=device.type, rows=len(source), world=world, local_world=local)
@@ -144,7 +146,15 @@ def prepare(
         # Buffers are equal by construction (synchronised statistics, banks): sending them would only hide a mistake.
         parts.wrapped = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
     _announce(parts, world)
+    if told:
+        parts.display.say(told)
     return parts, 0 if saved is None else saved.step
+
+
+def _stored_choice(start: Start) -> str | None:
+    """Return how a run that is continued reads films: as it has begun."""
+    stored = start.out / "settings.yaml"
+    return load_run(stored).train.films if start.resume and stored.is_file() else None
 
 
 def check_parts(settings: RunSettings, method: Method) -> None:

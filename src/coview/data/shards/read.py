@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +17,7 @@ from coview.data.cutting import Sample
 from coview.data.media_source import MediaSource
 from coview.data.recording import Split
 from coview.data.shards.checks import read_card, read_tables
+from coview.data.shards.encode import Picture, clip_of, inside, numbers_of
 from coview.data.shards.layout import BLOCK
 from coview.data.shards.tars import Clips, Members, Tars
 from coview.data.source import as_given
@@ -25,10 +25,9 @@ from coview.data.timeline import Timeline
 from coview.data.views import AudioView, VideoView, ViewSpec
 from coview.errors import UsageError
 from coview.media import jpeg
-from coview.media.cuts import SAME_INSTANT, AudioCut, Excerpt, Sound, VideoCut
+from coview.media.cuts import AudioCut, Excerpt, Sound, VideoCut
 from coview.media.decode import Read
 from coview.media.flac import FlacDecoder
-from coview.media.pictures import seen
 from coview.media.waveform import to_float
 from coview.randomness import integers
 
@@ -105,33 +104,32 @@ class ShardSource(MediaSource):
         return [self._read_cuts(index, sample) for sample in samples]
 
     def _read_cuts(self, index: int, sample: Sample) -> Read:
-        first, last = self._clips.of_row(self._row[index])
-        clip = first + int(np.argmin(np.abs(self._clips.start[first:last] - sample.recording.start)))
-        members = self._tars.members(self._clips, clip, self.ids[index])
+        members = self._tars.members(self._clips, self._clip_of(index, sample), self.ids[index])
         return [
             (self._pictures(members, video) if video else None, self._sound(members, audio) if audio else None)
             for video, audio in sample.cuts
         ]
+
+    def _clip_of(self, index: int, sample: Sample) -> int:
+        """Return the stored clip that a sample lies in."""
+        first, last = self._clips.of_row(self._row[index])
+        return first + int(np.argmin(np.abs(self._clips.start[first:last] - sample.recording.start)))
 
     def _pictures(self, members: Members, cut: VideoCut) -> Tensor | None:
         """Return the frames shown at the cut's instants, uint8 (3, count, size, size); None where none are stored."""
         about = members.about
         if "frame_bytes" not in about:
             return None
-        sizes, begin, rate = about["frame_bytes"], about["picture_start"], about["fps"]
-        shown = [math.floor((time - begin + SAME_INSTANT) * rate) for time in cut.times]
-        wanted = [min(max(index, 0), len(sizes) - 1) for index in shown]
+        sizes = about["frame_bytes"]
+        wanted = numbers_of(cut, about["picture_start"], len(sizes), about["fps"])
         first, end = members.pictures[wanted[0]], members.pictures[wanted[-1]] + BLOCK + sizes[wanted[-1]]
         data, name = self._tars.read(members.shard, first, end - first), self._tars.name(members.shard)
-        out = np.empty((cut.count, cut.size, cut.size, 3), np.uint8)
-        for k, index in enumerate(wanted):
-            if k and index == wanted[k - 1]:
-                out[k] = out[k - 1]
-                continue
-            at = members.pictures[index] + BLOCK - first
-            picture = jpeg.decode(data[at : at + sizes[index]], about["width"], about["height"], name)
-            out[k] = seen(picture, cut.size, cut.window)
-        return torch.from_numpy(out).permute(3, 0, 1, 2)
+        pictures: dict[int, Picture] = {}
+        for number in wanted:
+            if number not in pictures:
+                at = members.pictures[number] + BLOCK - first
+                pictures[number] = jpeg.decode(data[at : at + sizes[number]], about["width"], about["height"], name)
+        return clip_of(cut, [pictures[number] for number in wanted])
 
     def _sound(self, members: Members, cut: AudioCut) -> Sound | None:
         """Return the waveform from the cut's start; zero where nothing is stored, None where nothing at all is."""
@@ -140,8 +138,7 @@ class ShardSource(MediaSource):
             return None
         out = torch.zeros(cut.samples)
         block, ends = about["flac_block"], members.sounds
-        begin = round(cut.start * cut.sample_rate) - about["first_sample"]
-        low, high = max(begin, 0), min(begin + cut.samples, about["samples"])
+        begin, low, high = inside(cut, about["first_sample"], about["samples"])
         if low >= high:
             return Sound(out, 0)
         first, last = low // block, (high - 1) // block + 1

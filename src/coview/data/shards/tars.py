@@ -18,6 +18,7 @@ from coview.data.shards.checks import REMEDY, wrong_description
 from coview.data.shards.layout import BLOCK, padded, shard_name
 from coview.errors import MediaError
 from coview.media.regular import is_regular
+from coview.remote import present
 
 _MOST_OPEN = 64  # tars that are open at once in a process
 _MOST_KNOWN = 256  # clips of which a process keeps what KEY.json says: about 5 MB, and several of a window's laps
@@ -120,6 +121,10 @@ class Tars:
         if shard not in self._open:
             if len(self._open) >= _MOST_OPEN:
                 self._open.pop(next(iter(self._open))).close()
+            try:
+                present(self.folder / shard_name(shard))
+            except OSError as error:
+                raise MediaError(self.name(shard), "unreadable", f"storage does not give it: {error}") from error
             if not is_regular(self.name(shard)):
                 raise MediaError(self.name(shard), "missing", f"it is no regular file, or not there; {REMEDY}")
             try:

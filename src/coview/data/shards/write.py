@@ -143,7 +143,7 @@ def write_shard(task: ShardTask) -> int:
                 except MediaError as error:
                     notes.append({**note, "problem": f"{error.reason}: {error.message}"})
                     continue
-                notes.append({**note, "shard": task.index, **_add(tar, f"{row:08d}-{clip:02d}", about, files)})
+                notes.append({**note, "shard": task.index, **add_clip(tar, f"{row:08d}-{clip:02d}", about, files)})
     write_table(pa.Table.from_pylist(notes, schema=CLIP_SCHEMA), _table(task.out, task.index))
     return task.index
 
@@ -172,7 +172,7 @@ def _tables_are_whole(out: Path, card: Mapping[str, Any]) -> bool:
     return True
 
 
-def _add(tar: tarfile.TarFile, key: str, about: dict[str, Any], files: list[tuple[str, bytes]]) -> dict[str, int]:
+def add_clip(tar: tarfile.TarFile, key: str, about: dict[str, Any], files: list[tuple[str, bytes]]) -> dict[str, int]:
     """Append the members of a clip and return where they are."""
     first, text = tar.offset, json.dumps(about, ensure_ascii=False).encode()
     for name, data in [("json", text), *files]:

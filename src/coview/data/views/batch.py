@@ -29,6 +29,7 @@ class Batch:
         epoch, epochs: whole epochs passed, and planned; schedules inside a method read these.
         step, steps: optimiser steps done before this batch, and planned; 0 planned where there is no plan.
         replaced: (row, reason) of every sample that could not be read and was replaced by another.
+        said: sentences for people, about reading itself.
         cropped: raw views that are random crops already, cut from the file.
         whole: views that all samples have, as far as the host knows: noted where a batch leaves it (`to`).
     """
@@ -46,6 +47,7 @@ class Batch:
     step: int = 0
     steps: int = 0
     replaced: list[tuple[int, str]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     cropped: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
 

@@ -99,7 +99,7 @@ def read_picture(path: Path, about: Recording, size: int) -> NDArray[np.uint8]:
     if is_still(head_of(path)):
         return read_whole_still(path, size)
     with open_media(path, sequential_in(about.flags)) as media:
-        return read_whole_frames(media, (about.video_start + about.video_end) / 2, 1, 1.0, size)[0]
+        return read_whole_frames(media, (about.video_start + about.video_end) / 2, [0], 1.0, size)[0]
 
 
 class Pyramid:
