@@ -36,6 +36,8 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {
     "contrastive": Experiment(decisive_sound.contrastive),
+    "many-views": Experiment(decisive_sound.many_views),
+    "cav-mae": Experiment(decisive_sound.cav_mae),
     "avid": Experiment(decisive_sound.avid),
     "l3": Experiment(decisive_sound.l3),
     "swav": Experiment(decisive_sound.swav, seeds=10),

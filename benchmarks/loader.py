@@ -1,6 +1,7 @@
 """How many training samples one CPU-second yields, straight from long-GOP files, and how near that is to the decoder.
 
     python benchmarks/loader.py [--folder FOLDER] [--samples 96] [--workers 0]
+    python benchmarks/loader.py --stored [--steps 400]     # from features on disk: see stored_features.py
 
 Files (made once in the folder): 24 pictures of 340 x 256 at 25 and 30 frames per second by turns, 10 s, H.264 (preset
 fast, CRF 23, a key frame every 250 frames), sound AAC stereo 44.1 kHz. A quarter each of test patterns, a zoom into a
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import stored_features
 import torch
 
 from coview.data.augment.settings import PRESETS
@@ -122,8 +124,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "coview-benchmark-loader")
     parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--stored", action="store_true")
+    parser.add_argument("--steps", type=int, default=400)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.stored:
+        print(json.dumps(stored_features.measure(arguments.folder / "stored", arguments.steps), indent=2))
+        return
 
     paths = make_files(arguments.folder / "clips")
     size = sum(path.stat().st_size for path in paths) / len(paths) / 1e6

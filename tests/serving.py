@@ -66,14 +66,17 @@ def make_collection(folder: Path) -> Path:
 
 
 @contextmanager
-def client_of(folder: Path, cache: Path, *, known: bool = True, searching=None, **options) -> Iterator[TestClient]:
+def client_of(
+    folder: Path, cache: Path, *, known: bool = True, searching=None, stored=None, **options
+) -> Iterator[TestClient]:
     """Yield a client of a collection's page, with the cookie where it is `known`; `.guard` is the application.
 
     `searching` makes search by example of a library and workers.
     """
     library = Library(folder, **options)
     search = searching and functools.partial(searching, library)
-    app = build(library, Cache(cache, 1 << 26), port=PORT, workers=Directly(), searching=search)
+    made = Cache(cache, 1 << 26)
+    app = build(library, made, port=PORT, workers=Directly(), searching=search, stored=stored)
     with TestClient(app, base_url=HERE) as client:
         client.guard = app
         if known:

@@ -36,6 +36,7 @@ TABLE = {
     "label --model /none --collection digits-av --classes dog": (2, "expected two names at least"),
     "label --model /none --collection digits-av --classes dog,rain": (2, "/none: expected a run with a model"),
     "serve --collection /none": (2, "/none is not a collection"),
+    "serve --model /none --collection /none": (2, "/none: expected a run with a model"),
     "audit --model /none --collection digits-av": (2, "/none: expected a run with a model"),
     "explain --model /none --collection digits-av": (2, "/none: expected a run with a model"),
     "paint --model /none --input FILES -o OUT": (2, "/none: expected a run with a model"),

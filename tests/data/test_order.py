@@ -138,7 +138,7 @@ def test_the_order_is_the_one_of_earlier_runs():
 
 def test_scattered_positions_and_blocks_agree():
     whole = permute(torch.arange(9000), 9000, 1, 1)
-    for some in ([8999, 3, 4500], [1023, 1024], []):
+    for some in ([8999, 3, 4500], [4095, 4096], []):
         assert permute(torch.tensor(some, dtype=torch.int64), 9000, 1, 1).tolist() == whole[some].tolist()
 
 

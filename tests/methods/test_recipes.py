@@ -20,13 +20,14 @@ from coview.settings import from_dict, to_dict
 # The index of systems by their short names; one that stands here is startable by this name.
 STANDING = [
     "avid", "cma", "xid", "stica", "cmac", "l3", "swav", "seer", "xdc", "sdc", "mdc", "cdc", "mcn", "cca", "robust-cca",
-    "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg", "vicreg-video",
+    "vilbert", "dcca", "dccae", "splitae", "corrae", "distae", "supervised-dcca", "vae-cca", "av-vicreg",
+    "vicreg-video",
     "supervised-av", "denoising-autoencoder", "relative-position", "context-encoder",
     "split-brain", "colorization", "larsson-colorization", "context-discovery", "weak-captions", "steady-features",
-    "physical-prediction", "ambient-sound", "video-triplet", "uavm", "cloven", "ccl", "mov",
+    "physical-prediction", "ambient-sound", "video-triplet", "uavm", "cloven", "ccl", "mov", "cav-mae",
 ]  # fmt: skip
 TO_COME = [
-    "elo", "vilbert",
+    "elo",
 ]  # fmt: skip
 
 

@@ -17,8 +17,12 @@ def path(tmp_path):
     return tmp_path / "c" / "labels.sqlite"
 
 
-def said(name, label, how="key"):
-    return Said(name, label, how, None, 1.0, "s")
+def said(name, label, how="key", time=1.0):
+    return Said(name, label, how, None, time, "s")
+
+
+def given(log):
+    return {name: one.label for name, one in log.current().items()}
 
 
 def test_proposals_are_written_once_and_people_count_before_them(path):
@@ -48,7 +52,7 @@ from coview.search.labels import LabelLog, Proposal
 log = LabelLog(Path({str(path)!r}))
 log.propose([Proposal("a", "dog", 0.9)])
 def endless():
-    yield ("b", "rain", "key", None, 1.0, "s")
+    yield ("b", "rain", "key", None, 1.0, "s", None)
     os.kill(os.getpid(), signal.SIGKILL)
 log.add(endless())
 """
@@ -70,9 +74,9 @@ def test_strange_files_are_told(path, monkeypatch):
         LabelLog(path)
     path.unlink()
     with sqlite3.connect(path) as base:
-        base.execute("pragma user_version=2")
+        base.execute("pragma user_version=3")
     base.close()
-    with pytest.raises(UsageError, match="labels of format 2, but this version reads 1"):
+    with pytest.raises(UsageError, match="labels of format 3, but this version reads 1 and 2"):
         LabelLog(path)
     with sqlite3.connect(path) as base:  # what a later version wrote stays as it is
         assert base.execute("select count(*) from sqlite_master").fetchone() == (0,)
@@ -82,6 +86,37 @@ def test_strange_files_are_told(path, monkeypatch):
     for wrong in ("", "../x", "a/b"):
         with pytest.raises(UsageError, match="is none"):
             log_of(wrong)
+
+
+def test_the_last_act_is_taken_back_whole_and_one_by_one_across_openings(path):
+    with LabelLog(path) as log:
+        log.propose([Proposal("a", "rain", 0.9)])
+        log.add([said("a", "dog", time=1.0)])
+        log.add([said("a", "cat", time=2.0), said("b", "cat", time=2.0)])
+        log.add([said("b", None, "skip", time=3.0)])
+        assert given(log) == {"a": "cat"}
+        assert [one.how for one in log.undo("s")] == ["skip"] and given(log) == {"a": "cat", "b": "cat"}
+    with LabelLog(path) as log:
+        assert [one.id for one in log.undo("t")] == ["a", "b"] and given(log) == {"a": "dog"}
+        log.add([said("b", "dog", time=4.0)])
+        assert [one.id for one in log.undo("t")] == ["b"]
+        assert [one.id for one in log.undo("t")] == ["a"] and given(log) == {"a": "rain"}  # what was proposed stays
+        assert log.undo("t") == [] and len(log.lines()) == 10  # and nothing that was said is lost
+
+
+def test_a_log_of_the_first_format_is_read_on(path):
+    path.parent.mkdir()
+    with sqlite3.connect(path) as base:
+        base.execute("pragma user_version=1")
+        base.execute("""create table labels (number integer primary key, id text not null, label text,
+                     how text not null, confidence real, time real not null, session text not null)""")
+        base.execute("insert into labels values (1, 'a', 'dog', 'zero-shot', 0.5, 1.0, 's')")
+    base.close()
+    for _ in range(2):
+        with LabelLog(path) as log:
+            assert log.lines()[0] == Said("a", "dog", "zero-shot", 0.5, 1.0, "s", None)
+            log.add([said("b", "rain")._replace(content="f00")])
+            assert log.lines(after=1)[0].content == "f00"
 
 
 @pytest.mark.parametrize("form", [".csv", ".parquet"])

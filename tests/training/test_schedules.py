@@ -44,6 +44,12 @@ def test_cosine_equals_torch():
         torchs.step()
 
 
+def test_linear_falls_evenly_behind_its_warm_up():
+    settings = ScheduleSettings(kind="linear", warm_up=0.1, final=0.2)
+    factors = [rate_factor(step, 110, settings) for step in (0, 10, 11, 60, 110)]
+    assert factors == pytest.approx([1 / 11, 1.0, 1.0, 0.2 + 0.8 * (1 - 49 / 99), 0.2])
+
+
 def test_cosine_that_rises_again_equals_torch():
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     torchs = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=5, eta_min=0.01)

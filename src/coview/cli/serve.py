@@ -20,21 +20,26 @@ from coview.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coview.data.stored import Stored
+    from coview.model import Model
     from coview.serve.library import Library
     from coview.serve.searching import Searching
     from coview.serve.workers import Workers
 
 DESCRIPTION = """Show a collection as a page in the browser: posters of all recordings, filters, what could not be
-read; every recording to look at and to listen to. Nothing leaves this computer; no model is needed.
+read; every recording to look at and to listen to, and to label by keys. Nothing leaves this computer; no model is
+needed.
 
 With a model the page searches by example: by a recording or a span of it, a file, the microphone, words where the model
 reads them; sounds find pictures and the other way round, where it learnt to. The collection is embedded first where it
-has not been yet, as by coview search.
+has not been yet, as by coview search. From these embeddings, or those of --embeddings alone, a classifier learns while
+labels are given: the page asks for what it is least sure of, and measures it on recordings drawn at random.
 
 Examples:
   coview serve --collection my-collection
   coview serve --model my-run --collection my-collection
   coview serve --collection my-collection --port 8800 --open
+  coview serve --collection my-collection --embeddings my-embeddings
 
 Needs Starlette and uvicorn: pip install 'coview[web]'
 """
@@ -49,7 +54,8 @@ class Arguments:
     model: Path | None = None
     """Run or model folder to search by example with."""
     embeddings: Path | None = None
-    """Embeddings of the collection made by `coview embed`, instead of those kept beside the model."""
+    """Embeddings of the collection made by `coview embed`, instead of those kept beside the model; without a model
+    labels are learnt from them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs."""
     max_upload_mb: int = 64
@@ -79,8 +85,6 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--cache-gb {arguments.cache_gb}: expected a number above 0")
     if not 0 < arguments.max_upload_mb < 1 << 20:
         raise UsageError(f"--max-upload-mb {arguments.max_upload_mb}: expected a number above 0")
-    if arguments.embeddings is not None and arguments.model is None:
-        raise UsageError("--embeddings are searched with the model that made them: --model")
     check_models(arguments.model)
     check_files(arguments.embeddings)
     for root in arguments.media_root:
@@ -102,13 +106,16 @@ def main(argv: list[str]) -> int:
         )
     out = Output()
     library = Library(arguments.collection, arguments.media_root)
-    searching = None if arguments.model is None else by_example(arguments, arguments.model, library, out)
+    model, stored = embedded(arguments, library, out)
     cache = Cache(default_folder(), round(arguments.cache_gb * (1 << 30)))
     listening = listen(arguments.host, arguments.port)
     port = int(listening.getsockname()[1])
     own = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     names = (*arguments.allow_host, *([own] if is_loopback(arguments.host) else []))
-    app = build(library, cache, port=port, hosts=names, searching=searching)
+    app = build(
+        library, cache, port=port, hosts=names, stored=stored,
+        searching=None if model is None or stored is None else by_example(model, stored, library, arguments),
+    )  # fmt: skip
     if not is_loopback(arguments.host):
         out.say("Warning: other computers reach this page, and what it shows travels unencrypted; ssh -L PORT is safer")
     root = library.now().collection.root
@@ -130,22 +137,34 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def by_example(arguments: Arguments, place: Path, library: Library, out: Output) -> Callable[[Workers], Searching]:
-    """Return what makes search by example with a model; the collection is embedded now where it has not been yet."""
-    from coview.model import Model
+def embedded(arguments: Arguments, library: Library, out: Output) -> tuple[Model | None, Stored | None]:
+    """Return the model and the embeddings, as far as they are asked for; the collection is embedded now if need be."""
+    from coview.data.stored import open_stored
     from coview.search.filters import rows_of
-    from coview.search.places import embeddings_of
-    from coview.serve.searching import Searching
-    from coview.training.settings import choose_device
 
-    model = Model.from_run(place).to(choose_device(arguments.device))
-    name, windows = str(arguments.collection), 4  # as many windows as coview search takes: they share what is kept
-    with out.steps() as show:
-        stored = embeddings_of(
-            model, place, name, windows, arguments.embeddings,
-            lambda done, total: show("embedding the collection", done, total),
-        )  # fmt: skip
-    rows_of(stored.ids, library.now().collection)  # embeddings of others are refused before anything is served
-    if stored.problems:
-        out.say(f"{len(stored.problems)} recordings could not be embedded in full: what they lack finds nothing")
+    if arguments.model is None:
+        model, stored = None, None if arguments.embeddings is None else open_stored(arguments.embeddings)
+    else:
+        from coview.model import Model
+        from coview.search.places import embeddings_of
+        from coview.training.settings import choose_device
+
+        model = Model.from_run(arguments.model).to(choose_device(arguments.device))
+        name, windows = str(arguments.collection), 4  # as many as coview search takes: they share what is kept
+        with out.steps() as show:
+            stored = embeddings_of(
+                model, arguments.model, name, windows, arguments.embeddings,
+                lambda done, total: show("embedding the collection", done, total),
+            )  # fmt: skip
+    if stored is not None:
+        rows_of(stored.ids, library.now().collection)  # embeddings of others are refused before anything is served
+        if stored.problems:
+            out.say(f"{len(stored.problems)} recordings could not be embedded in full: what they lack finds nothing")
+    return model, stored
+
+
+def by_example(model: Model, stored: Stored, library: Library, arguments: Arguments) -> Callable[[Workers], Searching]:
+    """Return what makes search by example of a page's workers."""
+    from coview.serve.searching import Searching
+
     return lambda workers: Searching(library, model, stored, workers, arguments.max_upload_mb << 20)

@@ -132,16 +132,17 @@ class FeatureSource:
 
     def read(self, row: Tensor, key: Tensor) -> Batch:
         """Return the features of `row`; the key draws nothing."""
+        place = {view: self._place[view][row] for view in self.views}
         batch = Batch(
             views={},
             row=row,
             key=key,
             start={view: torch.zeros(len(row), dtype=torch.float64) for view in self.views},
-            present={view: self._place[view][row] >= 0 for view in self.views},
+            present={view: where >= 0 for view, where in place.items()},
             label=self.labels[row],
         )
         for view, spec in self.views.items():
-            batch.views[view], length = self._take(view, spec, self._place[view][row])
+            batch.views[view], length = self._take(view, spec, place[view])
             if spec.sequence:
                 batch.length[view] = length
         return batch
@@ -150,7 +151,8 @@ class FeatureSource:
         """Return the raw views of the rows `place` of a table (-1: absent, zero), and how many steps each has."""
         table, there = self._tables[view], place >= 0
         if table.ends is None:
-            return torch.where(there[:, None], table.values[place.clamp(min=0)], 0.0), there.long()
+            values = table.values.index_select(0, place.clamp(min=0))
+            return values if not self.lacking[view] else values.masked_fill_(~there[:, None], 0.0), there.long()
         first, steps = self._first[view][place], spec.raw_shape[0]
         length = torch.where(there, table.ends[place] - first, 0).clamp(max=steps)
         step = torch.arange(steps)

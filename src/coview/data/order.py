@@ -19,7 +19,7 @@ from torch import Tensor
 from coview.randomness import make_key, uniform
 
 _ROUNDS = 8  # four are provably enough for large halves; small epochs have halves of a few bits
-_BLOCK = 1024  # positions computed at once
+_BLOCK = 4096  # positions computed at once: of batches of 256, a sixteenth of the calls
 _MOST_LAPS = 5  # a pass over a file for five clips decodes a third of what five passes do; more would gain little
 _LEAST_BATCHES, _MOST_BATCHES = 4, 32  # of a lap; five steps on one batch of recordings teach far less (performance.md)
 _ORDER, _LAP, _DRAWN = 0x6F72646572, 0x6C6170, 0x647261776E  # keep the order's keys apart from the samples' own

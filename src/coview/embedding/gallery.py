@@ -156,27 +156,24 @@ class Gallery:
         return known
 
 
-def nearest_of_others(queries: Mapping[int, Tensor], gallery: Gallery, rows: Rows) -> NDArray[np.float32]:
-    """Return the cosine of the nearest among `rows` but itself for many recordings at once, in float32, without order.
+def nearest_of_others(queries: Mapping[int, Tensor], gallery: Gallery) -> NDArray[np.float32]:
+    """Return the cosine of the nearest recording but itself for many at once, in float32, without order.
 
     Args:
-        queries: row -> float32 (D,), of length 1. Those that find nothing are left out.
+        queries: row of the gallery -> float32 (D,), of length 1. Those that find nothing are left out.
     """
-    if not queries or not len(rows):
-        return np.zeros(0, np.float32)
-    dim = gallery.clips.shape[2]
-    vectors, there = _in_float32(gallery.clips[rows]).reshape(-1, dim), gallery.present[rows].reshape(-1)
-    owner = np.repeat(rows, gallery.clips.shape[1])
-    vectors, owner = vectors[there], owner[there]
-    if not len(vectors):
-        return np.zeros(0, np.float32)
-    near = []
-    for row, query in queries.items():
+    near, vectors = [np.zeros(0, np.float32)], gallery.clips.reshape(-1, gallery.clips.shape[2])
+    items = list(queries.items())
+    for first in range(0, len(items), 32):
+        part = items[first : first + 32]
         with np.errstate(invalid="ignore", over="ignore"):
-            cosine = np.where(owner != row, vectors @ query.numpy(), -np.inf)
-        near.append(np.nanmax(np.where(np.isfinite(cosine), cosine, -np.inf)))
-    found = np.array(near, np.float32)
-    return found[np.isfinite(found)]
+            cosine = torch.stack([query for _, query in part]).numpy() @ vectors.T
+        cosine = cosine.reshape(len(part), *gallery.present.shape)
+        cosine[~(gallery.present & np.isfinite(cosine))] = -np.inf
+        cosine[range(len(part)), [row for row, _ in part]] = -np.inf
+        near.append(cosine.max((1, 2)))
+    values = np.concatenate(near)
+    return values[np.isfinite(values)]
 
 
 def _in_float32(block: NDArray[Any]) -> NDArray[Any]:

@@ -116,17 +116,25 @@ class Seen(Protocol):
         """Mean and deviation of each channel by which every view is scaled; None where there are no such numbers."""
         ...
 
+    @property
+    def stored(self) -> dict[str, Any]:
+        """What its raw views are made by, such as a sound's rate and how a text is spelt."""
+        ...
+
 
 def build_for(view: Seen, name: str) -> Encoder:
     """Build the encoder of a view, fresh weights, by its short name; pictures may have any number of channels.
 
-    A name such as "timm:resnet50" is that of a library's network: see `bridges`.
+    A name such as "timm:resnet50" is that of a library's network: see `bridges`. "hf:FOLDER" comes with its trained
+    weights: see `learning`.
 
     Raises:
         UsageError: there is no such encoder of this kind of view; names the known ones, or the nearest.
     """
     if ":" in name:
         library, _, own = name.partition(":")
+        if library == "hf":
+            return _later("learning", "learning_tower")(own, view.stream, view.shape, view.scale, view.stored)
         return _later("bridges", "bridged")(library, own, view.stream, view.shape, view.scale)
     if view.stream == "image":
         return build_image(name, view.shape[0])

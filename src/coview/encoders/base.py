@@ -47,6 +47,10 @@ class Encoder(nn.Module, ABC):
         """
         return {}
 
+    def rate(self, name: str) -> float:
+        """Return the factor on the learning rate of its parameter `name`."""
+        return 1.0
+
     def blocks(self) -> list[nn.Module]:
         """Return the parts that can be recomputed or divided over processes one by one, from the input upward."""
         return [module for name, module in self.named_children() if name in self.stages]

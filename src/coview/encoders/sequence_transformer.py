@@ -1,49 +1,59 @@
 """A pre-norm transformer over a sequence of features, as in UAVM (Gong et al., SPL 2022, arXiv 2208.00061).
 
-Its two kinds of layer normalisation have different epsilons: 1e-6 at its ends, 1e-5 in its blocks, as published.
+Its two kinds of layer normalisation have different epsilons: 1e-6 at its ends, 1e-5 in its blocks, as published. There
+is no bias in UAVM's queries, keys and values; vision transformers (`patches`) have one.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 ENDS = 1e-6  # epsilon of the layer normalisations before and behind the blocks
 
 
 class Block(nn.Module):
-    """x + attention(norm1(x)), then x + MLP(norm2(x)); queries, keys and values without bias, no dropout.
+    """x + attention(norm1(x)), then x + MLP(norm2(x)), without dropout.
 
     Args:
         width: E, of the sequence.
         heads: a divisor of E.
+        bias: whether queries, keys and values have one.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.proj = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width, bias=bias), nn.Linear(width, width)
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def twin(self) -> Block:
+        """Return a block with this one's attention and MLP, and layer normalisations of its own."""
+        other = Block(self.proj.out_features, self.heads)
+        other.qkv, other.proj, other.fc1, other.fc2 = self.qkv, self.proj, self.fc1, self.fc2
+        return other
 
     def attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the maps (B, heads, T, T), whose rows sum to 1, and the values (B, heads, T, E / heads) they weigh.
 
         x (B, T, E) is what the maps are computed of: inside the block that is norm1 of its input.
         """
-        query, key, value = (
-            self.qkv(x).view(*x.shape[:2], 3, self.heads, x.shape[2] // self.heads).permute(2, 0, 3, 1, 4)
-        )
+        query, key, value = self._split(x)
         scores = query @ key.transpose(2, 3) / query.shape[3] ** 0.5
         return scores.softmax(3), value
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, E) of x (B, T, E)."""
-        maps, value = self.attention(self.norm1(x))
-        x = x + self.proj((maps.to(value.dtype) @ value).transpose(1, 2).flatten(2))
+        seen = scaled_dot_product_attention(*self._split(self.norm1(x)))  # maps of long sequences are never kept
+        x = x + self.proj(seen.transpose(1, 2).flatten(2))
         output: Tensor = x + self.fc2(gelu(self.fc1(self.norm2(x))))
         return output
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Return queries, keys and values (3, B, heads, T, E / heads)."""
+        return self.qkv(x).view(*x.shape[:2], 3, self.heads, x.shape[2] // self.heads).permute(2, 0, 3, 1, 4)
 
 
 class SequenceTransformer(nn.Module):

@@ -31,33 +31,26 @@ def word_hashes(x: Tensor) -> Tensor:
     return x.new_zeros(len(x), (x.shape[1] + 1) // 2).scatter_add_(1, number, bits)
 
 
-class WordVectors(Encoder):
-    """Captions int64 (B, L), as `TextView(tokens="words")` spells them, to the mean of the vectors of their words.
-
-    Words that are not in the dictionary count for nothing; without any that is, the mean is zero. Until a dictionary
-    has been taken (`take`), each word is one of the K by its bits, whichever other words are so too.
+class Dictionary(nn.Module):
+    """Words of captions by their bits; until some have been taken (`take`), each word is one of the K by its bits,
+    whichever other words are so too.
 
     Args:
-        words: K, the most that the dictionary can have.
-        dim: length of the vectors.
+        words: K, the most that it can have.
 
     Attributes:
-        weight: (K, dim), the vectors; those of the dictionary's words come first, in the order of their bits.
-        hashes, counts, spelling: of each word its bits, in how many captions it stood, its letters in UTF-8.
+        hashes, counts, spelling: of each word its bits, in how many captions it stood, its letters in UTF-8; in the
+            order of the bits.
         captions: how many captions there were that have one of them.
     """
 
-    stages = ("words",)
     hashes: Tensor
     counts: Tensor
     spelling: Tensor
     captions: Tensor
 
-    def __init__(self, words: int, dim: int) -> None:
+    def __init__(self, words: int) -> None:
         super().__init__()
-        self.dim = dim
-        self.weight = nn.Parameter(torch.empty(words, dim))
-        nn.init.normal_(self.weight, std=0.01)
         self.register_buffer("hashes", torch.full((words,), _NO_WORD))
         self.register_buffer("counts", torch.ones(words, dtype=torch.int64))
         self.register_buffer("spelling", torch.zeros(words, BYTES, dtype=torch.uint8))
@@ -87,17 +80,44 @@ class WordVectors(Encoder):
         used = self.spelling[: int((self.hashes != _NO_WORD).sum())].cpu().numpy()
         return [row.tobytes().rstrip(b"\0").decode() for row in used]
 
+    def places(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the words of captions (B, L) in their order, int64 (B, W): their numbers, -1 for what the dictionary
+        lacks; and which of the W places hold a word, bool (B, W), from the first one on.
+        """
+        bits, count = word_hashes(x), len(self.hashes)
+        if bool(self.captions == 0):
+            return torch.where(bits != 0, bits % count, -1), bits != 0
+        place = torch.searchsorted(self.hashes, bits).clamp(max=count - 1)
+        return torch.where(self.hashes[place] == bits, place, -1), bits != 0
+
+
+class WordVectors(Dictionary, Encoder):
+    """Captions int64 (B, L), as `TextView(tokens="words")` spells them, to the mean of the vectors of their words.
+
+    Words that are not in the dictionary count for nothing; without any that is, the mean is zero.
+
+    Args:
+        words: K, the most that the dictionary can have.
+        dim: length of the vectors.
+
+    Attributes:
+        weight: (K, dim), the vectors; those of the dictionary's words come first, in the order of their bits.
+    """
+
+    stages = ("words",)
+
+    def __init__(self, words: int, dim: int) -> None:
+        super().__init__(words)
+        self.dim = dim
+        self.weight = nn.Parameter(torch.empty(words, dim))
+        nn.init.normal_(self.weight, std=0.01)
+
     def ids(self, x: Tensor) -> Tensor:
         """Return the different words of captions that the dictionary has, int64 (B, W), their vectors' numbers.
 
         They stand from the first column on; where there are no more, -1.
         """
-        bits, count = word_hashes(x), len(self.hashes)
-        if bool(self.captions == 0):
-            found = torch.where(bits != 0, bits % count, -1)
-        else:
-            place = torch.searchsorted(self.hashes, bits).clamp(max=count - 1)
-            found = torch.where(self.hashes[place] == bits, place, -1)
+        found, _ = self.places(x)
         found = found.sort(1, descending=True).values
         twice = pad(found[:, 1:] == found[:, :-1], (1, 0))
         return found.masked_fill(twice, -1).sort(1, descending=True).values

@@ -9,6 +9,9 @@ among recordings where the two do not overlap; for class_*, query and gallery ar
 takes no part. Between views, class_map and class_mrr are means over whole rankings (see `ranking`); every query has
 at least its own recording to find, so that no query is empty.
 
+Of a method that reads a picture and a text together (`methods.pair_reader`), every pair of the test part goes through
+its networks, and the log-odds that they belong together take the place of cosines; by pair, in both directions.
+
 Figures in the projected space, where the views are aligned, have plain names; those in the backbone's, which AV-SSRL
 compares although nothing aligns its two halves, end in "@backbone". With a training gallery (AV-SSRL: gallery =
 training part, queries = test part) the relevant items are those of the query's class, names start with "train_", and
@@ -25,13 +28,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from coview.data.source import narrowed
 from coview.embedding.extract import Features, Space
 from coview.evaluation.bench import Bench
 from coview.evaluation.items import items_of
 from coview.evaluation.measurable import telling
-from coview.evaluation.ranking import Ranking, rank_by_cosine, rank_classes, rank_pairs
+from coview.evaluation.ranking import Ranking, best_rank, rank_by_cosine, rank_classes, rank_pairs
 from coview.evaluation.statistics import Measurement, accuracy, bootstrap, mean
 from coview.evaluation.wording import plain_view
+from coview.methods.pair_reader import PairReader
 
 Gallery = Literal["test", "train"]
 _QUERIES = 2048  # whole rankings held at a time
@@ -66,6 +71,9 @@ def retrieve(
     views = bench.model.distinct_views()
     choices = bench.result.choices.setdefault("retrieval", {})
     choices |= {"spaces": list(spaces), "galleries": list(galleries), "similarity": "cosine", "ties": "pessimistic"}
+    if isinstance(bench.model.method, PairReader) and "test" in galleries:
+        choices["similarity"] = "cosine within a view, log-odds of belonging together between picture and text"
+        _by_reading(bench, bench.model.method)
     for space in spaces:
         method, projected = bench.model.method, space == "projected"
         if projected and not len(method.projectors) and not any(method.sureness(view) for view in views):
@@ -84,6 +92,37 @@ def retrieve(
             if "train" in galleries and bench.train is not None:
                 gallery = bench.features("train", space, max(bench.windows, 2))
                 _against_train(bench, found, gallery, Direction(query=one, gallery=other, space=space, prefix="train_"))
+
+
+def _by_reading(bench: Bench, reader: PairReader) -> None:
+    """Add the figures by pair of a method whose every pair has to be read; N test recordings cost N^2 passes."""
+    names, source = (reader.picture, "text"), narrowed(bench.test, bench.model.needed)
+    batches = []
+    for rows in torch.arange(len(source)).split(bench.batch_size):
+        raw = source.read_window(rows, 0, 1)
+        bench.result.report([(source.ids[row], reason) for row, reason in raw.replaced])
+        both = torch.stack([bench.model.present(raw, name) for name in names]).all(0) & (raw.row == rows)
+        batches.append(bench.model.prepared(raw.select(both)))
+    batches = [batch for batch in batches if len(batch)]
+    rows = torch.cat([batch.row.cpu() for batch in batches]) if batches else torch.empty(0, dtype=torch.int64)
+    if len(rows) < 2:
+        bench.result.notes.append(
+            "fewer than two recordings have a picture and a text: nothing to find by reading both"
+        )
+        return
+    scores = []
+    for number, pictures in enumerate(batches):
+        with bench.model.evaluating(), torch.no_grad():
+            scores.append(torch.cat([reader.belonging(pictures, texts).double().cpu() for texts in batches], 1))
+        bench.progress("reading pairs", number + 1, len(batches))
+    matrix, items = torch.cat(scores), items_of(bench.test)[rows]
+    for (one, other), similarity in ((names, matrix), (names[::-1], matrix.T)):
+        way = Direction(query=one, gallery=other, space="projected")
+        for same, end in ((items[:, None] == items, ""), (torch.eye(len(items), dtype=torch.bool), "_row")):
+            if not end or len(torch.unique(items)) < len(items):
+                ranks = best_rank(similarity, same)
+                ranking = Ranking(ranks, same.sum(1), torch.full_like(ranks, len(items)))
+                bench.result.results += _ranked(ranking, way, bench, end)
 
 
 def _among_test(bench: Bench, found: Features, way: Direction) -> None:

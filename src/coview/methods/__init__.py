@@ -72,9 +72,11 @@ METHODS: dict[str, str] = {
     "split-brain": "coview.methods.split_brain:SplitBrain",
     "vae-cca": "coview.methods.vae_cca:VAECCA",
     "weak-captions": "coview.methods.weak_captions:WeakCaptions",
+    "vilbert": "coview.methods.vilbert:ViLBERT",
     "physical-prediction": "coview.methods.physical_prediction:PhysicalPrediction",
     "ccl": "coview.methods.ccl:CCL",
     "uavm": "coview.methods.uavm:UAVM",
+    "cav-mae": "coview.methods.cav_mae:CAVMAE",
 }
 PIPELINES: dict[str, str] = {  # systems that are no methods: `coview discover` runs them (`pipeline.Pipeline`)
     "context-discovery": "coview.methods.context_discovery:ContextDiscovery",

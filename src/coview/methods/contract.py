@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from coview.data.source import Source
 from coview.data.views import Batch
+from coview.encoders.base import Encoder
 from coview.errors import UsageError
 from coview.methods.parts.batch import complete, enough, example, idle_loss
 from coview.methods.reading import Reading
@@ -251,8 +252,16 @@ class Method(Reading, ABC):
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 spared = (decay or self.decays) == "matrices" and parameter.ndim <= 1
-                groups.setdefault((spared, self.lr_scale(name), self.steady(name)), []).append(parameter)
+                rate = self.lr_scale(name) * self._encoder_rate(name)
+                groups.setdefault((spared, rate, self.steady(name)), []).append(parameter)
         return [
             {"params": params, "weight_decay": 0.0 if spared else weight_decay, "lr_scale": scale, "steady": steady}
             for (spared, scale, steady), params in sorted(groups.items(), key=lambda group: group[0])
         ]
+
+    def _encoder_rate(self, name: str) -> float:
+        """Return what the encoder that a parameter belongs to says of its learning rate."""
+        part, _, rest = name.partition(".")
+        view, _, own = rest.partition(".")
+        encoder = self.encoders[view] if part == "encoders" else None
+        return encoder.rate(own) if isinstance(encoder, Encoder) else 1.0

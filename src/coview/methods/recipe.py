@@ -40,14 +40,16 @@ class OptimiserSettings:
 class ScheduleSettings:
     """How the learning rate moves; every position is a fraction of the run."""
 
-    kind: Literal["constant", "multistep", "cosine", "one-cycle"] = "multistep"  # how the rate moves after the warm-up
+    kind: Literal["constant", "multistep", "linear", "cosine", "one-cycle"] = (
+        "multistep"  # how the rate moves after the warm-up
+    )
     warm_up: float = 0.0  # fraction of the run
     # First rate of the warm-up as a fraction of the peak, which its last step reaches; None: the first step's share.
     warm_up_from: float | None = None
-    hold: float = 0.0  # cosine, one-cycle: fraction of the run at the peak, after warm-up
+    hold: float = 0.0  # linear, cosine, one-cycle: fraction of the run at the peak, after warm-up
     milestones: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # multistep
     gamma: float = 0.9  # multistep: factor at each milestone
-    final: float = 0.0  # cosine, one-cycle: last rate as a fraction of the peak
+    final: float = 0.0  # linear, cosine, one-cycle: last rate as a fraction of the peak
     swings: int = 1  # cosine: halves of a period; with more than one the rate rises again, and falls
 
     def __post_init__(self) -> None:

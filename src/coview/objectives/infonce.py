@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from coview.objectives.precision import in_float32
-from coview.parallel import gather, gather_with_grad, rank, row_counts
+from coview.parallel import gather, gather_with_grad, joined, rank, row_counts
 
 
 @in_float32
@@ -56,9 +56,10 @@ def in_batch_scores(
     own = torch.arange(start, start + x.shape[0], device=x.device)[:, None]
     all_x, all_y = candidates[:, : x.shape[1]], candidates[:, x.shape[1] :]
     alike = None if groups is None else in_one_group(groups, own)
+    forth = x / temperature @ all_y.T
+    back = y / temperature @ all_x.T if joined() else forth.T  # alone both directions have the same scores
     directions = []
-    for anchors, others in ((x, all_y), (y, all_x)):
-        scores = anchors @ others.T / temperature
+    for scores in (forth, back):
         positive = scores.gather(1, own)[:, 0] if alike is None else (scores * alike).sum(1) / alike.sum(1)
         directions.append((positive, scores.logsumexp(1)))
     return directions

@@ -86,17 +86,26 @@ class Found:
 
 @dataclass(frozen=True)
 class _Pair:
-    """How one view of the query is compared with one view of the recordings."""
+    """How one view of the query is compared with one view of the recordings; `usual`: its cosines with the sample."""
 
     asked: str
     target: str
     weight: float
     query: Tensor
-    mean: float
-    deviation: float
+    usual: NDArray[np.float32]
 
-    def standardised(self, cosine: NDArray[Any]) -> NDArray[Any]:
-        return (cosine - self.mean) / self.deviation
+    @cached_property
+    def mean(self) -> float:
+        return float(self._known.mean()) if len(self._known) else 0.0
+
+    @cached_property
+    def deviation(self) -> float:
+        found = float(self._known.std()) if len(self._known) else 0.0
+        return found if found > _FLAT else 1.0
+
+    @property
+    def _known(self) -> Floats:
+        return self.usual[np.isfinite(self.usual)].astype(np.float64)
 
 
 class Examples:
@@ -113,19 +122,17 @@ class Examples:
     def __init__(self, stored: Stored, comparable: Callable[[str, str], bool] = lambda one, other: True) -> None:
         self.stored, self.comparable = stored, comparable
         self._galleries: dict[str, Gallery] = {view: gallery_of(stored, view) for view in stored.views}
-        self._usual: dict[tuple[str, str], float] = {}
-
-    @cached_property
-    def _sample(self) -> Rows:
-        order = torch.argsort(uniform(make_key(torch.tensor(0), torch.arange(len(self.stored.ids))), 0), stable=True)
-        return np.sort(order[:SAMPLE].numpy()).astype(np.intp)
+        self._nearest: dict[tuple[str, str], float] = {}
+        order = torch.argsort(uniform(make_key(torch.tensor(0), torch.arange(len(stored.ids))), 0), stable=True)
+        self._sample: Rows = np.sort(order[:SAMPLE].numpy()).astype(np.intp)
+        # Together in memory: gathered anew for each query they would cost more than the search.
+        self._sampled = {view: _part_of(gallery, self._sample) for view, gallery in self._galleries.items()}
 
     def vector(self, view: str, row: int) -> Tensor | None:
         """Return the mean (D,) of a recording's windows, of length 1; None where it lacks the view."""
         there = self.stored.present[view][row]
-        if not there.any():
-            return None
-        return normalize(torch.from_numpy(self.stored.clips[view][row][there].astype(np.float32)).mean(0), dim=0)
+        mean = torch.from_numpy(self.stored.clips[view][row][there].astype(np.float32)).mean(0)
+        return normalize(mean, dim=0) if bool(mean.isfinite().all()) else None
 
     def find(
         self,
@@ -159,20 +166,21 @@ class Examples:
         pairs = self._pairs(parts, targets, liked, disliked)
         allowed = np.ones(len(self.stored.ids), bool) if rows is None else rows.copy()
         allowed[list(but)] = False
-        score = self._scores(pairs, targets, np.flatnonzero(allowed), exact=False)
+        where = np.flatnonzero(allowed)
+        score = _score(pairs, targets, [self._galleries[p.target].scores(p.query, where) for p in pairs])
         known = np.isfinite(score)
-        among, score = np.flatnonzero(allowed)[known], score[known]
+        among, score = where[known], score[known]
         # Twice what rounding can do to a score in float32.
         doubt = max(2 * len(pair.query) * float(np.finfo(np.float32).eps) / pair.deviation for pair in pairs)
         found = among[score >= np.partition(score, -k)[-k] - doubt] if len(among) > k else among
-        exact = self._scores(pairs, targets, found, exact=True)
+        exact = _score(pairs, targets, [self._galleries[p.target].cosines(p.query, found).max(1) for p in pairs])
         best = np.lexsort((found, -exact))[:k]
-        sample = np.setdiff1d(self._sample, list(but))
-        others = np.sort(self._scores(pairs, targets, sample, exact=False))
-        others = others[np.isfinite(others)]
+        usual = _score(pairs, targets, [p.usual for p in pairs])
+        others = np.sort(usual[np.isfinite(usual) & ~np.isin(self._sample, list(but))])
         below = 100 * np.searchsorted(others, exact[best] - doubt) / max(1, len(others))
         hits = self._told(pairs, targets, found[best], exact[best], below)
-        return Found(hits, len(among), self._remarks(parts, targets, but))
+        asked = self._pairs(parts, targets, (), ()) if liked or disliked else pairs
+        return Found(hits, len(among), self._remarks(asked, but) if all(part.weight > 0 for part in parts) else [])
 
     def curve(self, parts: Sequence[Part], target: str, vectors: Tensor, row: int) -> tuple[Floats, Floats]:
         """Return cosines (W,) of windows (W, D) of one recording, and their heights in [0, 1].
@@ -183,9 +191,8 @@ class Examples:
         unit = normalize(vectors.double(), dim=1)
         cosine = sum(pair.weight * (unit @ normalize(pair.query.double(), dim=0)).numpy() for pair in pairs)
         low = sum(pair.weight * pair.mean for pair in pairs)
-        sample = np.setdiff1d(self._sample, [row])
-        usual = sum(pair.weight * self._galleries[target].scores(pair.query, sample) for pair in pairs)
-        high = max(float(np.max(usual, initial=-1.0)), float(np.max(cosine)))
+        usual = sum(pair.weight * pair.usual for pair in pairs)
+        high = max(float(np.max(usual[self._sample != row], initial=-1.0)), float(np.max(cosine)))
         return np.asarray(cosine), np.clip((cosine - low) / max(high - low, _FLAT), 0, 1)
 
     def _pairs(
@@ -206,11 +213,7 @@ class Examples:
             for view in near if whole > 0 else ():
                 likes, dislikes = self._judged(target, liked), self._judged(target, disliked)
                 query = refined(sums[view].float(), likes, dislikes) if len(likes) + len(dislikes) else sums[view]
-                usual = self._galleries[target].scores(query, self._sample)
-                usual = usual[np.isfinite(usual)].astype(np.float64)
-                mean, deviation = (usual.mean(), usual.std()) if len(usual) else (0.0, 0.0)
-                deviation = float(deviation) if deviation > _FLAT else 1.0
-                found.append(_Pair(view, target, near[view] / whole, query, float(mean), deviation))
+                found.append(_Pair(view, target, near[view] / whole, query, self._sampled[target].scores(query)))
         if not found:
             raise UsageError("the query and what is looked for lie in different spaces, so that nothing can be near")
         return found
@@ -218,26 +221,6 @@ class Examples:
     def _judged(self, view: str, rows: Collection[int]) -> Tensor:
         found = [vector for row in rows if (vector := self.vector(view, row)) is not None]
         return torch.stack(found) if found else torch.empty(0, self.stored.clips[view].shape[2])
-
-    def _scores(self, pairs: Sequence[_Pair], targets: Mapping[str, float], rows: Rows, *, exact: bool) -> Floats:
-        """Return the score of some rows (M,), -inf for those that have none of the target views."""
-        total, weight = np.zeros(len(rows)), np.zeros(len(rows))
-        for target, share in targets.items():
-            own = [pair for pair in pairs if pair.target == target]
-            if not own:
-                continue
-            there = self._galleries[target].present[rows].any(1)
-            for pair in own:
-                best = self._best(pair, rows, exact)
-                there &= np.isfinite(best)
-                total[there] += share * pair.weight * pair.standardised(best[there].astype(np.float64))
-            weight[there] += share
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(weight > 0, total / weight, -np.inf)
-
-    def _best(self, pair: _Pair, rows: Rows, exact: bool) -> NDArray[Any]:
-        gallery = self._galleries[pair.target]
-        return gallery.cosines(pair.query, rows).max(1) if exact else gallery.scores(pair.query, rows)
 
     def _told(
         self, pairs: Sequence[_Pair], targets: Mapping[str, float], rows: Rows, scores: Floats, below: Floats
@@ -250,6 +233,7 @@ class Examples:
                 all_windows = [pair.weight * self._galleries[target].cosines(pair.query, rows) for pair in own]
                 cosine[target] = np.sum(all_windows, axis=0)
                 level[target] = (sum(p.weight * p.mean for p in own), float(np.mean([p.deviation for p in own])))
+        lengths = {target: window_seconds(self.stored, target) for target in cosine}
         top = {target: max(float(values.max(initial=-1.0)), level[target][0]) for target, values in cosine.items()}
         hits = []
         for number, row in enumerate(rows.tolist()):
@@ -257,7 +241,7 @@ class Examples:
             own_best = {t: value for t, value in own_best.items() if np.isfinite(value)}
             view = max(own_best, key=lambda t: targets[t] * (own_best[t] - level[t][0]) / level[t][1])
             low, high = level[view][0], top[view]
-            starts, length = self.stored.start[view][row], window_seconds(self.stored, view)
+            starts, length = self.stored.start[view][row], lengths[view]
             windows = [
                 Window(
                     float(starts[place]),
@@ -272,14 +256,12 @@ class Examples:
             hits.append(Example(row, float(scores[number]), float(below[number]), view, second, own_best, windows))
         return hits
 
-    def _remarks(self, parts: Sequence[Part], targets: Mapping[str, float], but: Collection[int]) -> list[str]:
+    def _remarks(self, pairs: Sequence[_Pair], but: Collection[int]) -> list[str]:
         """Say where the query is far from everything, as seen from every view that is looked for."""
-        pairs = [pair for pair in self._pairs(parts, targets, (), ()) if pair.asked in self._galleries]
-        if not pairs or any(part.weight < 0 for part in parts):
-            return []
-        sample = np.setdiff1d(self._sample, list(but))
-        near = [float(np.max(self._galleries[p.target].scores(p.query, sample), initial=-np.inf)) for p in pairs]
-        if not all(best < self._usually(p.asked, p.target) for p, best in zip(pairs, near, strict=True)):
+        known = [pair for pair in pairs if pair.asked in self._galleries]
+        others = ~np.isin(self._sample, list(but))
+        near = [float(np.max(pair.usual[others], initial=-np.inf)) for pair in known]
+        if not all(best < self._usually(p.asked, p.target) for p, best in zip(known, near, strict=True)) or not known:
             return []
         return [
             "The query is far from everything: of the collection's own recordings 95 in 100 have something nearer to "
@@ -288,9 +270,25 @@ class Examples:
 
     def _usually(self, asked: str, target: str) -> float:
         """Return the cosine of its nearest other recording that all but 5 % of the sampled recordings exceed."""
-        if (asked, target) not in self._usual:
-            step = max(1, len(self._sample) // _ASKING)
-            own = {row: v for row in self._sample[::step].tolist() if (v := self.vector(asked, row)) is not None}
-            near = nearest_of_others(own, self._galleries[target], self._sample)
-            self._usual[asked, target] = float(np.quantile(near, _FAR)) if len(near) >= 1 / _FAR else -np.inf
-        return self._usual[asked, target]
+        if (asked, target) not in self._nearest:
+            places = range(0, len(self._sample), max(1, len(self._sample) // _ASKING))
+            vectors = {place: self.vector(asked, int(self._sample[place])) for place in places}
+            near = nearest_of_others({p: v for p, v in vectors.items() if v is not None}, self._sampled[target])
+            self._nearest[asked, target] = float(np.quantile(near, _FAR)) if len(near) >= 1 / _FAR else -np.inf
+        return self._nearest[asked, target]
+
+
+def _part_of(gallery: Gallery, rows: Rows) -> Gallery:
+    return Gallery(gallery.clips[rows].astype(np.float32), gallery.present[rows])
+
+
+def _score(pairs: Sequence[_Pair], targets: Mapping[str, float], best: Sequence[NDArray[Any]]) -> Floats:
+    """Return the score of recordings (M,), of each pair's best cosines (M,); -inf for those without a target view."""
+    total, weight = np.zeros(len(best[0])), np.zeros(len(best[0]))
+    for target, share in targets.items():
+        own = [(pair, cosine) for pair, cosine in zip(pairs, best, strict=True) if pair.target == target]
+        there = np.logical_and.reduce([np.isfinite(cosine) for _, cosine in own]) if own else np.zeros(len(total), bool)
+        for pair, cosine in own:
+            total[there] += share * pair.weight * (cosine[there].astype(np.float64) - pair.mean) / pair.deviation
+        weight[there] += share
+    return np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), -np.inf)

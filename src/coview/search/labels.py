@@ -1,7 +1,8 @@
 """The log of labels: what people and models said of a collection's recordings, one line after the other, never changed.
 
 An SQLite file below the user's data folder, one for each collection by its fingerprint; the collection itself is never
-changed. A label that a person gave counts before every proposal, whichever came later.
+changed. A label that a person gave counts before every proposal, whichever came later. Lines that were written at once
+are one act; taking the last act back writes a line too, so that nothing that was ever said is lost.
 """
 
 from __future__ import annotations
@@ -19,16 +20,23 @@ from typing import NamedTuple
 
 from coview.errors import CoviewError, UsageError
 
-PROPOSED = "zero-shot"  # how, of models; of people: "key", "cluster" (many at a time), "suggested" (one was taken)
+# How: of models; of people, for one recording, and for one that was drawn at random; for many at a time.
+PROPOSED, KEY, RANDOM, CLUSTER, SUGGESTED = "zero-shot", "key", "random", "cluster", "suggested"
+SKIPPED, BROKEN = "skip", "broken"  # of people, who give no label
+UNDONE, CLASS, NO_CLASS = "undo", "class", "no class"  # of no recording: an act is taken back, a class comes or goes
 _SAME = 1e-3  # confidences that differ by less are one: they are computed in batches of other sizes
-_FORMAT, _WAIT = 1, 30.0  # of the file; seconds that another program may hold it
+_FORMAT, _WAIT = 2, 30.0  # of the file (1 had no content); seconds that another program may hold it
 _TABLE = """create table if not exists labels (
     number integer primary key, id text not null, label text, how text not null, confidence real,
-    time real not null, session text not null)"""
+    time real not null, session text not null, content text)"""
+_COLUMNS = "id, label, how, confidence, time, session, content"
 
 
 class Said(NamedTuple):
-    """One line: of which recording, which label (None takes one back), how, how surely, when (s since 1970), where."""
+    """One line: of which recording, which label (None takes one back), how, how surely, when (s since 1970), where.
+
+    `content` is the digest of the recording's file, by which the label is known again in another collection.
+    """
 
     id: str
     label: str | None
@@ -36,6 +44,7 @@ class Said(NamedTuple):
     confidence: float | None
     time: float
     session: str
+    content: str | None = None
 
 
 class Proposal(NamedTuple):
@@ -57,6 +66,8 @@ def log_of(fingerprint: str) -> Path:
 class LabelLog:
     """A log, opened; a context that closes it. What was added before a kill is there after it.
 
+    Threads may share it, one at a time.
+
     Raises:
         UsageError: the file is no log of labels, or one of a later version.
         CoviewError: it cannot be made, or another program holds it.
@@ -66,16 +77,20 @@ class LabelLog:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._base = sqlite3.connect(path, timeout=_WAIT)
+            self._base = sqlite3.connect(path, timeout=_WAIT, check_same_thread=False)
             try:
                 [version] = self._base.execute("pragma user_version").fetchone()
-                if version not in (0, _FORMAT):
-                    raise UsageError(f"{path}: labels of format {version}, but this version reads {_FORMAT}")
+                if version not in (0, 1, _FORMAT):
+                    raise UsageError(f"{path}: labels of format {version}, but this version reads 1 and {_FORMAT}")
                 self._base.execute("pragma journal_mode=wal")
                 with self._base:
                     self._base.execute(_TABLE)
-                self._base.execute(f"pragma user_version={_FORMAT}")
-                self._base.execute("select id, label, how, confidence, time, session from labels limit 1").fetchone()
+                names = [row[1] for row in self._base.execute("pragma table_info(labels)")]
+                if version == 1 and "content" not in names:  # it is there where an earlier opening was killed just now
+                    self._base.execute("alter table labels add column content text")
+                if version != _FORMAT:
+                    self._base.execute(f"pragma user_version={_FORMAT}")
+                self._base.execute(f"select {_COLUMNS} from labels limit 1").fetchone()
             except BaseException:
                 self._base.close()
                 raise
@@ -88,24 +103,25 @@ class LabelLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._base.close()
 
     def add(self, said: Iterable[Said]) -> None:
         """Write lines, all or none of them."""
         try:
             with self._base:
-                self._base.executemany(
-                    "insert into labels (id, label, how, confidence, time, session) values (?, ?, ?, ?, ?, ?)", said
-                )
+                self._base.executemany(f"insert into labels ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)", said)
         except sqlite3.Error as error:
             raise _told(self.path, error) from error
 
-    def lines(self) -> list[Said]:
-        """Return all lines in the order in which they were written."""
+    def lines(self, after: int = 0) -> list[Said]:
+        """Return the lines in the order in which they were written, all or those after the first so many."""
+        asked = f"select {_COLUMNS} from labels order by number limit -1 offset ?"
         try:
-            with closing(self._base.execute(
-                "select id, label, how, confidence, time, session from labels order by number"
-            )) as found:  # fmt: skip
+            with closing(self._base.execute(asked, [after])) as found:
                 return [Said(*row) for row in found]
         except sqlite3.Error as error:
             raise _told(self.path, error) from error
@@ -125,19 +141,61 @@ class LabelLog:
         self.add(new)
         return len(new)
 
+    def undo(self, session: str) -> list[Said]:
+        """Take back the last act of people that stands, whoever did it and when; return its lines, none without one."""
+        acts = acts_of(self.lines())
+        if not acts:
+            return []
+        self.add([Said(acts[-1][0].id, None, UNDONE, None, time.time(), session)])
+        return acts[-1]
+
     def current(self) -> dict[str, Said]:
         """Return what counts of each recording: what a person said last, else what was proposed last."""
         lines = self.lines()
-        return {**_last(lines, people=False, given=True), **_last(lines, people=True, given=True)}
+        return {**_last(lines, people=False, given=True), **people_of(lines)}
 
     def proposed(self) -> dict[str, Said]:
         """Return the last proposal for each recording that has one."""
         return _last(self.lines(), people=False, given=True)
 
 
+def acts_of(lines: Sequence[Said]) -> list[list[Said]]:
+    """Return what people did and did not take back: acts, each of the lines that were written at once."""
+    acts: list[list[Said]] = []
+    for line in lines:
+        if line.how == UNDONE:
+            del acts[-1:]
+        elif line.how != PROPOSED and acts and acts[-1][0][4:6] == line[4:6]:
+            acts[-1].append(line)
+        elif line.how != PROPOSED:
+            acts.append([line])
+    return acts
+
+
+def people_of(lines: Sequence[Said]) -> dict[str, Said]:
+    """Return the label that people gave each recording last, as far as it stands."""
+    return _last(lines, people=True, given=True)
+
+
+def labels_of(path: Path) -> dict[str, str]:
+    """Return id -> label of a log, of what people said alone.
+
+    Raises:
+        UsageError: there is no such log, or no label of people in it.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such log of labels")
+    with LabelLog(path) as log:
+        found = {name: said.label for name, said in people_of(log.lines()).items() if said.label is not None}
+    if not found:
+        raise UsageError(f"{path}: people have given no label in it")
+    return found
+
+
 def _last(lines: Sequence[Said], people: bool, given: bool = False) -> dict[str, Said]:
     """Return the last line of people or of models for each recording; with `given`, where it is a label."""
-    found = {line.id: line for line in lines if (line.how != PROPOSED) == people}
+    those = [line for act in acts_of(lines) for line in act] if people else lines
+    found = {line.id: line for line in those if line.id and (line.how == PROPOSED) != people}
     return {name: line for name, line in found.items() if line.label is not None or not given}
 
 

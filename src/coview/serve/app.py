@@ -16,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from coview.data.stored import Stored
 from coview.errors import CoviewError
 from coview.search.filters import ConditionError, finite
 from coview.serve.cache import Cache
 from coview.serve.guard import Guard
+from coview.serve.labels import Desk, Labels
 from coview.serve.library import Library, Opened
 from coview.serve.media import Media, row_of
 from coview.serve.refusal import Refusal, read_fields, refused
@@ -39,15 +41,17 @@ def build(
     hosts: Iterable[str] = (),
     workers: Workers | None = None,
     searching: Callable[[Workers], Searching] | None = None,
+    stored: Stored | None = None,
 ) -> Guard:
     """Return the guarded application; its `token` opens the page.
 
     Args:
         searching: makes search by example, which decodes in the same processes; off where there is none.
+        stored: embeddings that a classifier learns from while labels are given; None: nothing is learnt.
     """
     workers = workers or Workers()
     search = searching(workers) if searching else None
-    media, pages = Media(library, cache, workers), Pages(library, search)
+    media, pages, desk = Media(library, cache, workers), Pages(library, search), Desk(library, stored)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -55,11 +59,12 @@ def build(
             yield
         finally:
             workers.close()
+            desk.close()
             if search:
                 search.close()
 
     app = Starlette(
-        routes=[*pages.routes(), *media.routes(), *(search.routes() if search else ())],
+        routes=[*pages.routes(), *media.routes(), *Labels(desk).routes(), *(search.routes() if search else ())],
         exception_handlers={
             Refusal: refused,
             ConditionError: _unmet,

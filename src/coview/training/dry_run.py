@@ -64,7 +64,7 @@ def describe(settings: RunSettings, source: Source | None = None) -> dict[str, A
         "weights and buffers": held,
         "gradients": 4 * trained,
         "optimiser": 4 * trained * _STATES[settings.optimiser.kind],
-        "activations": round(saved / probe * share * half),
+        "activations": round(saved / probe * share * half / train.cached),
         "inputs": sum(v.numel() * v.element_size() for v in example.views.values()) // probe * share,
     }
     megabytes = {name: round(size / 2**20, 1) for name, size in memory.items()}

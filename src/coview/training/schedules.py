@@ -19,6 +19,7 @@ def rate_factor(step: int, steps: int, settings: ScheduleSettings) -> float:
 
     - constant: 1
     - multistep: gamma ** (milestones <= step / steps)
+    - linear: final + (1 - final) (1 - t)
     - cosine: final + (1 - final) (1 + cos(pi n t)) / 2 with n swings   (n = 1: SGDR, arXiv 1608.03983, one period)
     - one-cycle: cosine up from 1/25 to 1 during warm-up, then as cosine
     """
@@ -36,4 +37,6 @@ def rate_factor(step: int, steps: int, settings: ScheduleSettings) -> float:
         return float(settings.gamma ** sum(milestone <= step / steps for milestone in settings.milestones))
     held = warm + round(settings.hold * steps)
     progress = max(0, step - held) / max(1, steps - held)
+    if settings.kind == "linear":
+        return settings.final + (1 - settings.final) * (1 - progress)
     return settings.final + (1 - settings.final) * (1 + math.cos(math.pi * settings.swings * progress)) / 2

@@ -21,7 +21,7 @@ from coview.settings import from_dict, to_dict
 
 _MOST = 10**9  # of anything that is counted; more is a mistake of the keyboard
 _WRITTEN = {"device", "keep", "steps", "watch_every", "workers"}  # a run's own file says all of these, a person's few
-_COUNTS = ("epochs", "steps", "batch_size", "accumulate", "checkpoint_every", "keep", "watch_every")
+_COUNTS = ("epochs", "steps", "batch_size", "accumulate", "cached", "checkpoint_every", "keep", "watch_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class TrainSettings:
     steps: int | None = None  # optimiser steps; when given, used instead of epochs
     batch_size: int = 32  # samples per optimiser step, all processes together
     accumulate: int = 1  # parts that each process's share is cut into; adds no negatives
+    # Parts that each of these is encoded in, twice, while the loss sees them together: GradCache, for large batches.
+    cached: int = 1
     precision: Literal["float32", "bf16"] = "float32"  # bf16: mixed precision, losses in float32
     device: str = "auto"  # "cpu", "cuda", or auto: a GPU where there is one
     workers: int | Literal["auto"] = "auto"  # readers per process; auto: one per CPU to decode media, else none

@@ -24,7 +24,7 @@ from coview.errors import SettingsError, UsageError
 from coview.methods import build, views_of
 from coview.methods.contract import Facts, Method
 from coview.model import Model
-from coview.training import checkpoint
+from coview.training import cached, checkpoint
 from coview.training.checkpoint import Checkpoint
 from coview.training.display import Display
 from coview.training.films import through_cache
@@ -142,7 +142,7 @@ def prepare(
         restore(parts, saved, path)
     elif start.resume:
         parts.display.say(f"{start.out}: no checkpoint yet; the run starts at its beginning")
-    if world > 1 and not parts.sharded:
+    if world > 1 and not parts.sharded and settings.train.cached == 1:  # else gradients are averaged by themselves
         # Buffers are equal by construction (synchronised statistics, banks): sending them would only hide a mistake.
         parts.wrapped = DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
     _announce(parts, world)
@@ -161,10 +161,11 @@ def check_parts(settings: RunSettings, method: Method) -> None:
     """Refuse parts of a batch in which nothing can ever be learnt, and loggers that are not installed.
 
     Raises:
-        SettingsError: a part holds fewer samples than the method's loss needs.
+        SettingsError: a part holds fewer samples than the method's loss needs, or it cannot be cached.
         UsageError: a logger needs an extra.
     """
     load_loggers(settings.train.loggers)
+    _check_cached(settings, method)
     train, least = settings.train, method.least_batch
     part = train.batch_size // train.accumulate
     if part < least and not method.closed_form:
@@ -175,6 +176,15 @@ def check_parts(settings: RunSettings, method: Method) -> None:
                 f"{least * train.accumulate} or more, or fewer parts"
             ]
         )
+
+
+def _check_cached(settings: RunSettings, method: Method) -> None:
+    """Refuse parts of a batch that could not be encoded one by one."""
+    why = cached.obstacle(method)
+    if settings.train.sharding == "full":
+        why = "divided parameters are gathered for whole steps: leave train.sharding at none"
+    if settings.train.cached > 1 and why:
+        raise SettingsError([f"train.cached: {settings.method} cannot be trained so, {why}"])
 
 
 def _preprocessing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from coview import parallel
 from coview.data.views import Batch
 from coview.methods.contract import Step
+from coview.training import cached
 from coview.training.setup import Parts
 
 
@@ -26,6 +28,8 @@ def learn(parts: Parts, batch: Batch) -> Step:
     settings, method = parts.settings, parts.method
     parts.optimiser.zero_grad(set_to_none=True)
     pieces = [step for step in _backward(parts, batch) if not step.idle]
+    if settings.train.cached > 1:
+        cached.average_gradients(method)
     if not pieces:
         return Step(batch.key.new_zeros((), dtype=torch.float32), idle=True)
     if len(pieces) < settings.train.accumulate:  # the mean is over the parts that learnt
@@ -42,12 +46,16 @@ def learn(parts: Parts, batch: Batch) -> Step:
 def _backward(parts: Parts, batch: Batch) -> list[Step]:
     train, pieces = parts.settings.train, []
     share = len(batch) // train.accumulate
+    autocast = partial(torch.autocast, parts.device.type, torch.bfloat16, enabled=train.precision == "bf16")
     for index in range(train.accumulate):
         piece = batch if train.accumulate == 1 else batch.select(slice(index * share, (index + 1) * share))
+        if train.cached > 1:
+            pieces.append(cached.backward(parts.method, piece, train.cached, 1 / train.accumulate, autocast))
+            continue
         ended = index + 1 == train.accumulate
         alone = isinstance(parts.wrapped, DistributedDataParallel) and not ended
         with parts.wrapped.no_sync() if alone else nullcontext():  # type: ignore[operator]
-            with torch.autocast(parts.device.type, torch.bfloat16, enabled=train.precision == "bf16"):
+            with autocast():
                 step = parts.wrapped(piece)
             (step.loss / train.accumulate).backward()
         pieces.append(step)

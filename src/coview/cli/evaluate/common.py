@@ -41,7 +41,8 @@ class Places:
     test_split: SplitName = "test"
     """Where everything is measured."""
     labels: Path | None = None
-    """Table of labels (id, label), such as coview label writes, instead of the collection's own."""
+    """Table of labels (id, label), such as coview label and the page of coview serve write, or the log itself
+    (labels.sqlite: what people said), instead of the collection's own."""
     folds: tuple[int, ...] = ()
     """Official folds of the collection, such as 1 2 3; figures are their mean. Of a small collection whose parts were
     chosen at indexing its two folds are taken by default: what is for tests, and what is for validation."""
@@ -140,6 +141,10 @@ def opened(
     source = open_source(name, views, split=split, fold=fold)
     if places.labels is None or not places.names_classes:
         return source
+    if places.labels.suffix == ".sqlite":
+        from coview.search.labels import labels_of
+
+        return Relabelled(source, labels_of(places.labels))
     return Relabelled(source, read_labels(places.labels))
 
 

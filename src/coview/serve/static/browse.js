@@ -25,6 +25,7 @@ export async function browse(main, wanted) {
   for (const [name, text] of Object.entries(SORTS)) order.append(element("option", { value: name, selected: name === sort }, text));
   const bar = element("div", { className: "bar" }, element("output", {}, said), element("label", {}, "Sorted by ", order),
     element("button", { type: "button", "aria-pressed": String(down), "data-key": "down", onclick: () => change(asked, "down", down ? "" : "1") }, "Backwards"));
+  if (first.total) bar.append(element("span", {}, where.length ? "Table of these: " : "Table: ", ...["csv", "parquet"].flatMap((form) => [element("a", { href: `/api/labels/labels.${form}?c=${about.fingerprint}&where=${encodeURIComponent(JSON.stringify(where))}`, download: `recordings.${form}` }, form), " "])));
   const list = element("section", { className: "list", "aria-label": "Recordings" }, bar);
   list.append(first.total ? grid(first.total, load) : element("p", {}, where.length ? "No recording fulfils all of this. " : "The collection is empty. ", where.length ? element("a", { href: link({ page: "browse" }) }, "Show all") : null));
   const key = document.activeElement?.dataset?.key;

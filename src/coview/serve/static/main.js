@@ -1,10 +1,11 @@
 // The page's beginning: the token becomes a cookie, then the address says what is shown.
 import { about, address, data, element, follow, link, notice, Refused } from "./page.js";
 import { browse, quarantine } from "./browse.js";
+import { label } from "./label.js";
 import { recording } from "./recording.js";
 import { search } from "./search.js";
 
-const PAGES = { browse: ["Browse", browse], search: ["Search", search], quarantine: ["Not readable", quarantine], recording: [null, recording] };
+const PAGES = { browse: ["Browse", browse], search: ["Search", search], label: ["Label", label], quarantine: ["Not readable", quarantine], recording: [null, recording] };
 const main = document.getElementById("main");
 let shown = 0;
 

@@ -13,24 +13,26 @@ export async function recording(main, wanted) {
   const back = (by, text) => Number(row) + by >= 0 && Number(row) + by < about.counts.recordings ? element("a", { href: link({ page: "recording", row: Number(row) + by }) }, text) : null;
   const second = element("section", { className: "player", "aria-label": "Which second" });
   main.replaceChildren(element("h1", {}, found.label ? `${found.label}: ` : "", found.id), found.caption ? element("p", {}, found.caption) : "", place,
-    second, element("p", { className: "bar" }, back(-1, "Previous"), back(1, "Next")), facts(found));
+    second, element("p", { className: "bar" }, back(-1, "Previous"), back(1, "Next"), element("a", { href: link({ page: "label", row }) }, "Label it")), facts(found));
   try {
     await (found.duration > 0 ? play(place, found, row, Number(asked.get("at") ?? found.start)) : still(place, found, row));
   } catch (error) {
     place.replaceChildren(element("p", { className: "bad" }, `It cannot be shown: ${error.message}`));
   }
   place.dataset.ready = "1";
+  notice("");
   const player = place.querySelector("video, audio");
   if (!about.search) return;
   place.append(element("p", { className: "bar" }, element("a", { className: "action", href: like("row", row) }, "Search like this"), parts(asked).length ? element("a", { href: searching({}, asked) }, "Back to the hits") : null));
   if (player && parts(asked).length) seconds(second, player, row, found.end, asked); // the page is usable meanwhile
 }
 
-function still(place, found, row) {
+export function still(place, found, row) {
   place.replaceChildren(element("img", { src: media(row, "picture"), alt: found.caption || `The picture ${found.id}` }));
 }
 
-async function play(place, found, row, at) {
+// `begun` gets the player before it has anything to play.
+export async function play(place, found, row, at, begun = () => {}) {
   const how = await data(media(row, "play"));
   const player = element(found.has_video ? "video" : "audio", { controls: true, preload: "auto", playsInline: true });
   player.setAttribute("aria-label", found.id);
@@ -44,6 +46,7 @@ async function play(place, found, row, at) {
   const failed = () => { if (direct) { direct = false; copy("this browser does not play the file"); } else said.textContent = "This browser plays neither the file nor its copy."; };
   player.addEventListener("error", failed);
   player.addEventListener("loadedmetadata", () => { if (found.has_video && !player.videoWidth) failed(); else if (at) player.currentTime = at; });
+  begun(player);
   if (direct) player.src = media(row); else copy(how.why);
   if (found.has_video) player.poster = media(row, "poster");
   place.replaceChildren(player, said); // it plays while the sound of a long recording is still being drawn
@@ -58,7 +61,6 @@ async function play(place, found, row, at) {
   }
   said.before(wave(player, found.end, peaks, note));
   said.after(chosen);
-  notice("");
 }
 
 function facts(found) {

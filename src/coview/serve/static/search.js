@@ -36,11 +36,22 @@ function shown(asked, found, ask, filtered) {
   if (found.error) return [element("p", { className: "bad", role: "alert" }, found.error.message)];
   const remarks = found.remarks.map((text) => element("p", { className: "remark" }, text));
   const judged = ask.liked.length + ask.disliked.length;
-  const undo = judged ? element("button", { type: "button", "data-key": "undo", onclick: () => history.back() }, "Undo") : null;
+  const undo = judged ? element("button", { type: "button", "data-key": "undo", onclick: () => go(unjudged(asked)) }, "Undo") : null;
   const said = element("div", { className: "bar" }, element("output", {}, `The ${found.hits.length.toLocaleString("en")} nearest of ${count(found.among, "recording")}${filtered ? " that fulfil the filters" : ""}` + (judged ? `, ${ask.liked.length} more and ${ask.disliked.length} less of what is looked for` : "")), undo);
   const hits = element("div", { className: "hits", role: "list", "aria-label": "Hits" }, ...found.hits.map((each) => hit(asked, each, ask)));
   const more = found.hits.length < found.among && ask.k < MOST ? element("button", { type: "button", "data-key": "further", onclick: () => go(searching({ k: Math.min(MOST, ask.k + PAGE) }, asked), true) || dispatchEvent(new Event("popstate")) }, "Show more") : null;
   return [...remarks, said, found.hits.length ? hits : element("p", {}, "No recording is left to compare with. ", filtered ? element("a", { href: unfiltered(asked) }, "Take the filters away") : null), more ? element("p", {}, more) : null].filter(Boolean);
+}
+
+function judged(asked, name, row) {
+  const pairs = [...asked].filter(([each, value]) => !((each === "more" || each === "less") && value === row));
+  return `/?${new URLSearchParams(name ? [...pairs, [name, row]] : pairs)}`;
+}
+
+// The address without the judgement that came last: judgements stand in it in their order.
+function unjudged(asked) {
+  const pairs = [...asked], last = pairs.findLastIndex(([name]) => name === "more" || name === "less");
+  return `/?${new URLSearchParams(pairs.toSpliced(last, 1))}`;
 }
 
 const share = (number) => (number >= 99.95 ? "all" : `${number.toFixed(1)} %`);
@@ -55,11 +66,11 @@ function hit(asked, entry, { liked, disliked }) {
     const said = `${start.toFixed(1)} to ${end.toFixed(1)} s: cosine ${value.toFixed(2)}; play it`;
     return element("button", { type: "button", title: said, "aria-label": said, onclick: () => play(look, entry, start, true) }, fill);
   })) : null;
-  const judge = (name, other, text) => {
-    const rows = asked.getAll(name), mine = String(entry.row), on = rows.includes(mine);
-    return element("button", { type: "button", "aria-pressed": String(on), "aria-label": `${text} like ${entry.id}`, "data-key": `${name} ${entry.row}`, onclick: () => go(searching({ [name]: on ? rows.filter((row) => row !== mine) : [...rows, mine], [other]: asked.getAll(other).filter((row) => row !== mine) }, asked)) }, text);
+  const judge = (name, text) => {
+    const mine = String(entry.row), on = asked.getAll(name).includes(mine);
+    return element("button", { type: "button", "aria-pressed": String(on), "aria-label": `${text} like ${entry.id}`, "data-key": `${name} ${entry.row}`, onclick: () => go(judged(asked, on ? null : name, mine)) }, text);
   };
-  const judging = element("div", { className: "judge" }, judge("more", "less", "More"), judge("less", "more", "Less"), element("a", { href: like("row", entry.row), "aria-label": `Search like ${entry.id}` }, "Like this"));
+  const judging = element("div", { className: "judge" }, judge("more", "More"), judge("less", "Less"), element("a", { href: like("row", entry.row), "aria-label": `Search like ${entry.id}` }, "Like this"));
   const state = liked.includes(entry.row) ? " liked" : disliked.includes(entry.row) ? " disliked" : "";
   return element("div", { className: `hit${state}`, role: "listitem" }, made, bars, judging);
 }
