@@ -62,6 +62,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "cloven": Experiment(decisive_time.cloven),
     "mov": Experiment(decisive_time.mov),
     "vilbert": Experiment(decisive_time.vilbert),
+    "elo": Experiment(decisive_time.elo),
 }
 
 

@@ -118,6 +118,16 @@ def vilbert(seed: int) -> Figures:
     yield "vilbert, masked colour with another's picture", value, value < 0.3
 
 
+def elo(seed: int) -> Figures:
+    """Two tasks, one of which tells of classes with Zipf's frequencies: what 40 short runs without labels find."""
+    from test_decisive_elo import experiment
+
+    found = experiment(seed)
+    passes = {"ratio": found["ratio"] > 3, "kNN": found["kNN"] >= found["kNN, equal"] + 0.05}
+    for what, value in found.items():
+        yield f"elo, {what}", value, passes.get(what, True)
+
+
 def uavm(seed: int) -> Figures:
     """Two linear views of ten kinds, one in a step: accuracy of each, and P@1 of the kind by the other; chance .1."""
     from test_decisive_uavm import toy

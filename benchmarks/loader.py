@@ -54,7 +54,7 @@ SOUNDS = (
 VIEWS = {"video": VideoView(frames=8, fps=16.0, size=112), "audio": AudioView(seconds=1.0)}
 
 
-def make_files(folder: Path, count: int = 24) -> list[Path]:
+def make_files(folder: Path, count: int = 24, gop: int = 250) -> list[Path]:
     """Write the files that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{n:02d}-{list(PICTURES)[n % 4]}.mp4" for n in range(count)]
@@ -62,18 +62,20 @@ def make_files(folder: Path, count: int = 24) -> list[Path]:
         if not path.exists():
             fill = {"fps": (25, 30)[n // 4 % 2], "n": n, "hz": 220 + 40 * n}
             part = path.with_suffix(".part")
-            _write(part, list(PICTURES.values())[n % 4].format(**fill), SOUNDS[n // 8 % 4].format(**fill), fill["fps"])
+            _write(
+                part, list(PICTURES.values())[n % 4].format(**fill), SOUNDS[n // 8 % 4].format(**fill), fill["fps"], gop
+            )
             part.rename(path)
     return paths
 
 
-def _write(path: Path, picture: str, sound: str, fps: int) -> None:
+def _write(path: Path, picture: str, sound: str, fps: int, gop: int) -> None:
     with (
         av.open(picture, format="lavfi") as pictures,
         av.open(sound, format="lavfi") as sounds,
         av.open(str(path), "w", format="mp4") as out,
     ):
-        video = out.add_stream("libx264", rate=fps, options={"preset": "fast", "crf": "23", "g": "250"})
+        video = out.add_stream("libx264", rate=fps, options={"preset": "fast", "crf": "23", "g": str(gop)})
         video.width, video.height, video.pix_fmt = 340, 256, "yuv420p"
         audio = out.add_stream("aac", rate=RATE, layout="stereo")
         for k, frame in enumerate(islice(pictures.decode(video=0), SECONDS * fps)):

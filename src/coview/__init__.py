@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         discover,
         embed,
         evaluate,
+        evolve,
         find,
         frozen,
         fuse,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CCA", "GCCA", "MCCA", "ClusterCCA", "Encoder", "KernelCCA", "KernelFeatureCCA", "RobustCCA", "compare", "discover",
-    "embed", "evaluate", "find", "frozen", "fuse", "index", "list_methods", "load", "open", "paint", "pretrain",
+    "embed", "evaluate", "evolve", "find", "frozen", "fuse", "index", "list_methods", "load", "open", "paint",
+    "pretrain",
 ]  # fmt: skip
 _ESTIMATORS = {
     "CCA": "cca", "ClusterCCA": "cluster", "GCCA": "multiset", "KernelCCA": "kernel", "MCCA": "multiset",

@@ -99,8 +99,9 @@ def at_work():
 
 if __name__ == "__main__":
     if sys.argv[1] == "ray":
-        for patience in ("raylet_start_wait_time_s", "worker_register_timeout_seconds"):
-            os.environ[f"RAY_{patience}"] = "600"  # on a computer that does much else, too
+        # On a computer that does much else, too: Ray gives up early, and its workers yield to everybody.
+        patience = {"raylet_start_wait_time_s": 600, "worker_register_timeout_seconds": 600, "worker_niceness": 0}
+        os.environ |= {f"RAY_{name}": str(value) for name, value in patience.items()}
         import ray
 
         ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, configure_logging=False)

@@ -9,10 +9,10 @@ Nothing heavy is imported before a function is called. Errors are `coview.errors
 from __future__ import annotations
 
 from coview.api.data import index, list_methods, open
-from coview.api.learn import compare, discover, fuse, pretrain
+from coview.api.learn import compare, discover, evolve, fuse, pretrain
 from coview.api.use import embed, evaluate, find, frozen, load, paint
 
 __all__ = [
-    "compare", "discover", "embed", "evaluate", "find", "frozen", "fuse", "index", "list_methods", "load", "open",
-    "paint", "pretrain",
+    "compare", "discover", "embed", "evaluate", "evolve", "find", "frozen", "fuse", "index", "list_methods", "load",
+    "open", "paint", "pretrain",
 ]  # fmt: skip

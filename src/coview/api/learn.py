@@ -6,12 +6,13 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from coview.api.data import open
 
 if TYPE_CHECKING:
     from coview.api.data import Place
+    from coview.comparison.evolve import Judged
     from coview.comparison.table import Line
     from coview.data.recording import Split
     from coview.methods.contract import Method
@@ -144,6 +145,44 @@ def compare(
         shuffled_seeds=shuffled_seeds, shared=settings or {}, preset="xid", tiny=tiny, changes=(),
     )  # fmt: skip
     return summarise(perform_all(asked))
+
+
+def evolve(
+    method: str,
+    collection: Place,
+    out: Place,
+    *,
+    over: Sequence[str] = (),
+    tiny: bool = False,
+    settings: Settings | None = None,
+    strategy: Literal["cma", "tournament", "random"] = "cma",
+    evaluations: int = 100,
+    population: int = 10,
+    clusters: int = 100,
+    seed: int = 0,
+    workers: int | None = 1,
+) -> list[Judged]:
+    """Search settings from 0 to 1 by many short runs, judged without labels; see `coview evolve`.
+
+    A stopped search goes on where it was. `comparison.evolve.best_of` picks the fittest.
+
+    Args:
+        over: names of settings, such as "method.weights.order/video"; none: those that the method names.
+        settings: of every run, as of `pretrain`, such as {"train.steps": 200}.
+        workers: runs at a time; 0 works in this process.
+    """
+    from coview.comparison.evolve import Search, searched
+    from coview.comparison.evolve import evolve as run
+    from coview.data.executors import choose_executor
+    from coview.training.settings import changed, recommended
+
+    base = dataclasses.replace(recommended(method, tiny=tiny), collection=str(collection))
+    base = changed(base, settings or {})
+    asked = Search(
+        run=base, over=searched(base, over), strategy=strategy, evaluations=evaluations, population=population,
+        clusters=clusters, seed=seed,
+    )  # fmt: skip
+    return run(asked, Path(out), choose_executor("processes", workers))
 
 
 def discover(

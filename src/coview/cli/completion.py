@@ -54,6 +54,7 @@ complete -c coview -a '(__coview)'
 _NAMED: dict[str, Iterable[str]] = {
     "pretrain": METHODS,
     "compare": METHODS,
+    "evolve": METHODS,
     "discover": PIPELINES,
     "methods": {**METHODS, **PIPELINES},
 }

@@ -98,6 +98,8 @@ def main(argv: list[str]) -> int:
     from coview import parallel
     from coview.training.settings import choose_device
 
+    if arguments.executor == "ray" and parallel.world_size() > 1:
+        raise UsageError("--executor ray starts its own processes: call it without torchrun and srun")
     device = parallel.initialise(choose_device("cpu" if arguments.executor == "ray" else arguments.device))
     out = Output(json=arguments.json, quiet=not parallel.is_main())
     refused: list[tuple[str, str]] = []

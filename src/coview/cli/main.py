@@ -29,6 +29,7 @@ VERBS = {
     "pretrain": "train a method on a collection, without labels",
     "evaluate": "measure a model: probes, neighbours, retrieval, few labels, unseen concepts, fine-tuning, gates",
     "compare": "train several methods under one budget, beside their controls: one table, one figure",
+    "evolve": "search over settings, such as the weights of many losses, by many short runs and without labels",
     "embed": "write the embeddings of a collection or of files",
     "search": "find the recordings nearest to a file the collection has never seen",
     "label": "propose a label for every recording, from the names of the classes alone",

@@ -31,6 +31,7 @@ FAMILIES = {
     "correspondence": "do these two belong together? (correspondence)",
     "correlation": "views that vary together (correlation)",
     "fusion": "on networks that were trained before: taught by them, or one for all of them (fusion)",
+    "tasks": "many tasks at once, of several views (tasks)",
     "words": "the words of captions teach pictures (words)",
     "context": "what lies where (context)",
     "time": "how things move and change (time)",

@@ -25,7 +25,8 @@ goes on where it was, and several machines may work on one folder (torchrun, sru
 arrays instead. What cannot be read is left out and listed, and the exit code is 3.
 
 With --tracks a collection of another kind is made: what moves in films, followed for a second, as pairs of pictures
-with their times and boxes. It needs the extra `tracking` (OpenCV).
+with their times and boxes. With --flow the same recordings get their optical flow beside them, as a film that views of
+flow are cut from. Both need the extra `tracking` (OpenCV).
 
 Examples:
   coview prepare my-collection -o my-shards
@@ -33,6 +34,7 @@ Examples:
   coview prepare my-collection -o my-arrays --memmap --split train --frames 8 --clips 4
   srun coview prepare my-collection -o my-shards
   coview prepare my-films --tracks -o my-tracks
+  coview prepare my-films --flow -o my-films-with-flow
   coview pretrain xid --collection my-shards -o my-run
   coview prepare --list
   coview prepare --remove all
@@ -81,6 +83,8 @@ class Arguments:
     """From the first patch of a track to its last (--tracks)."""
     track_window: float = 0.5
     """Side of a patch, as a share of the film's short side (--tracks)."""
+    flow: bool = False
+    """Write a collection of the same recordings, films of their flow beside them, at --fps and --size x --margin."""
     executor: Literal["auto", "serial", "processes", "ranks", "ray"] = "auto"
     """Who does the work; auto: the ranks of torchrun or srun where there are several, else processes."""
     workers: int | None = None
@@ -94,8 +98,10 @@ def main(argv: list[str]) -> int:
     if {"--list", "--remove"} & set(argv):
         return stored_films(argv)
     arguments = tyro.cli(Arguments, args=argv, prog="coview prepare", description=DESCRIPTION)
-    if arguments.tracks and (arguments.memmap or arguments.split):
-        raise UsageError("--tracks makes a collection of all films, in files; leave out --memmap and --split")
+    if (arguments.tracks or arguments.flow) and (arguments.memmap or arguments.split):
+        raise UsageError("--tracks and --flow make a collection of all films, in files; leave out --memmap and --split")
+    if arguments.tracks and arguments.flow:
+        raise UsageError("--tracks and --flow make two collections; ask for one at a time")
     if arguments.split and not arguments.memmap:
         raise UsageError("--split goes with --memmap; a copy in shards holds all parts, and `--split` chooses later")
     from coview.data.collection import Collection
@@ -107,6 +113,8 @@ def main(argv: list[str]) -> int:
     try:
         if arguments.tracks:
             return _tracks(arguments, collection, out)
+        if arguments.flow:
+            return _flow(arguments, collection, out)
         return _memmap(arguments, collection, out) if arguments.memmap else _shards(arguments, collection, out)
     except ValueError as error:  # a settings dataclass refused its values
         raise SettingsError([str(error)]) from error
@@ -199,3 +207,20 @@ def _tracks(arguments: Arguments, collection: Collection, out: Output) -> int:
         made = mine_tracks(collection, arguments.out, settings, executor, arguments.workers, show)
     problems = [(row.path, f"{row.reason}: {row.message}") for row in made.quarantine()]
     return out.finish({"tracks_folder": str(arguments.out), **made.about["report"]}, problems)
+
+
+def _flow(arguments: Arguments, collection: Collection, out: Output) -> int:
+    from coview.data.executors import choose_executor
+    from coview.data.flow_making import make_flow
+    from coview.data.views import FlowView
+    from coview.media.flow import FlowSettings
+    from coview.parallel import world_size
+
+    if world_size() > 1:
+        raise UsageError("--flow is done by the processes of one computer: call it without torchrun and srun")
+    settings = FlowSettings(fps=arguments.fps, side=FlowView(size=arguments.size, margin=arguments.margin).decode_size)
+    executor = choose_executor(arguments.executor, arguments.workers)
+    with out.steps() as show:
+        made = make_flow(collection, arguments.out, settings, executor, arguments.workers, show)
+    problems = [(row.path, f"{row.reason}: {row.message}") for row in made.quarantine()]
+    return out.finish({"collection": str(arguments.out), **made.about["report"]}, problems)

@@ -170,7 +170,7 @@ class MediaSource:
         return self.read_windows(row, [window], count)[0]
 
     def read_windows(self, row: Tensor, windows: Sequence[int], count: int) -> list[Batch]:
-        """Return `read_window` of several windows, with one pass over each file; what fails in one is absent in all."""
+        """Return `read_window` of several windows, with one pass over each file; see `source.read_windows`."""
         batches = [self._blank(row, torch.zeros_like(row)) for _ in windows]
         for number, index in enumerate(row.tolist()):
             samples = []
@@ -178,14 +178,19 @@ class MediaSource:
                 recording, part, parts = self._recording_at(index, window, count)
                 starts = place_window(recording, self._views_of(index), part, parts)
                 samples.append(Sample.of(recording, self.views, starts, dict.fromkeys(starts, 0.5)))
-            try:
-                found = self._cut(index, samples)
-            except MediaError as error:
-                found = [{} for _ in windows]
-                batches[0].replaced.append((index, error.reason))
-            for batch, one in zip(batches, found, strict=True):
-                self._put(batch, number, one)
+            for batch, found in zip(batches, self._cut_or_not(index, samples), strict=True):
+                if isinstance(found, MediaError):
+                    batch.replaced.append((index, found.reason))
+                else:
+                    self._put(batch, number, found)
         return batches
+
+    def _cut_or_not(self, index: int, samples: Sequence[Sample]) -> list[Found | MediaError]:
+        """Return what each sample of a recording holds, or why it cannot be read."""
+        try:
+            return list(self._cut(index, samples))
+        except MediaError as error:  # of several, one by one: which of them it is
+            return [error] if len(samples) == 1 else [self._cut_or_not(index, [one])[0] for one in samples]
 
     def excerpt(self, row: int, seconds: float, side: int) -> Excerpt:
         """Return a piece of a recording's own file for people; see `read_excerpt`."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from coview.data.augment.settings import AugmentSettings
-from coview.data.source import Source, cropped, excerpt
+from coview.data.source import Source, cropped, excerpt, read_windows
 from coview.data.views import Batch, ViewSpec
 from coview.errors import DataProblemsError, UsageError
 from coview.media.cuts import Excerpt
@@ -100,6 +100,10 @@ class Part:
     def read_window(self, row: Tensor, window: int, count: int) -> Batch:
         """See `Source.read_window`."""
         return self._own(self.source.read_window(self.rows[row], window, count))
+
+    def read_windows(self, row: Tensor, windows: Sequence[int], count: int) -> list[Batch]:
+        """See `source.read_windows`."""
+        return [self._own(batch) for batch in read_windows(self.source, self.rows[row], windows, count)]
 
     def excerpt(self, row: int, seconds: float, side: int) -> Excerpt:
         """See `source.excerpt`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -86,6 +86,15 @@ def cropped(source: Source, views: Mapping[str, ViewSpec], augment: AugmentSetti
     crop = getattr(source, "cropped", None)
     part: Source = source if crop is None else crop(views, augment)
     return part
+
+
+def read_windows(source: Source, row: Tensor, windows: Sequence[int], count: int) -> list[Batch]:
+    """Return `read_window` of several windows; to the bit, in one pass over each file where a source knows how."""
+    together = getattr(source, "read_windows", None)
+    if together is None:
+        return [source.read_window(row, window, count) for window in windows]
+    batches: list[Batch] = together(row, windows, count)
+    return batches
 
 
 def excerpt(source: Source, row: int, seconds: float, side: int) -> Excerpt:

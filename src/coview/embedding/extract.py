@@ -16,6 +16,7 @@ from torch import Tensor
 
 from coview import parallel
 from coview.data.source import Source
+from coview.data.source import read_windows as together
 from coview.data.views import Batch, cut_from
 from coview.errors import CoviewError, UsageError
 from coview.methods.reading import Space
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Embed", "Features", "Space", "extract", "extract_locally", "read_windows"]
 
 Embed = Callable[[Batch], Mapping[str, Tensor]]
+_TOGETHER_BYTES = 128 * 2**20  # of the raw views of windows that are read in one pass
 NOT_FINITE = "its embedding is NaN or infinite"
 
 
@@ -198,18 +200,34 @@ def require_some(features: Features) -> None:
 def read_windows(source: Source, rows: Tensor, windows: int, batch_size: int) -> Iterator[Batch]:
     """Yield raw batches of `rows`, all windows of one part of the rows before the next part.
 
-    Batches are read ahead by threads, which decoding leaves free to run side by side; their order is fixed.
+    Batches are read ahead by threads, which decoding leaves free to run side by side; their order is fixed. Where files
+    are decoded, several windows are read in one pass over each, by every thread for some of the rows.
     """
-    tasks = [(part, window) for part in torch.split(rows, batch_size) for window in range(windows)]
     threads = min(4, os.cpu_count() or 1)
-    waiting: deque[Future[Batch]] = deque()
+    room = _TOGETHER_BYTES // (batch_size * sum(view.raw_bytes for view in source.views.values()))
+    group = max(1, min(windows, room)) if getattr(source, "in_one_pass", False) else 1
+    tasks = [
+        (part, range(first, min(first + group, windows)))
+        for part in torch.split(rows, batch_size)
+        for first in range(0, windows, group)
+    ]
+    waiting: deque[list[Future[list[Batch]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        for part, window in tasks:
-            waiting.append(pool.submit(source.read_window, part, window, windows))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
+        for part, some in tasks:
+            pieces = torch.split(part, -(-len(part) // threads)) if group > 1 else [part]
+            waiting.append([pool.submit(together, source, piece, some, windows) for piece in pieces])
+            if len(waiting) > (threads if group == 1 else 1):
+                yield from _joined(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield from _joined(waiting.popleft())
+
+
+def _joined(pieces: list[Future[list[Batch]]]) -> Iterator[Batch]:
+    """Yield a batch for every window, of pieces that hold some rows each."""
+    for first, *others in zip(*(piece.result() for piece in pieces), strict=True):
+        whole = first.map(lambda *parts: torch.cat(parts), *others) if others else first
+        whole.replaced = [problem for batch in (first, *others) for problem in batch.replaced]
+        yield whole
 
 
 def _everyones(problems: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -94,7 +94,7 @@ IMAGE: Makers = {  # of a number of channels
     "resnet-50": _later("image", "ResNet", 50),
     **{f"regnety-{size}": _later("regnet", "RegNetY", size) for size in SEER},
 }
-_KINDS: dict[str, Makers] = {"video": VIDEO, "audio": AUDIO, "text": TEXT, "image": IMAGE}
+_KINDS: dict[str, Makers] = {"video": VIDEO, "flow": VIDEO, "audio": AUDIO, "text": TEXT, "image": IMAGE}
 _COLOURS = 3  # channels of a picture
 
 
@@ -139,7 +139,7 @@ def build_for(view: Seen, name: str) -> Encoder:
     if view.stream == "image":
         return build_image(name, view.shape[0])
     encoder = _build(view.stream, name)
-    if view.stream == "video" and view.shape[0] != _COLOURS:
+    if len(view.shape) == 4 and view.shape[0] != _COLOURS:  # a clip
         take_channels(encoder, view.shape[0] - _COLOURS)
     return encoder
 

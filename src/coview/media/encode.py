@@ -10,12 +10,14 @@ import functools
 import itertools
 import os
 import warnings
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from coview.errors import UsageError
 
@@ -59,12 +61,35 @@ def write_clip(
     try:
         with av.open(f"file:{part}", "w", format="mp4") as container:
             # All streams exist before the first packet: the header is written with it.
-            picture = None if frames is None else _picture_stream(container, frames, fps, crf)
+            picture = None if frames is None else _picture_stream(container, frames.shape[2:], fps, crf)
             sound = None if waveform is None else _sound_stream(container, sample_rate)
             if frames is not None:
                 _write_frames(container, picture, frames, _seconds(frames.shape[1], fps, times))
             if waveform is not None:
                 _write_sound(container, sound, waveform)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_film(path: Path, pictures: Iterable[tuple[float, NDArray[np.uint8]]], fps: float, *, crf: int = 12) -> None:
+    """Write (second, picture (H, W, 3), RGB, H and W even) one by one, as they come, into an MP4 file without sound.
+
+    The film has the first picture's size, and pictures of another are scaled to it. It appears when it is complete.
+
+    Raises:
+        UsageError: there is no picture.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    rest = iter(pictures)
+    if (first := next(rest, None)) is None:
+        raise UsageError(f"{path}: a film needs a picture")
+    try:
+        with av.open(f"file:{part}", "w", format="mp4") as container:
+            stream = _picture_stream(container, first[1].shape[:2], fps, crf)
+            for second, picture in itertools.chain([first], rest):
+                _write_frame(container, stream, second, picture)
+            container.mux(stream.encode(None))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -109,16 +134,16 @@ def _can_encode(name: str) -> bool:
         return False
 
 
-def _picture_stream(container: Any, frames: Tensor, fps: float | None, crf: int) -> Any:
+def _picture_stream(container: Any, size: Sequence[int], fps: float | None, crf: int) -> Any:
     rate, encoder = Fraction(fps or 25).limit_denominator(1001), picture_encoder()
     options = {"preset": _PRESET, "crf": str(crf)} if encoder == _ENCODERS[0] else {}
     stream = container.add_stream(encoder, rate=rate, options=options)
-    stream.height, stream.width = frames.shape[2:]
+    stream.height, stream.width = size
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = Fraction(1, _MPEG4_CLOCK if encoder == "mpeg4" else _CLOCK)
     stream.codec_context.thread_count = 1
     if encoder != _ENCODERS[0]:  # they know no constant quality: bits by the pixel, plenty
-        stream.bit_rate = max(100_000, round(frames.shape[2] * frames.shape[3] * float(rate) * _BITS_PER_PIXEL))
+        stream.bit_rate = max(100_000, round(size[0] * size[1] * float(rate) * _BITS_PER_PIXEL))
     return stream
 
 
@@ -141,12 +166,16 @@ def _seconds(count: int, fps: float | None, times: Tensor | None) -> list[float]
 
 def _write_frames(container: Any, stream: Any, frames: Tensor, seconds: list[float]) -> None:
     pictures = np.ascontiguousarray(frames.permute(1, 2, 3, 0).cpu().numpy())
-    base = stream.codec_context.time_base
     for second, picture in zip(seconds, pictures, strict=True):
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts, frame.time_base = round(second * base.denominator), base
-        container.mux(stream.encode(frame))
+        _write_frame(container, stream, second, picture)
     container.mux(stream.encode(None))
+
+
+def _write_frame(container: Any, stream: Any, second: float, picture: NDArray[np.uint8]) -> None:
+    base = stream.codec_context.time_base
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    frame.pts, frame.time_base = round(second * base.denominator), base
+    container.mux(stream.encode(frame))
 
 
 def _write_sound(container: Any, stream: Any, waveform: Tensor) -> None:

@@ -74,6 +74,7 @@ METHODS: dict[str, str] = {
     "weak-captions": "coview.methods.weak_captions:WeakCaptions",
     "vilbert": "coview.methods.vilbert:ViLBERT",
     "physical-prediction": "coview.methods.physical_prediction:PhysicalPrediction",
+    "elo": "coview.methods.elo:ELo",
     "ccl": "coview.methods.ccl:CCL",
     "uavm": "coview.methods.uavm:UAVM",
     "cav-mae": "coview.methods.cav_mae:CAVMAE",

@@ -60,6 +60,7 @@ class MOVSettings:
 
     views: dict[str, ViewSpec] = field(default_factory=_published)
     video_encoder: str = "r2plus1d-18"  # of a second stream that is a raw clip
+    flow_encoder: str = "r2plus1d-18"  # of one that is a clip of stored flow
     image_encoder: str = "resnet-50"  # of one that is a picture
     audio_encoder: str = "conv2d"  # of one that is a sound
     novel: tuple[str, ...] = ()  # names of classes that are never learnt from

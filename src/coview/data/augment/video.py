@@ -42,7 +42,7 @@ def random_view(
     (bool (B,); None: all) allows are flipped.
     """
     if augment.reverse > 0:
-        back = uniform(key, _REVERSE) < augment.reverse
+        back = reversed_(key, augment)
         frames = torch.where(back[:, None, None, None, None], frames.flip(2), frames)
     height, width = frames.shape[-2:]
     if augment.crop_area is None:
@@ -58,19 +58,28 @@ def random_view(
     if augment.shift:
         steps = torch.floor(uniform(key, _SHIFT, 2) * (2 * augment.shift + 1)) - augment.shift
         x, y = x + steps[:, 0] * 2 / width, y + steps[:, 1] * 2 / height
-    mirrored = uniform(key, _FLIP) < augment.flip
-    if mirrorable is not None:
-        mirrored = mirrored & mirrorable
+    flipped = mirrored(key, augment, mirrorable)
     if augment.crop_area is None and not augment.shift:
-        return torch.where(mirrored[:, None, None, None, None], frames.flip(-1), frames)
+        return torch.where(flipped[:, None, None, None, None], frames.flip(-1), frames)
     line = (torch.arange(size, device=frames.device) * 2 + 1) / size - 1  # pixel centres, -1 to 1
-    columns = x[:, None] + half_w[:, None] * torch.where(mirrored[:, None], -line, line)
+    columns = x[:, None] + half_w[:, None] * torch.where(flipped[:, None], -line, line)
     rows = y[:, None] + half_h[:, None] * line
     grid = torch.stack([columns[:, None, :].expand(-1, size, -1), rows[:, :, None].expand(-1, -1, size)], dim=-1)
     batch, channels, time = frames.shape[:3]
     flat = frames.reshape(batch, channels * time, height, width)
     cut = grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return cut.reshape(batch, channels, time, size, size)
+
+
+def mirrored(key: Tensor, augment: AugmentSettings, mirrorable: Tensor | None = None) -> Tensor:
+    """Return which clips (B,) `random_view` flips."""
+    drawn = uniform(key, _FLIP) < augment.flip
+    return drawn if mirrorable is None else drawn & mirrorable
+
+
+def reversed_(key: Tensor, augment: AugmentSettings) -> Tensor:
+    """Return which clips (B,) `random_view` turns round in time."""
+    return uniform(key, _REVERSE) < augment.reverse
 
 
 def draw_shapes(

@@ -12,6 +12,7 @@ from typing import Any
 from coview.data.views.batch import Batch
 from coview.data.views.depth import DepthView
 from coview.data.views.features import FeaturesView
+from coview.data.views.flow import FlowView
 from coview.data.views.image import ImageView
 from coview.data.views.kinds import register_view
 from coview.data.views.picture import PictureView, VideoView
@@ -28,6 +29,7 @@ __all__ = [
     "Batch",
     "DepthView",
     "FeaturesView",
+    "FlowView",
     "ImageView",
     "PictureView",
     "SeriesView",
