@@ -189,11 +189,13 @@ class Examples:
         """
         pairs = self._pairs(parts, {target: 1.0}, (), ())
         unit = normalize(vectors.double(), dim=1)
-        cosine = sum(pair.weight * (unit @ normalize(pair.query.double(), dim=0)).numpy() for pair in pairs)
+        cosine = np.sum(
+            [pair.weight * (unit @ normalize(pair.query.double(), dim=0)).numpy() for pair in pairs], axis=0
+        )
         low = sum(pair.weight * pair.mean for pair in pairs)
-        usual = sum(pair.weight * pair.usual for pair in pairs)
+        usual = np.sum([pair.weight * pair.usual for pair in pairs], axis=0)
         high = max(float(np.max(usual[self._sample != row], initial=-1.0)), float(np.max(cosine)))
-        return np.asarray(cosine), np.clip((cosine - low) / max(high - low, _FLAT), 0, 1)
+        return cosine, np.clip((cosine - low) / max(high - low, _FLAT), 0, 1)
 
     def _pairs(
         self, parts: Sequence[Part], targets: Mapping[str, float], liked: Collection[int], disliked: Collection[int]

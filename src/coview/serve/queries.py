@@ -34,7 +34,8 @@ from coview.settings import to_dict
 
 KEPT = 200  # queries and curves in memory
 _AT_ONCE = 2  # decoded and embedded; as many again may wait
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 _NOTHING = "the model makes nothing of it: its embedding is zero or not finite"
 
 

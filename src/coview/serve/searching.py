@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -146,7 +146,7 @@ class Searching:
             if target in made.vectors and any(self._near(part.view, target) for part in parts):
                 vectors, place = made.vectors[target], int(self._places[row])
                 cosine, height = self._unfailing(
-                    lambda t=target, v=vectors, p=place: self._examples.curve(parts, t, v, p)  # type: ignore[misc]
+                    lambda t=target, v=vectors, p=place: self._examples.curve(parts, t, v, p)
                 )
                 start, seconds = made.starts[target], window_seconds(self._stored, target)
                 curves.append({
@@ -237,7 +237,7 @@ class Searching:
             raise Refusal(422, str(error)) from error
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
