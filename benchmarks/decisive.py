@@ -61,6 +61,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "uavm": Experiment(decisive_time.uavm),
     "cloven": Experiment(decisive_time.cloven),
     "mov": Experiment(decisive_time.mov),
+    "vilbert": Experiment(decisive_time.vilbert),
     "elo": Experiment(decisive_time.elo),
 }
 

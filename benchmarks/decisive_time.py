@@ -107,6 +107,17 @@ def mov(seed: int) -> Figures:
     yield "mov on shuffled sounds, novel, mixed, separate", value, value < 0.7
 
 
+def vilbert(seed: int) -> Figures:
+    """Coloured shapes and captions of two of them: does a caption belong, and a masked colour with and without."""
+    from test_decisive_vilbert import experiment
+
+    found = experiment(seed)
+    for what, least in (("alignment", 0.95), ("masked colour with the picture", 0.9)):
+        yield f"vilbert, {what}", found[what], found[what] > least
+    value = found["masked colour with another's"]
+    yield "vilbert, masked colour with another's picture", value, value < 0.3
+
+
 def elo(seed: int) -> Figures:
     """Two tasks, one of which tells of classes with Zipf's frequencies: what 40 short runs without labels find."""
     from test_decisive_elo import experiment

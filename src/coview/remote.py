@@ -17,6 +17,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -143,7 +144,7 @@ def _bring(folder: Path, address: str, name: str, what: list[int]) -> None:
     place = f"{address.removeprefix(SCHEME)}/{name}"
     with written_whole(path) as aside, aside.open("wb") as out:
         for first in range(0, size, _RANGE):
-            out.write(_again(lambda first=first: _range(place, first, size)))
+            out.write(_again(partial(_range, place, first, size)))
         now = _again(lambda: _storage().get_file_info(place))
         if [now.size, now.mtime_ns or 0] != what:
             raise _ChangedError(f"{place} was changed in storage since it was listed; give the command again")

@@ -45,6 +45,7 @@ TABLE = {
     "pretrain context-discovery --collection /none -o OUT": (2, "coview discover context-discovery"),
     "fuse cca a=/none b=/none -o OUT": (2, "/none"),
     "compare nothing --data digits-av -o OUT": (2, "unknown method 'nothing'"),
+    "evolve nothing --collection digits-av -o OUT": (2, "unknown method 'nothing'"),
     "import av-ssrl /none -o OUT": (2, "/none"),
     "export /none": (2, "say what to export to"),
     "export /none --onnx OUT": (2, "/none: expected a run with a model"),

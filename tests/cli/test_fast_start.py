@@ -49,6 +49,7 @@ discover context-discovery --collection /none -o OUT --method.pach 8
 methods context-discovery
 compare xdi --data digits-av -o OUT
 compare xid --data /none -o OUT
+evolve elo --collection /none -o OUT
 paint --model /none --input /none -o OUT
 paint --help
 fuse --help

@@ -295,6 +295,14 @@ def test_nothing_masked_costs_nothing():
     assert step.parts["regions"] == 0 and step.parts["words"] == 0 and step.loss.isfinite()
 
 
+@torch.no_grad()
+def test_classes_that_are_not_read_are_not_asked_for():
+    method, batch = make().eval(), make().example_batch(4, 0)
+    batch.length |= {"regions": torch.full((4,), 5), "boxes": torch.full((4,), 5), "classes": torch.full((4,), 5)}
+    del batch.views["classes"], batch.present["classes"]
+    assert method.embed(batch)["regions_text"].any()
+
+
 def test_lengths_that_differ_are_refused():
     method, batch = make(), make().example_batch(4, 0)
     batch.length |= {"regions": torch.full((4,), 5), "boxes": torch.full((4,), 4)}

@@ -70,4 +70,5 @@ class TokenEmbedding(nn.Module):
         """Return states (B, T, width) of tokens int64 (B, T), each of segment 0 or 1, int64 (B, T); None: all of 0."""
         segment = torch.zeros_like(tokens) if segment is None else segment
         place = self.places.weight[: tokens.shape[1]]
-        return self.dropout(self.norm(self.words(tokens) + place + self.segments(segment)))
+        states: Tensor = self.dropout(self.norm(self.words(tokens) + place + self.segments(segment)))
+        return states

@@ -165,7 +165,8 @@ class FirstState(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return (B, dim), nothing below 0."""
-        return self.linear(states[:, 0]).relu()
+        pooled: Tensor = self.linear(states[:, 0])
+        return pooled.relu()
 
 
 class MaskedHead(nn.Module):

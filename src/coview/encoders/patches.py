@@ -81,7 +81,10 @@ class PatchEncoder(Encoder):
         tokens = {"patches": self.tokens(x)}
         for name in ("own", "tail"):
             tokens[name] = self.get_submodule(name)(next(reversed(tokens.values())))
-        return {name: value.transpose(1, 2).unflatten(2, self.grid) for name, value in tokens.items()}
+        return {
+            name: value.transpose(1, 2).reshape(len(value), value.shape[2], *self.grid)
+            for name, value in tokens.items()
+        }
 
     def pool(self, maps: Tensor) -> Tensor:
         """Take the mean over all places."""

@@ -58,4 +58,5 @@ class RegionEmbedding(nn.Module):
 
     def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
         """Return states (B, R, width) of features (B, R, D), or codes int64 (B, R), and boxes with areas (B, R, 5)."""
-        return self.dropout(self.norm(self.features(features) + self.boxes(boxes)))
+        states: Tensor = self.dropout(self.norm(self.features(features) + self.boxes(boxes)))
+        return states

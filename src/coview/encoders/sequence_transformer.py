@@ -53,7 +53,8 @@ class Block(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """Return queries, keys and values (3, B, heads, T, E / heads)."""
-        return self.qkv(x).view(*x.shape[:2], 3, self.heads, x.shape[2] // self.heads).permute(2, 0, 3, 1, 4)
+        joined: Tensor = self.qkv(x)
+        return joined.view(*x.shape[:2], 3, self.heads, x.shape[2] // self.heads).permute(2, 0, 3, 1, 4)
 
 
 class SequenceTransformer(nn.Module):

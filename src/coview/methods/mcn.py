@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,8 @@ def _published() -> dict[str, ViewSpec]:
 @dataclass(frozen=True, kw_only=True)
 class MCNSettings:
     """Settings of MCN; the defaults are the released ones. The queue then takes 1 GB."""
+
+    any_features: ClassVar[bool] = True  # see `FusionSettings`
 
     views: dict[str, ViewSpec] = field(default_factory=_published)
     video_encoder: str = "r2plus1d-18"  # of raw views

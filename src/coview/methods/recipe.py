@@ -40,9 +40,8 @@ class OptimiserSettings:
 class ScheduleSettings:
     """How the learning rate moves; every position is a fraction of the run."""
 
-    kind: Literal["constant", "multistep", "linear", "cosine", "one-cycle"] = (
-        "multistep"  # how the rate moves after the warm-up
-    )
+    # How the rate moves after the warm-up.
+    kind: Literal["constant", "multistep", "linear", "cosine", "one-cycle"] = "multistep"
     warm_up: float = 0.0  # fraction of the run
     # First rate of the warm-up as a fraction of the peak, which its last step reaches; None: the first step's share.
     warm_up_from: float | None = None

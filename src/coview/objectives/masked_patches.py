@@ -22,7 +22,7 @@ EPSILON = 1e-6  # beside the variance of a patch
 def patches_of(x: Tensor, side: int) -> Tensor:
     """Return the patches of x (B, C, H, W) row after row, (B, L, side * side * C): rows, columns, then channels."""
     rows, columns = x.shape[2] // side, x.shape[3] // side
-    cut = x.unflatten(3, (columns, side)).unflatten(2, (rows, side))
+    cut = x.reshape(*x.shape[:2], rows, side, columns, side)
     return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 

@@ -76,7 +76,7 @@ def zipf_fit(x: Tensor, clusters: int, *, seed: int = 0, exponent: float = 1.0) 
     found: list[Clusters] = [kmeans(x, clusters, seed=STARTS * seed + start) for start in range(STARTS)]
     best = min(found, key=lambda one: one.inertia)
     sizes = best.counts.double() / best.counts.sum()
-    soft = torch.stack([posterior(block, best.centroids).sum(0) for block in x.split(1024)]).sum(0) / len(x)
+    soft = torch.stack([posterior(block, best.centroids).sum(0) for block in torch.split(x, 1024)]).sum(0) / len(x)
     return ZipfFit(
         soft=float(zipf_divergence(soft, exponent)), hard=float(zipf_divergence(sizes, exponent)), labels=best.labels
     )

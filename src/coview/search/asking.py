@@ -73,7 +73,7 @@ class Asking:
     def _least_sure(self, said: Mapping[int, Said], random: frozenset[int], free: Rows, key: torch.Tensor) -> list[int]:
         count = ROUND - 1
         if self._vectors is None or not len(free):
-            return free[:count].tolist()
+            return [int(row) for row in free[:count]]
         some = np.roll(free, -int(integers(key, _ORDER, len(free))))[:CANDIDATES]
         seen, seed = some[self._vectors.has[some]], int(key) & 0xFFFFFFFF
         fitted = self._fitted(said, random)

@@ -47,7 +47,7 @@ class Vectors:
         self.has: NDArray[np.bool_] = there[self._row]
         rows = np.flatnonzero(self.has)
         chosen = rows[:: max(1, len(rows) // _SCALED)]
-        self._mean, self._scale = np.float32(0.0), np.float32(1.0)
+        self._mean, self._scale = np.zeros(1, np.float32), np.ones(1, np.float32)
         if len(chosen):
             raw = self.take(chosen)
             self._mean, deviation = raw.mean(0), raw.std(0)
@@ -108,7 +108,8 @@ def spread(vectors: Vectors, rows: Rows, count: int, seed: int) -> Rows:
     if len(rows) <= count:
         return rows
     _, chosen = kmeans_plusplus(vectors.take(rows), count, random_state=seed % (1 << 32))
-    return rows[np.unique(chosen)]
+    found: Rows = rows[np.unique(chosen)]
+    return found
 
 
 def supported(sure: NDArray[np.float64], right: NDArray[np.bool_], precision: float) -> dict[str, Any] | None:

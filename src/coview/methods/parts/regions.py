@@ -42,7 +42,7 @@ def stored_regions(batch: Batch) -> Regions:
     """
     there = batch.mask("regions")
     for name in ("boxes", "classes"):
-        if name in batch.length:
+        if name in batch.length and name in batch.views:
             both = batch.present["regions"] & batch.present[name]
             if bool((batch.mask(name) != there)[both].any()):
                 raise InputError(f"{name}: expected as many as regions of every recording; write them anew together")
