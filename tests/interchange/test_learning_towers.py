@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import towers
 from PIL import Image
 
 from coview.cli.main import main
+from coview.data.augment import AugmentSettings
+from coview.data.preprocess import Preprocess
 from coview.data.views import AudioView, ImageView, TextView
 from coview.encoders import build_for
 from coview.encoders.learning import Learns
@@ -101,6 +104,33 @@ def test_rates_fall_from_block_to_block(clip):
     assert found[f"{vision}.encoder.layers.0.mlp.fc1.weight"] == 0.5
     assert found[f"{vision}.encoder.layers.1.mlp.fc1.weight"] == found[f"{vision}.post_layernorm.weight"] == 1
     assert found["projectors.image.0.weight"] == 1 and not any("encoders.text" in name for name in found)
+
+
+def test_a_kept_model_needs_the_folder_no_more(clip, tmp_path):
+    """It is moved, and kept again by who has it; what it says of its towers may come from anybody."""
+    folder = shutil.copytree(clip.removeprefix("hf:"), tmp_path / "towers")
+    settings = dataclasses.replace(
+        load_method("infonce").Settings.tiny(), views=("image", "text"), image=PICTURE, text=TEXT,
+        image_encoder=f"hf:{folder}#lora=2", text_encoder=f"hf:{folder}",
+    )  # fmt: skip
+    method = build("infonce", settings, Facts(rows=4)).eval()
+    torch.nn.init.normal_(method.encoders["image"].tower.network.visual_projection.parametrizations.weight[0].up)
+    about = {"collection": {"name": "c", "fingerprint": "", "rows": 4}, "classes": []}
+    model = Model(method, Preprocess(method.views, AugmentSettings()), about)
+    model.save(tmp_path / "kept")
+    shutil.rmtree(folder)
+    batch = method.example_batch(3, 0)
+    batch.views["text"] = LETTERS.expand(3, -1)
+    Model.from_run(tmp_path / "kept").save(tmp_path / "again")
+    again = Model.from_run(tmp_path / "again")
+    assert again.digest == model.digest
+    torch.testing.assert_close(again.method.eval().embed(batch), method.embed(batch))
+    written = tmp_path / "again" / "config.json"
+    config = json.loads(written.read_text())
+    for wrong in (3, {str(folder): 3}, {str(folder): {"image": {}}}, {str(folder): {"image": {"config": {}}}}):
+        written.write_text(json.dumps(config | {"towers": wrong}))
+        with pytest.raises(UsageError, match=r"config\.json"):
+            Model.from_run(tmp_path / "again")
 
 
 def test_networks_stay_in_evaluation(clip):

@@ -172,6 +172,27 @@ def test_modality_dropout_leaves_out_what_nobody_is_compared_with():
     assert method.usable(whole).views.keys() == whole.views.keys()
 
 
+def test_a_pair_that_one_sample_alone_has_is_left_out_though_both_views_are_there():
+    method = make()
+    there = torch.arange(8)
+    present = {"right": there < 5, "other": (there == 0) | (there > 4)}  # the first has all, none else the last two
+    step, hub = method(drawn(method, present=present)), make(hub="left")
+    assert step.parts.keys() & {"loss/left-right", "loss/left-other", "loss/right-other"} == {
+        "loss/left-right", "loss/left-other",
+    }  # fmt: skip
+    torch.testing.assert_close(step.loss, hub(drawn(hub, present=present)).loss)
+    step.loss.backward()
+    assert all(parameter.grad is not None for parameter in method.parameters())
+
+
+def test_queues_are_gathered_in_the_order_of_the_views():
+    """An order that depended on how a process hashes names would mix one view's queue with another's."""
+    views = {f"view_{number}": 3 for number in range(12)}
+    method = make(views, queue=4, hub="view_0")
+    method(drawn(method))
+    assert [name for name, *_ in method.waiting] == list(views)
+
+
 @pytest.mark.parametrize("form", ["softmax", "sigmoid"])
 def test_a_queue_is_more_negatives_of_other_recordings(form):
     method = make({"left": 6, "right": 5}, queue=12, form=form, bias=-3.0)
@@ -226,6 +247,8 @@ def test_pools_of_sequences():
         ({"views": ("left", "left")}, "'left' twice"),
         ({"views": ("left", "nothing")}, "nothing unknown; there are video"),
         ({"others": {"audio": FeaturesView(dim=3)}}, "audio is the name"),
+        ({"others": {"a.b": FeaturesView(dim=3)}}, "'a.b' cannot be the name of a view"),
+        ({"others": {"keys": FeaturesView(dim=3)}}, "'keys' cannot be the name of a view"),
         ({"hub": "video"}, "hub: 'video' is none"),
         ({"weights": {"left-audio": 1.0}}, "weights: no pair left-audio; left-right, left-other, right-other"),
         ({"temperatures": {"left-right": 0.001}}, "temperature >= 0.01"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,10 +16,12 @@ class Encoder(nn.Module, ABC):
     Attributes:
         dim: length of the feature vector.
         stages: names of the feature maps, from the input upward.
+        origin: of a tower from a folder (`learning`): the folder, the kind of view, and what describes it; else None.
     """
 
     dim: int
     stages: tuple[str, ...]
+    origin: tuple[str, str, dict[str, Any]] | None = None
 
     @abstractmethod
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:

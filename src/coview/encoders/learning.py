@@ -9,7 +9,8 @@ What learns is said behind the folder, by words with commas between them: "hf:FO
 
 LoRA is a parametrisation of a few lines: the library `peft` would wrap the whole network under names of its own. The
 networks stay in evaluation mode: their dropout and masking would draw from a generator that no seed of a run reaches,
-and statistics of normalisation stay as they were trained. Folder and description are read again with a kept model.
+and statistics of normalisation stay as they were trained. A kept model says what its towers are (`kept_towers`) and
+needs the folder no more; a run that goes on does.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from torch.nn.utils import parametrize
 
 from coview.encoders.base import Encoder
 from coview.encoders.bridges import Scale
-from coview.encoders.hugging import Tower, load_towers
+from coview.encoders.hugging import Tower, load_towers, rebuilt
 from coview.encoders.hugging_words import TextTower
+from coview.encoders.kept_towers import known_tower
 from coview.errors import UsageError
 
 _WORDS = re.compile(r"frozen|last=[1-9]\d{0,3}|lora=[1-9]\d{0,3}|decay=(0?\.\d+|1(\.0*)?)")
@@ -77,17 +79,17 @@ class LearningTower(Encoder):
         tower: with its weights.
         seen: how the view scales pictures, which the tower wants in 0 to 1; None for other views.
         learns: what of it learns; what the features do not depend on never does.
-        example: a view, (1, ...), by which that is found.
+        example: a view, (1, ...), by which that is found; None where nothing is to learn.
     """
 
     stages = ("tower",)
 
-    def __init__(self, tower: Tower | TextTower, seen: Scale | None, learns: Learns, example: Tensor) -> None:
+    def __init__(self, tower: Tower | TextTower, seen: Scale | None, learns: Learns, example: Tensor | None) -> None:
         super().__init__()
         self.tower, self.dim, self.seen, self.decay = tower, tower.dim, seen, learns.decay
         self._choose(learns)
         chosen = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if chosen:
+        if chosen and example is not None:
             with torch.enable_grad():
                 made = self.eval().feature_maps(example)["tower"].sum()
             reached = torch.autograd.grad(made, chosen, allow_unused=True)
@@ -162,12 +164,17 @@ def learning_tower(
     """
     folder, _, said = name.partition("#")
     learns = Learns.of(said)
+    scale_seen = scale if stream == "image" else None
+    if (kept := known_tower(folder, stream)) is not None:
+        made = LearningTower(rebuilt(kept), scale_seen, learns, None)
+        made.origin = folder, stream, kept
+        return made
     home = torch.get_default_device()
     with torch.device("cpu"):
-        towers = {tower.looks.stream: tower for tower, _ in load_towers(folder, download=False)}
+        towers = {tower.looks.stream: (tower, described) for tower, described in load_towers(folder, download=False)}
         if stream not in towers:
             raise UsageError(f"hf:{folder} is an encoder of {' and '.join(towers)}, not of {stream}")
-        tower = towers[stream]
+        tower, described = towers[stream]
         wanted = None
         if stream == "text" and stored.get("tokens") != "letters":
             wanted = f"--method.text.tokens letters --method.text.length {tower.looks.letters}"
@@ -178,5 +185,6 @@ def learning_tower(
         if wanted:
             raise UsageError(f"hf:{folder} reads another view of {stream}: {wanted}")
         example = torch.full((1, *shape), _LETTER) if stream == "text" else torch.zeros(1, *shape)
-        made = LearningTower(tower, scale if stream == "image" else None, learns, example)
+        made = LearningTower(tower, scale_seen, learns, example)
+    made.origin = folder, stream, described
     return made.train().to(home)

@@ -19,6 +19,7 @@ image-imu, all fixed, and image-text learnt from .07. A scale of 100 is the larg
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -36,9 +37,10 @@ from coview.methods.parts.queues import Queue
 from coview.methods.parts.towers import NamedViews, NamedViewSettings, encoder_of, towers_of
 from coview.objectives.infonce import in_batch_scores, infonce, with_remembered
 from coview.objectives.sigmoid_pairs import sigmoid_apart, sigmoid_chance, sigmoid_pairs
-from coview.parallel import gather, mean_over_world, sum_with_grad, world_size
+from coview.parallel import gather, mean_over_world, row_counts, sum_with_grad, world_size
 
 _LEAST_TEMPERATURE = 0.01  # CLIP's bound: below it a few pairs take over the gradient
+_NAME = re.compile(r"[\w-]+")
 _POOLS = {"mean": StepMean, "global": FirstStep, "attention": WeighedSteps}
 
 
@@ -63,6 +65,8 @@ class InfoNCESettings(NamedViewSettings):
     def __post_init__(self) -> None:
         if taken := sorted(set(self.others) & set(super().known())):
             raise ValueError(f"others: {', '.join(taken)} is the name of a view that there is; call this one otherwise")
+        if wrong := [name for name in self.others if not _NAME.fullmatch(name) or hasattr(nn.ModuleDict(), name)]:
+            raise ValueError(f"others: {wrong[0]!r} cannot be the name of a view; use letters, digits, _ and -")
         if unknown := [name for name in self.views if name not in self.known()]:
             raise ValueError(f"views: {', '.join(unknown)} unknown; there are {', '.join(self.known())}")
         super().__post_init__()
@@ -166,6 +170,8 @@ class InfoNCE(NamedViews):
             log_scale = self.log_scale.reshape(-1)[place]
             temperature = (-log_scale).exp() if fixed is None else log_scale.new_tensor(fixed)
             x, y, rows, groups = self._together(batch, encoded, a, b)
+            if sum(row_counts(x)) < self.least_batch:  # of all processes together, and they agree
+                continue
             end = "" if alone else f"/{a}-{b}"
             parts[f"temperature{end}"] = temperature.detach()
             if self.settings.form == "softmax":
@@ -178,8 +184,9 @@ class InfoNCE(NamedViews):
                 parts[f"loss{end}"] = mean_over_world(loss.detach())
             losses.append(loss * weight)
             weights.append(torch.full_like(loss.detach(), weight))
-        for name in self.queues.keys() & encoded.keys():
-            self.later(name, gather(encoded[name]), gather(_rows(batch, name)))
+        for name in self.queues:  # in one order on all processes, which a set of names has not
+            if name in encoded:
+                self.later(name, gather(encoded[name]), gather(_rows(batch, name)))
         total = sum_with_grad(torch.cat(weights).sum())
         loss = torch.cat(losses).sum() * world_size() / total + self._unseen(encoded)
         return Step(loss, parts, detached(encoded), used=len(batch))

@@ -2,7 +2,8 @@
 
     model.safetensors      encoders, heads, what makes views, and the statistics of preprocessing
     preprocessing.json     how the views are cut, and what they are normalised by
-    config.json            the method and its settings, where it was trained, and the SHA-256 of the other files
+    config.json            the method and its settings, what describes towers that came from a folder (`kept_towers`),
+                           where it was trained, and the SHA-256 of the other files
     README.md              the card
 
 What config.json claims costs nothing until the weights have confirmed it: the networks are built without memory first,
@@ -26,6 +27,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
 from coview.data.views import read_view
+from coview.encoders.kept_towers import described_by, descriptions
 from coview.errors import CoviewError, UsageError
 from coview.files import read_json, read_tensors, sha256_of, write_aside, write_tensors, written_whole
 from coview.methods import build
@@ -35,6 +37,7 @@ from coview.settings import to_dict
 
 FORMAT = 1
 WEIGHTS, CUTS, CONFIG = "model.safetensors", "preprocessing.json", "config.json"
+_OWN = ("format", "method", "settings", "towers", "files")  # of config.json; the rest is about the model
 _JSON_BYTES = 1 << 24  # of config.json and of preprocessing.json: a hundred thousand classes fit in
 _LARGEST = 1 << 20  # no number in the settings is larger, unless the weights are
 _BESIDE = 1 << 28  # bytes that a method may have beside four times its weights: queues, targets
@@ -65,9 +68,11 @@ def read_model(path: Path) -> tuple[Method, Preprocess, dict[str, Any]]:
     cuts = read_json(folder / CUTS, "the preprocessing of a model", remedy=_REMEDY, limit=_JSON_BYTES)
     tensors = read_weights(folder / WEIGHTS)
     slug, settings, facts = _checked(folder, config, tensors)
+    towers = config.get("towers", {})  # models of older versions have none
 
     def make() -> tuple[Method, Preprocess]:
-        method = build(slug, settings, facts)
+        with described_by(towers):
+            method = build(slug, settings, facts)
         return method, Preprocess(method.views, AugmentSettings())
 
     method, preprocess = _attempt(folder, lambda: _without_memory(make, tensors))
@@ -83,7 +88,7 @@ def read_model(path: Path) -> tuple[Method, Preprocess, dict[str, Any]]:
     method, preprocess = _attempt(folder, make)
     for part, module in kept_parts(method, preprocess).items():
         module.load_state_dict({name: tensors[f"{part}.{name}"] for name in module.state_dict()})
-    about = {name: value for name, value in config.items() if name not in ("format", "method", "settings", "files")}
+    about = {name: value for name, value in config.items() if name not in _OWN}
     return method, preprocess, about
 
 
@@ -130,6 +135,7 @@ def write_model(method: Method, preprocess: Preprocess, about: Mapping[str, Any]
         "format": FORMAT,
         "method": method.about.slug,
         "settings": to_dict(method.settings),
+        **({"towers": towers} if (towers := descriptions(method)) else {}),
         **about,
         "versions": {name: version(name) for name in ("coview", "torch")},
     }
@@ -166,7 +172,8 @@ def _checked(
         if not right
     ]
     if not problems:
-        problems = _beyond(config["settings"], "settings", max([_LARGEST, *map(_bytes, tensors.values())]))
+        most = max([_LARGEST, *map(_bytes, tensors.values())])
+        problems = [line for name in ("settings", "towers") for line in _beyond(config.get(name), name, most)]
     if problems:
         raise UsageError(f"{folder / CONFIG}: " + "; ".join(problems[:5]) + f"; {_REMEDY}")
     assert isinstance(rows, int) and isinstance(classes, list)

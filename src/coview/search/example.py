@@ -27,6 +27,7 @@ from coview.search.query import gallery_of, window_seconds
 SAMPLE = 10_000  # recordings that cosines are standardised by
 _ASKING = 500  # of the sample that ask it themselves, to say what is usually near
 _FAR = 0.05  # the share of the collection's own recordings that are as far from everything
+_NOTHING = 1e-6  # the length of a sum of parts, in shares of their weights, of which nothing but rounding is left
 _FLAT = 1e-6  # a deviation of cosines that says nothing
 
 Floats = NDArray[np.float64]
@@ -206,6 +207,8 @@ class Examples:
             unit = part.weight * normalize(part.vector.double().cpu(), dim=0)
             sums[part.view] = sums.get(part.view, torch.zeros_like(unit)) + unit
             weights[part.view] = weights.get(part.view, 0.0) + abs(part.weight)
+        if any(float(sums[view].norm()) < _NOTHING * weights[view] for view in sums):
+            raise UsageError("parts of the query cancel out, or are zero: nothing is left to look for")
         found = []
         for target in targets:
             if target not in self._galleries:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -29,7 +28,7 @@ from coview.serve.workers import Workers
 
 MOST_HITS, MOST_PARTS, MOST_JUDGED, LONGEST = 1000, 16, 200, 1000
 _SENDING = 4  # files that are received at once
-_HEAVIEST = 100.0
+_HEAVIEST, _ENDLESS = 100.0, 1e12
 
 
 class Searching:
@@ -238,7 +237,8 @@ class Searching:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, not converted: a whole number of JSON may be larger than any float.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _ENDLESS
 
 
 def _means(made: Made, by: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""What a kept model says of its towers that came from a folder (`learning`), so that it needs the folder no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from torch import nn
+
+from coview.encoders.base import Encoder
+
+Towers = Mapping[str, Mapping[str, dict[str, Any]]]  # folder -> kind of view -> `hugging_plain.Described`
+_KNOWN: ContextVar[Towers] = ContextVar("towers of a kept model")
+
+
+def descriptions(networks: nn.Module) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what describes the towers among some networks, plain values: folder -> kind of view -> description."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for part in networks.modules():
+        if isinstance(part, Encoder) and part.origin is not None:
+            folder, stream, described = part.origin
+            found.setdefault(folder, {})[stream] = described
+    return found
+
+
+@contextmanager
+def described_by(towers: Towers) -> Iterator[None]:
+    """Build towers that `towers` describes without their folders, with fresh weights: a kept model has its own."""
+    before = _KNOWN.set(towers)
+    try:
+        yield
+    finally:
+        _KNOWN.reset(before)
+
+
+def known_tower(folder: str, stream: str) -> dict[str, Any] | None:
+    """Return what the kept model that is read says of a folder's tower; None where it says nothing, or none is read."""
+    return _KNOWN.get({}).get(folder, {}).get(stream)
