@@ -101,7 +101,7 @@ class WordsAndRegions(PairReader, Method, base=True):
         self.makers["reader"] = WordPieces(settings.words) if settings.bert else WordTokens(settings.words)
         if settings.bert and facts.training:
             folder, streams = Path(settings.bert), cast(TwoStreams, self.makers["streams"])
-            self.makers["reader"].take(folder)
+            cast(WordPieces, self.makers["reader"]).take(folder)
             take_bert(folder, cast(TokenEmbedding, self.encoders["text"]), streams.text, size.text)
         if grid is not None:
             self.makers["grid"] = grid  # has weights of its own
@@ -207,7 +207,7 @@ class WordsAndRegions(PairReader, Method, base=True):
         regions, tokens = self.regions(pictures), self.tokens(texts)
         pairs = torch.cartesian_prod(*(torch.arange(len(each), device=tokens.device) for each in (pictures, texts)))
         found = []
-        for picture, text in (part.unbind(1) for part in pairs.split(_PAIRS)):
+        for picture, text in (part.unbind(1) for part in torch.split(pairs, _PAIRS)):
             shown = Regions(regions.features[picture], regions.boxes[picture], regions.there[picture])
             scores = self.makers["alignment"](self.product(*self.streams(tokens[text], shown)))
             found.append(scores[:, 0] - scores[:, 1])
@@ -232,6 +232,7 @@ class WordsAndRegions(PairReader, Method, base=True):
         """See `Method.example_batch`: with boxes inside of their pictures."""
         batch = super().example_batch(size, seed)
         if "boxes" in batch.views:
-            corners = batch.views["boxes"].sigmoid().unflatten(2, (2, 2)).sort(2).values
+            boxes = batch.views["boxes"]
+            corners = boxes.sigmoid().view(*boxes.shape[:2], 2, 2).sort(2).values
             batch.views["boxes"] = corners.flatten(2)
         return batch
