@@ -1,8 +1,9 @@
 """Does it pay to ask for what a classifier is least sure of, and does the interval of the random ones hold?
 
 scikit-learn's 1,797 handwritten digits, their 64 pixels as stored features; the queue of `coview serve` is answered
-with the truth. Measured on all recordings that nobody asked for, beside a classifier of as many labels that were drawn
-at random; what the queue asks for is hard, so that both are measured on easier recordings than those of the collection.
+with the truth. Measured on all recordings that nobody asked for, beside a classifier of labels that were drawn at
+random, as many as the queue's learns from: four of five of its labels, for the fifth only measures. What the queue asks
+for is hard, so that both are measured on easier recordings than those of the collection.
 
     python benchmarks/few_labels.py --seeds 6
 """

@@ -169,8 +169,31 @@ def test_nothing_odd_names_and_films_are_refused(storage):
         remote.copy_of("s3://films/none")
     with pytest.raises(UsageError, match="no names of files"):
         remote._check("s3://films/x", {"../../.bashrc": [1, 0]})
-    with pytest.raises(UsageError, match="read from disks alone"):
-        remote._check("s3://films/x", {"collection.json": [1, 0], "media/a.mp4": [1, 0]})
+    objects = {"shards.json": [1, 0], ".listing.lock": [0, 0], "a/.x.partial": [1, 0]}
+    remote._check("s3://films/x", objects)
+    assert list(objects) == ["shards.json"]
+    for found in ({"collection.json": [1, 0], "media/a.mp4": [1, 0]}, {"a.mp4": [1 << 40, 0]}):
+        with pytest.raises(UsageError, match="read from disks alone"):
+            remote._check("s3://films/x", found)
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3:///x", f"s3://me:{SECRET}@b/x", f"s3://b/x?secret_key={SECRET}"])
+def test_what_is_no_address_is_refused_without_being_shown_or_kept(address, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COVIEW_STORAGE_CACHE", str(tmp_path / "cache"))
+    for words in (["--model", "/none", "--collection", address], ["-o", address]):
+        assert main(["evaluate", "knn", *words]) == 2
+        assert SECRET not in "".join(capsys.readouterr())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_hold_the_copy_and_a_wrong_limit_are_told_as_such(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("COVIEW_STORAGE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CoviewError, match=r"cannot be written .Not a directory.*COVIEW_STORAGE_CACHE"):
+        remote.copy_of("s3://films/copy")
+    monkeypatch.setenv("COVIEW_STORAGE_CACHE_GB", "much")
+    with pytest.raises(UsageError, match="COVIEW_STORAGE_CACHE_GB is 'much'"):
+        remote.copy_of("s3://films/copy")
 
 
 def test_an_address_in_a_file_is_no_address(storage, tmp_path):
@@ -187,6 +210,7 @@ def test_results_are_not_written_to_storage(capsys):
     assert main(["prepare", "my-collection", "-o", "s3://films/out"]) == 2
     assert "results are written to a folder" in capsys.readouterr().err
     assert main(["prepare", "my-collection", "--out=s3://films/out"]) == 2
+    assert main(["prepare", "my-collection", "-os3://films/out"]) == 2
 
 
 @pytest.mark.slow

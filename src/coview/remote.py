@@ -11,10 +11,12 @@ Files are fetched in ranges, each tried again where a request fails, and are the
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,6 +28,8 @@ from coview.files import is_leftover, read_json, write_aside, written_whole
 
 SCHEME = "s3://"  # `cli.main` knows it too, and imports this only where it stands
 _LIST = "objects.json"  # in a copy: the address, and name -> [bytes, time of change] of every object
+_ADDRESS = re.compile(r"s3://[A-Za-z0-9][\w.-]*(/[^?#@]*)?", re.ASCII)  # no keys in it, which would be kept and shown
+_CARDS = {"shards.json", "memmap.json", "card.json", "config.json", "model/config.json"}  # of what is read from here
 _LATE = (".tar",)  # fetched when they are first read
 _RANGE = 2**24  # bytes of a request
 _TRIES, _WAIT = 6, 0.5  # of a range, and seconds before the second; twice as long before each further one
@@ -39,14 +43,18 @@ def copy_of(address: str) -> Path:
     What is there and has not changed in storage is kept. Processes of a node that ask at once take turns.
 
     Raises:
-        UsageError: nothing lies there, it holds films (which are read from disks alone), or its names are odd.
-        CoviewError: the storage does not answer, or refuses.
+        UsageError: it is no address, nothing lies there, it holds films (which are read from disks alone) or what is
+            no prepared copy, set, store or model, or its names are odd.
+        CoviewError: the storage does not answer, or refuses; or the copy cannot be written.
     """
     address = address.rstrip("/")
+    if not _ADDRESS.fullmatch(address):
+        raise UsageError("an address in object storage is s3://bucket/folder; keys come from the environment alone")
+    _allowed()
     folder = _copies() / hashlib.sha256(address.encode()).hexdigest()[:24]
-    folder.mkdir(parents=True, exist_ok=True)
-    with _turn(folder / ".listing.lock"):
-        try:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _turn(folder / ".listing.lock"):
             objects = _objects(address)
             _check(address, objects)
             known = _listed(folder)
@@ -57,8 +65,13 @@ def copy_of(address: str) -> Path:
             for name in sorted(objects):
                 if not name.endswith(_LATE):
                     _bring(folder, address, name, objects[name])
-        except OSError as error:
+    except OSError as error:
+        if error.errno in (None, errno.ENOENT):  # what storage says has no number, but that something is not there
             raise CoviewError(f"{shown(address)}: the storage cannot be read: {_why(error)}") from error
+        raise CoviewError(
+            f"{folder}: the copy of {shown(address)} cannot be written ({_why(error)}); make room, or name another "
+            "folder by COVIEW_STORAGE_CACHE"
+        ) from error
     return folder
 
 
@@ -75,9 +88,12 @@ def present(path: Path) -> None:
         about = read_json(folder / _LIST, "the list of a copy from storage")
         what = about["objects"].get(path.name)
         if what is not None:
-            with _turn(folder / f".{path.name}.lock"):
-                _bring(folder, about["address"], path.name, what)
-            _make_room(folder, path)
+            try:
+                with _turn(folder / f".{path.name}.lock"):
+                    _bring(folder, about["address"], path.name, what)
+                _make_room(folder, path)
+            except OSError as error:
+                raise OSError(_why(error)) from error
     with contextlib.suppress(OSError):
         os.utime(path)
 
@@ -93,12 +109,12 @@ def _storage() -> Any:
 
     known = os.environ
     how: dict[str, Any] = {"anonymous": True}
-    if "AWS_ACCESS_KEY_ID" in known:
+    if known.get("AWS_ACCESS_KEY_ID"):
         how = {"access_key": known["AWS_ACCESS_KEY_ID"], "secret_key": known.get("AWS_SECRET_ACCESS_KEY", "")}
         how["session_token"] = known.get("AWS_SESSION_TOKEN")
     how["region"] = known.get("AWS_REGION") or known.get("AWS_DEFAULT_REGION") or "us-east-1"
     if endpoint := known.get("AWS_ENDPOINT_URL"):
-        how["scheme"], _, how["endpoint_override"] = endpoint.rpartition("://")
+        how["scheme"], _, how["endpoint_override"] = endpoint.rstrip("/").rpartition("://")
         how["scheme"] = how["scheme"] or "https"
     retry = fs.AwsStandardS3RetryStrategy(max_attempts=3)
     return fs.S3FileSystem(**how, connect_timeout=10, request_timeout=30, retry_strategy=retry)
@@ -120,12 +136,14 @@ def _objects(address: str) -> dict[str, list[int]]:
 def _check(address: str, objects: dict[str, list[int]]) -> None:
     if not objects:
         raise UsageError(f"{shown(address)}: nothing lies there")
-    if any(set(name.split("/")) & {"", ".", ".."} or name == _LIST for name in objects):
+    if any(set(name.split("/")) & {"", ".", ".."} or name == _LIST or "\0" in name for name in objects):
         raise UsageError(f"{shown(address)}: it has objects whose names are no names of files")
-    if "collection.json" in objects:
+    for name in [name for name in objects if any(part.startswith(".") for part in name.split("/"))]:
+        del objects[name]  # what a killed process left, and names that locks have here
+    if "collection.json" in objects or not _CARDS & set(objects):
         raise UsageError(
             f"{shown(address)}: films are read from disks alone; give storage a prepared copy of the collection "
-            "(coview prepare), a memory-mapped set, or embeddings"
+            "(coview prepare), a memory-mapped set, embeddings or a model, and name its own folder"
         )
 
 
@@ -179,8 +197,7 @@ def _again(ask: Callable[[], Answer]) -> Answer:
 
 def _make_room(folder: Path, kept: Path) -> None:
     """Remove the large files that were not used for longest; who reads one goes on reading it."""
-    allowed = float(os.environ.get("COVIEW_STORAGE_CACHE_GB", _GIGABYTES)) * 1e9
-    found = []
+    allowed, found = _allowed(), []
     for path in folder.iterdir():
         if path.name.endswith(_LATE) and path != kept and not is_leftover(path):
             with contextlib.suppress(OSError):  # removed by another process
@@ -193,10 +210,20 @@ def _make_room(folder: Path, kept: Path) -> None:
         total -= size
 
 
+def _allowed() -> float:
+    """Return how many bytes the large files of a copy may take."""
+    told = os.environ.get("COVIEW_STORAGE_CACHE_GB") or str(_GIGABYTES)
+    with contextlib.suppress(ValueError):
+        if float(told) > 0:
+            return float(told) * 1e9
+    raise UsageError(f"COVIEW_STORAGE_CACHE_GB is {shown(told)!r}; it is a number of gigabytes above 0")
+
+
 @contextlib.contextmanager
 def _turn(lock: Path) -> Iterator[None]:
     with lock.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a file system without locks: each fetches for itself, whole or not at all
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

@@ -64,5 +64,5 @@ def test_stored_films_are_listed_and_removed(tmp_path, capsys, monkeypatch):
     assert entry["name"] == films.folder.name and entry["bytes"] == place.stat().st_size
     assert main(["prepare", "--remove", "nothing"]) == 2
     assert films.folder.name in capsys.readouterr().err
-    assert main(["prepare", "--remove", films.folder.name]) == 0
+    assert main(["prepare", f"--remove={films.folder.name}"]) == 0
     assert not films.folder.exists()

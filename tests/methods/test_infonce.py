@@ -66,7 +66,7 @@ def test_imagebind_golden():
         assert scale == pytest.approx(float(golden[f"imagebind_scale.{kind}"]), rel=1e-6)
         torch.testing.assert_close((a * scale).float(), golden[f"imagebind_embed.{kind}"], rtol=1e-5, atol=1e-6)
     batch = drawn(method)
-    step = method.compare(batch, {"picture": v, **{f"the_{kind}": a for kind in kinds}})
+    step = method.step_of(batch, {"picture": v, **{f"the_{kind}": a for kind in kinds}})
     expected = golden["imagebind_sym_infonce_audio_scale20"]
     torch.testing.assert_close(step.parts["loss/picture-the_audio"], expected, rtol=0, atol=1e-9)
 
@@ -108,7 +108,7 @@ def test_a_pair_is_what_it_is_among_many():
 def test_loss_at_equal_embeddings_is_chance(form):
     method = make(form=form, bias=1 - 10 - math.log(7) - 1, temperature=0.1)
     x = torch.ones(8, 4, dtype=torch.float64) / 2
-    step = method.compare(drawn(method), dict.fromkeys(DIMS, x))
+    step = method.step_of(drawn(method), dict.fromkeys(DIMS, x))
     assert float(step.loss.detach()) == pytest.approx(method.chance_loss(8))
 
 

@@ -120,8 +120,10 @@ def test_weights_and_signs():
     without = examples.find([Part("video", dog), Part("video", rain, -0.5)], {"video": 1.0}, 10).hits
     expected = examples.find([Part("video", dog - 0.5 * rain)], {"video": 1.0}, 10).hits
     assert [hit.row for hit in without] == [hit.row for hit in expected]
-    with pytest.raises(UsageError, match="says nothing"):
+    with pytest.raises(UsageError, match="cancel out"):
         examples.find([Part("video", dog), Part("video", dog, -1.0)], {"video": 1.0}, 5)
+    with pytest.raises(UsageError, match="cancel out"):  # but for rounding, whose direction means nothing
+        examples.find([Part("video", dog, weight) for weight in (0.1, 0.2, -0.3)], {"video": 1.0}, 5)
 
 
 def test_likes_by_the_formula():

@@ -8,6 +8,7 @@ import pytest
 
 from coview.data.relabelled import read_labels
 from coview.errors import CoviewError, UsageError
+from coview.search import labels
 from coview.search.label_table import check_form, write_labels
 from coview.search.labels import LabelLog, Proposal, Said, counted, log_of
 
@@ -102,6 +103,32 @@ def test_the_last_act_is_taken_back_whole_and_one_by_one_across_openings(path):
         assert [one.id for one in log.undo("t")] == ["b"]
         assert [one.id for one in log.undo("t")] == ["a"] and given(log) == {"a": "rain"}  # what was proposed stays
         assert log.undo("t") == [] and len(log.lines()) == 10  # and nothing that was said is lost
+
+
+def test_nobody_writes_between_a_look_and_what_follows_from_it(path, monkeypatch):
+    monkeypatch.setattr(labels, "_WAIT", 0.05)
+    with LabelLog(path) as log, LabelLog(path) as other:
+        with log.alone():
+            log.add([said("a", "dog")])
+            for act in (lambda: other.add([said("b", "cat")]), lambda: other.undo("t"), lambda: other.propose([])):
+                with pytest.raises(CoviewError, match="another program holds"):
+                    act()
+            assert other.lines() == []  # not before all of it is there
+        assert given(other) == {"a": "dog"}
+        with pytest.raises(ZeroDivisionError), log.alone():
+            log.add([said("a", "cat")])
+            1 / 0  # noqa: B018
+        assert given(log) == {"a": "dog"}
+
+
+def test_a_log_that_was_replaced_takes_no_more(path):
+    with LabelLog(path) as log:
+        path.rename(path.with_name("kept.sqlite"))
+        with pytest.raises(CoviewError, match="deleted or replaced"):
+            log.add([said("a", "dog")])
+        LabelLog(path).close()
+        with pytest.raises(CoviewError, match="deleted or replaced"):
+            log.add([said("a", "dog")])
 
 
 def test_a_log_of_the_first_format_is_read_on(path):

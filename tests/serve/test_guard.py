@@ -1,12 +1,16 @@
 """Who gets an answer from the page's server: every hole that another local server had, closed by the guard alone."""
 
+import asyncio
+
 import pytest
 from serving import HERE, PAGE, PORT, client_of, make_collection
+from starlette.requests import Request
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from coview.errors import UsageError
 from coview.serve.guard import POLICY, Guard, is_host_name
+from coview.serve.refusal import Refusal, read_body
 from coview.serve.server import is_loopback, listen
 
 # What was learnt from -> method, path, headers, and the refusal. The cookie is sent unless another one is named.
@@ -144,3 +148,12 @@ def test_addresses():
     ]  # fmt: skip
     with listen("127.0.0.1", 0) as taken, pytest.raises(UsageError, match="another program listens there"):
         listen("127.0.0.1", taken.getsockname()[1])
+
+
+def test_who_leaves_before_the_end_of_a_request_leaves_no_traceback():
+    async def left():
+        return {"type": "http.disconnect"}
+
+    request = Request({"type": "http", "method": "POST", "headers": [(b"content-length", b"9")]}, left)
+    with pytest.raises(Refusal, match="before its end"):
+        asyncio.run(read_body(request, 10))

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +19,7 @@ from coview.data.collection import Collection
 from coview.data.index import index_source
 from coview.data.relabelled import read_labels
 from coview.data.stored import Stored
+from coview.search.labelling import Labelling
 from coview.search.labels import LabelLog, log_of
 
 
@@ -36,10 +39,13 @@ def test_labels_are_given_taken_back_and_exported(folder, tmp_path):
     with client_of(folder, tmp_path / "cache") as client:
         found = ask(client, "/next")
         assert sorted(item["row"] for item in found["items"]) == [0, 1, 2, 3] and not found["state"]["features"]
+        [drawn] = [item["row"] for item in found["items"] if item["how"] == "random"]
+        for row in {0, 1, 2, 3} - {drawn}:  # what is said to be drawn at random was
+            assert "not drawn" in ask(client, "", 400, row=row, label="dog", how="random")["error"]
         assert ask(client, "/next", but=[0, 1])["items"] and ask(client, "/next", but=[0, 1, 2, 3])["items"] == []
         ask(client, "/classes", name="=cmd()")  # a class may have any name
         ask(client, "", row=0, label="dog", how="key")
-        ask(client, "", row=1, label="<b>rain</b>", how="random")
+        ask(client, "", row=1, label="<b>rain</b>", how="random" if drawn == 1 else "key")
         ask(client, "", row=2, label=None, how="skip")
         assert ask(client, "", row=3, label=None, how="broken")["broken"] == 1
         assert ask(client, "/undo")["undone"] == {"rows": [3], "label": None, "how": "broken"}
@@ -55,7 +61,11 @@ def test_labels_are_given_taken_back_and_exported(folder, tmp_path):
         some = json.dumps([{"column": "kind", "in": ["sound", "still"]}])  # what is filtered, as a manifest
         part = client.get("/api/labels/labels.csv", params={"c": client.c, "where": some}).text
         assert [row["id"] for row in csv.DictReader(io.StringIO(part))] == ["c-tone.wav"]  # the still one is broken
-        for wrong in ("{", "{}", "[1]", '[{"column": "path"}]', "[" * 5000):
+        halves = [
+            json.dumps([{"column": "label", "in": ["\ud800"]}]),
+            json.dumps([{"column": "words", "has": "\ud800"}]),
+        ]
+        for wrong in ("{", "{}", "[1]", '[{"column": "path"}]', "[" * 5000, *halves):
             assert client.get("/api/labels/labels.csv", params={"c": client.c, "where": wrong}).status_code == 400
     (tmp_path / "labels.csv").write_bytes(text.content)
     assert read_labels(tmp_path / "labels.csv") == {"a-film.mp4": "dog", "b-old.avi": "<b>rain</b>"}
@@ -98,6 +108,28 @@ def test_a_log_that_cannot_be_kept_is_told_without_its_place(folder, tmp_path, c
     with client_of(folder, tmp_path / "cache") as client:
         assert ask(client, "/next", 503) == {"error": "labels cannot be kept", "hint": "the server's terminal says why"}
     assert "no log of labels" in capsys.readouterr().out
+
+
+def test_no_label_goes_into_a_log_that_was_deleted(folder, tmp_path, capsys):
+    with client_of(folder, tmp_path / "cache") as client:
+        ask(client, "", row=0, label="dog", how="key")
+        shutil.rmtree(tmp_path / "data")
+        assert ask(client, "", 503, row=1, label="dog", how="key")["error"] == "labels cannot be kept"
+    assert "deleted or replaced" in capsys.readouterr().out
+
+
+def test_labels_of_a_collection_that_changes_meanwhile_are_refused_as_such(folder, tmp_path, monkeypatch):
+    with client_of(folder, tmp_path / "cache") as client:
+        ask(client, "/next")
+
+        def changed_meanwhile(self, *given):
+            self.close()
+            Path(folder / "collection.json").write_text((folder / "collection.json").read_text().replace(client.c, "x"))
+            return say(self, *given)
+
+        say = Labelling.say
+        monkeypatch.setattr(Labelling, "say", changed_meanwhile)
+        assert ask(client, "", 409, row=0, label="dog", how="key")["hint"] == "reload the page"
 
 
 def test_a_classifier_learns_and_is_measured(folder, tmp_path):

@@ -111,8 +111,18 @@ def test_nothing_that_was_sent_is_kept(page):
     opened = Collection.open(collection())
     before = set(Path(tempfile.gettempdir()).glob("coview-queries-*/*"))
     assert send(page, opened.path(opened[0]).read_bytes()).status_code == 200
-    assert send(page, b"no media at all").status_code == 422
+    refused = send(page, b"no media at all")
+    assert refused.status_code == 422 and refused.json()["hint"] == "try another file"  # nobody indexed it
     assert set(Path(tempfile.gettempdir()).glob("coview-queries-*/*")) == before
+
+
+def test_a_folder_of_temporary_files_that_was_cleaned_is_made_anew(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with client_of(collection(), tmp_path / "cache", searching=made[1]) as page:
+        [folder] = tmp_path.glob("coview-queries-*")
+        folder.rmdir()
+        assert send(page, sound(0.3 * np.random.default_rng(0).standard_normal(32000))).status_code == 200
+    assert not list(tmp_path.glob("coview-queries-*"))
 
 
 def test_spans_filters_likes_and_weights(page):
@@ -187,7 +197,9 @@ def test_what_is_too_much_or_of_no_length(page):
     ({"parts": [{"path": "/"}]}, 400), ({"parts": [{"row": 30}]}, 404), ({"parts": [{"row": -1}]}, 404),
     ({"parts": [{"row": True}]}, 404), ({"parts": [{"row": "0"}]}, 404), ({"parts": [{"row": 0, "more": 1}]}, 400),
     ({"parts": [{"row": 0, "weight": 0}]}, 400), ({"parts": [{"row": 0, "weight": 1e9}]}, 400),
-    ({"parts": [{"row": 0, "weight": "1"}]}, 400), ({"parts": [{"query": "../../etc/passwd"}]}, 410),
+    ({"parts": [{"row": 0, "weight": "1"}]}, 400), ({"parts": [{"row": 0, "weight": 10**400}]}, 400),
+    ({"parts": [{"row": 0, "from": 0, "to": 10**400}]}, 400), ({"where": [{"column": "words", "has": ""}] * 101}, 400),
+    ({"parts": [{"query": "../../etc/passwd"}]}, 410),
     ({"parts": [{"text": "dog"}]}, 400), ({"parts": [{"text": ""}]}, 400),
     ({"parts": [{"row": 0, "from": 5, "to": 1}]}, 400), ({"parts": [{"row": 0, "from": 0}]}, 400),
     ({"find": []}, 400), ({"find": ["model"]}, 400), ({"find": [1]}, 400), ({"by": []}, 422), ({"by": ["model"]}, 422),

@@ -94,7 +94,7 @@ def test_dropout_is_the_same_both_times():
         if keep:
             usable = method.usable(batch)
             parts = [method.encode(usable.select(slice(*ends))) for ends in ((0, 4), (4, 8), (8, 12))]
-            step = method.compare(usable, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+            step = method.step_of(usable, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
             (step.loss * 0.5).backward()
         else:
             step = in_parts(method, batch, 3)

@@ -78,6 +78,7 @@ def main(argv: list[str]) -> int:
     from coview.data.collection import Collection
     from coview.evaluation.naming import read_prompts
     from coview.model import Model
+    from coview.search.carrying import carry
     from coview.search.label_table import check_form, rows_of, write_labels
     from coview.search.labels import PROPOSED, LabelLog, counted, log_of
     from coview.search.places import embeddings_of
@@ -97,6 +98,7 @@ def main(argv: list[str]) -> int:
             )  # fmt: skip
         if not set(stored.ids) <= set(collection.ids):  # what lacks every view of the model is in no store
             raise UsageError(f"{stored.folder} holds embeddings of other recordings than {arguments.collection}")
+        carried = carry(log, collection)
         proposals, asked = propose(
             model, stored, names, prompts=prompts, view=arguments.view, scale=arguments.scale, least=arguments.at_least
         )
@@ -104,6 +106,8 @@ def main(argv: list[str]) -> int:
         current, proposed = log.current(), log.proposed()
     rows = rows_of(collection, current, proposed)
     write_labels(rows, table)
+    if carried.labels:
+        out.say(f"{carried.labels} labels of people came along from {carried.logs} earlier indexes of these recordings")
     own = [row for row in rows if row["how"] not in (None, PROPOSED)]
     agree = sum(row["label"] == row["proposed"] for row in own)
     if own:

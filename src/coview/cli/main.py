@@ -110,8 +110,9 @@ def _fetched(words: list[str]) -> list[str]:
     found = []
     for before, word in zip(["", *words], words, strict=False):
         option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-        if value.startswith(_STORAGE) and (option or before) in ("-o", "--out"):
-            raise UsageError(f"{value}: results are written to a folder; upload it when it is complete")
+        out = value.startswith(_STORAGE) and (option or before) in ("-o", "--out")
+        if out or word.startswith(f"-o{_STORAGE}"):
+            raise UsageError("results are written to a folder; upload it when it is complete")
         found.append(f"{option}{equals}{copy_of(value)}" if value.startswith(_STORAGE) else word)
     return found
 

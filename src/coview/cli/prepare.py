@@ -95,7 +95,7 @@ class Arguments:
 
 def main(argv: list[str]) -> int:
     """Prepare, print what was made, and return 3 when something could not be read, else 0."""
-    if {"--list", "--remove"} & set(argv):
+    if {"--list", "--remove"} & {word.partition("=")[0] for word in argv}:
         return stored_films(argv)
     arguments = tyro.cli(Arguments, args=argv, prog="coview prepare", description=DESCRIPTION)
     if (arguments.tracks or arguments.flow) and (arguments.memmap or arguments.split):

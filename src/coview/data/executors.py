@@ -124,7 +124,7 @@ class Ray:
             remote = ray.remote(num_cpus=1, max_retries=_TRIES - 1)(_done)
             waiting, running = iter(tasks), list[Any]()
             while True:
-                while len(running) < 2 * int(ray.cluster_resources()["CPU"]):
+                while len(running) < 2 * max(1, int(ray.cluster_resources().get("CPU", 0))):  # none yet: Ray waits
                     if (task := next(waiting, None)) is None:
                         break
                     running.append(remote.remote(work, task, without))

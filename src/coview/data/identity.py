@@ -68,6 +68,14 @@ def check(path: Path, *, size: int, modified: int = 0, digest: str = "") -> None
     raise MediaError(str(path), "changed", "it is not the file that was indexed; bring that back, or index again")
 
 
+def touched(path: Path, modified: int) -> bool:
+    """Tell whether a file that is there was changed at another time than `modified` (ns since 1970; 0: not known)."""
+    try:
+        return bool(modified) and path.stat().st_mtime_ns != modified
+    except (OSError, ValueError):
+        return False
+
+
 @functools.lru_cache(maxsize=1 << 16)  # once per process and change, not at every reading
 def _digest(path: Path, modified: int, size: int) -> str:
     try:

@@ -13,11 +13,10 @@ import pyarrow.compute as pc
 import torch
 
 from coview.data.columns import Words
-from coview.data.identity import check, real_path
+from coview.data.identity import check, real_path, touched
 from coview.data.recording import LATER, SCHEMA
 from coview.data.tables import in_one_piece, read_table
 from coview.data.timeline import Timelines
-from coview.errors import MediaError
 from coview.media.container import KINDS, Kind
 
 # What a source is made of.
@@ -118,13 +117,10 @@ class Rows:
         file = recording.tracks[track] if track else recording.file
         path = self._root / real_path(file.path)
         if file.bytes:
-            try:
-                check(path, size=file.bytes, modified=file.modified, digest=file.digest)
-            except MediaError:
-                digest = file.digest or (self._digests[row] if self._digests is not None else None)
-                if not digest:
-                    raise
-                check(path, size=file.bytes, modified=file.modified, digest=digest)
+            digest = file.digest
+            if not digest and not track and touched(path, file.modified):
+                digest = self.digest(row) or ""
+            check(path, size=file.bytes, modified=file.modified, digest=digest)
         return path
 
 

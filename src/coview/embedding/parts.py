@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Embedding = Callable[[torch.Tensor], Features]  # rows, int64 -> what a model makes of them
 
 
-class Opener(Protocol):
+class Opener(Hashable, Protocol):
     """Says how any process opens the model and the source of a store; hashable and picklable."""
 
     def open(self) -> tuple[Model, Source]:

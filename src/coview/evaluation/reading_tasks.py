@@ -193,7 +193,7 @@ class Reader(nn.Module):
         ]
         row = torch.tensor([self.rows[picture] for picture, _ in pairs])
         raw = self.source.read_window(row, 0, 1)
-        spelt = torch.stack([self.model.views["text"].spell(text) for _, text in pairs])
+        spelt = torch.stack([cast(Tensor, self.model.views["text"].spell(text)) for _, text in pairs])
         told = torch.ones_like(row, dtype=torch.bool)
         whole = replace(raw, views=raw.views | {"text": spelt}, present=raw.present | {"text": told})
         batch: Batch = self.model.prepared(whole)
@@ -213,12 +213,12 @@ def learn(reader: Reader, items: Sequence[Any], how: Learning) -> None:
         torch.manual_seed(how.seed)  # of dropout
         for epoch in range(how.epochs):
             order = uniform(make_key(how.seed, epoch, torch.arange(len(items))), 0).argsort(stable=True)
-            for rows in order.split(how.batch_size):
+            for rows in torch.split(order, how.batch_size):
                 for group in optimiser.param_groups:
                     group["lr"] = how.lr * min((done + 1) / max(1, 0.1 * total), (total - done) / (0.9 * total))
                 some = [items[row] for row in rows.tolist()]
                 optimiser.zero_grad()
-                reader.head.loss(reader.read(some), some).backward()
+                torch.autograd.backward(reader.head.loss(reader.read(some), some))
                 optimiser.step()
                 done += 1
     reader.eval()

@@ -98,7 +98,7 @@ def _by_reading(bench: Bench, reader: PairReader) -> None:
     """Add the figures by pair of a method whose every pair has to be read; N test recordings cost N^2 passes."""
     names, source = (reader.picture, "text"), narrowed(bench.test, bench.model.needed)
     batches = []
-    for rows in torch.arange(len(source)).split(bench.batch_size):
+    for rows in torch.split(torch.arange(len(source)), bench.batch_size):
         raw = source.read_window(rows, 0, 1)
         bench.result.report([(source.ids[row], reason) for row, reason in raw.replaced])
         both = torch.stack([bench.model.present(raw, name) for name in names]).all(0) & (raw.row == rows)

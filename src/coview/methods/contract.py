@@ -148,10 +148,10 @@ class Method(Reading, ABC):
     def learn(self, batch: Batch) -> Step:
         """Return loss, parts and embeddings of samples that have what `needs` names, and a label where one is needed.
 
-        Of all processes there are at least `least_batch` of them; a process may have none. Here `compare` of what
+        Of all processes there are at least `least_batch` of them; a process may have none. Here `step_of` what
         `encode` yields; a method that has these two can be trained on batches larger than memory (`train.cached`).
         """
-        return self.compare(batch, self.encode(batch))
+        return self.step_of(batch, self.encode(batch))
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Return name -> what the loss is computed on (N, ...), a row of one sample; no row depends on another one.
@@ -159,11 +159,11 @@ class Method(Reading, ABC):
         A sample may be left out of a name that it lacks; the others keep the batch's order. There are the same names
         for any part of the samples, down to none of them.
         """
-        raise NotImplementedError(f"{type(self).__name__} has neither `learn` nor `encode` and `compare` of its own")
+        raise NotImplementedError(f"{type(self).__name__} has neither `learn` nor `encode` and `step_of` of its own")
 
-    def compare(self, batch: Batch, encoded: Mapping[str, Tensor]) -> Step:
+    def step_of(self, batch: Batch, encoded: Mapping[str, Tensor]) -> Step:
         """Return the step of samples, as `learn`, of what `encode` yields of them; their views are not looked at."""
-        raise NotImplementedError(f"{type(self).__name__} has no `compare` of its own")
+        raise NotImplementedError(f"{type(self).__name__} has no `step_of` of its own")
 
     def usable(self, batch: Batch) -> Batch | None:
         """Return the samples that can be learnt from, or None where all processes together hold too few of them.

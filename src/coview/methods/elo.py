@@ -249,7 +249,7 @@ class ELo(Method):
         kind, one, *rest = task.split("/")
         dim = dim_of(self.encoders[one])
         if kind == "distil":
-            return nn.Linear(*(self._width(name, int(rest[0])) for name in (self.main, one)))
+            return nn.Linear(self._width(self.main, int(rest[0])), self._width(one, int(rest[0])))
         if kind in ("order", "direction"):
             return nn.Linear(dim, 1)
         made = self.views[rest[0] if rest else one]

@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -157,7 +157,7 @@ class InfoNCE(NamedViews):
         there = {name: x if batch.has_all(name) else x[batch.present[name]] for name, x in batch.views.items()}
         return {name: unit(z) for name, z in self.projected(there).items()}
 
-    def compare(self, batch: Batch, encoded: Mapping[str, Tensor]) -> Step:
+    def step_of(self, batch: Batch, encoded: Mapping[str, Tensor]) -> Step:
         """Return the loss of all pairs; parts: temperature (and bias), and where there are several, each pair's loss.
 
         The part of a pair is called temperature/video-audio where there are several.
@@ -209,7 +209,7 @@ class InfoNCE(NamedViews):
         scored, losses = in_batch_scores(*z, temperature, groups), []
         for x, other, (positive, total) in zip(z, reversed(names), scored, strict=True):
             if self.queues:
-                queue = self.queues[other]
+                queue = cast(Queue, self.queues[other])
                 total = with_remembered(total, x, queue.values, temperature, queue.apart(rows))
             losses.append(infonce(positive, total))
         return torch.stack(losses).mean(0)
@@ -226,9 +226,10 @@ class InfoNCE(NamedViews):
         loss = sigmoid_pairs(*z, *scale_and_bias, groups)
         if not self.queues:
             return loss
+        remembered = [cast(Queue, self.queues[other]) for other in reversed(names)]
         further = [
-            sigmoid_apart(x, self.queues[other].values, *scale_and_bias, self.queues[other].apart(rows))
-            for x, other in zip(z, reversed(names), strict=True)
+            sigmoid_apart(x, queue.values, *scale_and_bias, queue.apart(rows))
+            for x, queue in zip(z, remembered, strict=True)
         ]
         return loss + torch.stack(further).mean(0)
 
@@ -241,7 +242,7 @@ class InfoNCE(NamedViews):
 
     def take_in(self, name: str, values: Tensor, rows: Tensor) -> None:
         """Put a step's embeddings of a view in front of its queue."""
-        self.queues[name].push(values, rows)
+        cast(Queue, self.queues[name]).push(values, rows)
 
     def after_step(self) -> None:
         """Keep the temperatures above their bound."""

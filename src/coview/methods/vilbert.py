@@ -30,7 +30,7 @@ from torch.nn.functional import one_hot
 from coview.data.augment import PRESETS
 from coview.data.source import Source, narrowed
 from coview.data.views import Batch, FeaturesView, TextView, ViewSpec
-from coview.encoders.caption_tokens import NOTHING
+from coview.encoders.caption_tokens import NOTHING, TokenEmbedding
 from coview.encoders.co_attention import MaskedHead, StreamSize, TwoStreamSize, draw_weights
 from coview.methods.contract import About, Coupling, Facts, Step
 from coview.methods.parts.batch import complete
@@ -165,7 +165,7 @@ class ViLBERT(WordsAndRegions):
         regions = self.regions(batch)
         chosen, emptied = masked_regions(regions.there & masking[:, None], batch.key, _REGIONS)
         text, states = self.streams(masked, regions, emptied)
-        scores = self.heads["words"](text, self.encoders["text"].words.weight)
+        scores = self.heads["words"](text, cast(TokenEmbedding, self.encoders["text"]).words.weight)
         found, target = self.heads["regions"](states[:, 1:]), self.target(batch, regions)
         belong, truth = self.makers["alignment"](self.product(text, states)), 1 - aligned.long()
         costs = feature_costs if self.settings.target == "feature" else region_costs

@@ -46,6 +46,7 @@ class Asking:
         own, bare = np.flatnonzero(~bare), order[bare[order]]
         kept = -(-len(bare) // ROUND)
         self._kept, self._rest = bare[:kept], bare[kept:]
+        self._drawn = frozenset(self._kept.tolist())
         self._own = {int(row): str(labelling.own[row]) for row in own[:: max(1, len(own) // _OWN)]}
         self._fit: tuple[dict[int, str], Fitted] | None = None
 
@@ -65,6 +66,10 @@ class Asking:
         place = int(integers(key, _PLACE, len(asked) + 1))
         return [*asked[:place], *drawn, *asked[place:]]
 
+    def draws(self, row: int) -> bool:
+        """Tell whether a recording is one of those that are drawn at random."""
+        return row in self._drawn
+
     def _least_sure(self, said: Mapping[int, Said], random: frozenset[int], free: Rows, key: torch.Tensor) -> list[int]:
         count = ROUND - 1
         if self._vectors is None or not len(free):
@@ -76,10 +81,14 @@ class Asking:
         return [*found.tolist(), *some[~self._vectors.has[some]].tolist()][:count]
 
     def _fitted(self, said: Mapping[int, Said], random: frozenset[int]) -> Fitted | None:
-        """Return the classifier of all labels but those that are measured on; None where they are too few."""
+        """Return the classifier of all labels but those that are measured on; None where they are too few.
+
+        What it suggested itself teaches it nothing, however many they are.
+        """
         if (vectors := self._vectors) is None:
             return None
-        known = self._own | {row: line.label for row, line in said.items() if line.label is not None}
+        given = {row: line.label for row, line in said.items() if line.label is not None and line.how != SUGGESTED}
+        known = self._own | given
         known = {row: label for row, label in known.items() if row not in random and vectors.has[row]}
         if sum(count >= ITEMS for count in Counter(known.values()).values()) < CLASSES:
             return None

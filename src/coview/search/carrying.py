@@ -8,11 +8,12 @@ recording, and the same file under another name may be another part of it.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from coview.data.collection import Collection
 from coview.errors import CoviewError
-from coview.search.labels import CLASS, KEY, RANDOM, LabelLog, Said, acts_of
+from coview.search.labels import CLASS, KEY, PROPOSED, RANDOM, LabelLog, Said, acts_of
 
 
 class Carried(NamedTuple):
@@ -23,14 +24,18 @@ class Carried(NamedTuple):
 
 
 def carry(log: LabelLog, collection: Collection) -> Carried:
-    """Bring labels into a log that is still empty, as one act, which can be taken back like any other.
+    """Bring labels into a log in which no person has said anything, as one act, which can be taken back like any other.
 
     Of several earlier labels of a recording the last counts. One that was given to a recording drawn at random was
     drawn from another collection: here it is one like the others.
     """
-    if log.lines():
+    with log.alone():  # two pages that are opened at once bring them once
+        return _carried(log, digests(collection))
+
+
+def _carried(log: LabelLog, content: Mapping[str, str]) -> Carried:
+    if any(line.how != PROPOSED for line in log.lines()):
         return Carried(0, 0)
-    content = digests(collection)
     found: dict[str, Said] = {}
     classes: dict[str, None] = {}
     logs = 0

@@ -27,6 +27,7 @@ from coview.search.query import gallery_of, window_seconds
 SAMPLE = 10_000  # recordings that cosines are standardised by
 _ASKING = 500  # of the sample that ask it themselves, to say what is usually near
 _FAR = 0.05  # the share of the collection's own recordings that are as far from everything
+_NOTHING = 1e-6  # the length of a sum of parts, in shares of their weights, of which nothing but rounding is left
 _FLAT = 1e-6  # a deviation of cosines that says nothing
 
 Floats = NDArray[np.float64]
@@ -189,11 +190,13 @@ class Examples:
         """
         pairs = self._pairs(parts, {target: 1.0}, (), ())
         unit = normalize(vectors.double(), dim=1)
-        cosine = sum(pair.weight * (unit @ normalize(pair.query.double(), dim=0)).numpy() for pair in pairs)
+        cosine = np.sum(
+            [pair.weight * (unit @ normalize(pair.query.double(), dim=0)).numpy() for pair in pairs], axis=0
+        )
         low = sum(pair.weight * pair.mean for pair in pairs)
-        usual = sum(pair.weight * pair.usual for pair in pairs)
+        usual = np.sum([pair.weight * pair.usual for pair in pairs], axis=0)
         high = max(float(np.max(usual[self._sample != row], initial=-1.0)), float(np.max(cosine)))
-        return np.asarray(cosine), np.clip((cosine - low) / max(high - low, _FLAT), 0, 1)
+        return cosine, np.clip((cosine - low) / max(high - low, _FLAT), 0, 1)
 
     def _pairs(
         self, parts: Sequence[Part], targets: Mapping[str, float], liked: Collection[int], disliked: Collection[int]
@@ -204,6 +207,8 @@ class Examples:
             unit = part.weight * normalize(part.vector.double().cpu(), dim=0)
             sums[part.view] = sums.get(part.view, torch.zeros_like(unit)) + unit
             weights[part.view] = weights.get(part.view, 0.0) + abs(part.weight)
+        if any(float(sums[view].norm()) < _NOTHING * weights[view] for view in sums):
+            raise UsageError("parts of the query cancel out, or are zero: nothing is left to look for")
         found = []
         for target in targets:
             if target not in self._galleries:

@@ -54,12 +54,16 @@ class Vectors:
             self._scale = np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
 
     def take(self, rows: Rows) -> Floats:
-        """Return the vectors of rows, float32 (n, D): means over windows, of length 1 in each view, standardised."""
+        """Return the vectors of rows, float32 (n, D): means over windows, of length 1 in each view, standardised.
+
+        A window that is not finite counts as one that is not there.
+        """
         parts, where = [], self._row[rows]
         for view in self._stored.views:
             there = self._stored.present[view][where] & (where >= 0)[:, None]
-            vectors = np.where(there[..., None], self._stored.clips[view][where], 0).astype(np.float32)
-            summed = vectors.sum(1)
+            vectors = self._stored.clips[view][where].astype(np.float64)
+            there = there & np.isfinite(vectors).all(2)
+            summed = np.where(there[..., None], vectors, 0.0).sum(1)
             parts.append(summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12))
         return ((np.concatenate(parts, 1) - self._mean) / self._scale).astype(np.float32)
 

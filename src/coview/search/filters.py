@@ -24,6 +24,7 @@ from coview.errors import UsageError
 
 CHOICES = ("kind", "label", "split", "flags", "codec")  # columns that a condition names values of
 SORTS = ("id", "duration", "label", "peak")
+MOST_CONDITIONS = 100
 MOST_VALUES = 200  # of a facet; more are searched by words
 _BARS = 12  # of the histogram of durations
 _ENDLESS = 1e12  # s; nothing lasts as long
@@ -68,8 +69,10 @@ class Rows:
                 in any case of letters.
 
         Raises:
-            ConditionError: one is none of these.
+            ConditionError: one is none of these, or there are more than `MOST_CONDITIONS`.
         """
+        if len(conditions) > MOST_CONDITIONS:
+            raise ConditionError(f"{len(conditions)} conditions at once; at most {MOST_CONDITIONS}")
         mask: Mask = np.ones(len(self), bool)
         for condition in conditions:
             found = self._fulfil(condition)
@@ -80,14 +83,14 @@ class Rows:
     def _fulfil(self, condition: Condition) -> Mask:
         match condition:
             case {"column": str(name), "in": list(values), **rest} if name in CHOICES and not rest:
-                if len(values) <= 1000 and all(isinstance(value, str) for value in values):
+                if len(values) <= 1000 and all(map(_is_text, values)):
                     return self._among(name, values)
             case {"column": "duration", "from": first, "to": last, **rest} if not rest:
                 if all(isinstance(end, (int, float)) and abs(end) < _ENDLESS for end in (first, last)):
                     seconds = self._columns["duration"].to_numpy(zero_copy_only=False)
                     within: Mask = (seconds >= first) & (seconds < last)
                     return within
-            case {"column": "words", "has": str(text), **rest} if not rest and len(text) <= 1000:
+            case {"column": "words", "has": str(text), **rest} if not rest and len(text) <= 1000 and _is_text(text):
                 found = [
                     pc.match_substring(self._columns[name], text, ignore_case=True)
                     for name in ("id", "path", "label", "caption")
@@ -206,6 +209,11 @@ def read_conditions(texts: Sequence[str]) -> list[Condition]:
 def finite(fields: dict[str, Any]) -> dict[str, Any]:
     """Return fields as JSON has them: what is no number there is None."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
+
+
+def _is_text(value: object) -> bool:
+    """Tell whether a value is text that can be compared: JSON and command lines can hold halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _kinds(columns: dict[str, pa.Array]) -> pa.Array:

@@ -92,7 +92,9 @@ class Labelling:
         """Write what a person says of one recording: KEY or RANDOM with a label, SKIPPED or BROKEN without one."""
         if how not in LOOKED or (label is None) != (how in (SKIPPED, BROKEN)):
             raise UsageError("a label is given by key, or a recording is skipped or broken")
-        self._write([(row, None if label is None else _word(label), how, None)])
+        word = None if label is None else _word(label)
+        with self._lock:
+            self._write([(row, word, how, None)])
 
     def say_all(self, labels: Mapping[int, tuple[str, float | None]], how: str) -> int:
         """Give many recordings a label at once, but none to those that a person has looked at; return to how many.
@@ -101,19 +103,20 @@ class Labelling:
             labels: row -> label, and how sure that is.
             how: CLUSTER or SUGGESTED.
         """
-        said, _ = self.now()
-        free = [row for row in labels if row not in said or said[row].how not in LOOKED]
-        self._write([(row, _word(labels[row][0]), how, labels[row][1]) for row in free])
+        with self._lock, self._log.alone():  # nobody labels one of them between the look and the writing
+            said = self._now()
+            free = [row for row in labels if row not in said or said[row].how not in LOOKED]
+            self._write([(row, _word(labels[row][0]), how, labels[row][1]) for row in free])
         return len(free)
 
     def _write(self, said: Iterable[tuple[int, str | None, str, float | None]]) -> None:
         now = time.time()
-        lines = [
-            Said(self._ids[row], label, how, sure, now, self._session, self._content.get(self._ids[row]))
-            for row, label, how, sure in said
-        ]
-        with self._lock:
-            self._log.add(lines)
+        self._log.add(
+            [
+                Said(self._ids[row], label, how, sure, now, self._session, self._content.get(self._ids[row]))
+                for row, label, how, sure in said
+            ]
+        )
 
     def undo(self) -> dict[str, Any]:
         """Take back what was done last, before a restart too; return its rows, label and how it came, or nothing."""
@@ -129,7 +132,7 @@ class Labelling:
             UsageError: the class has recordings.
         """
         word = _word(label)
-        with self._lock:
+        with self._lock, self._log.alone():
             if gone and (word in self.own or any(line.label == word for line in self._now().values())):
                 raise UsageError(f"{word} has recordings: give them another label first")
             how = NO_CLASS if gone else CLASS

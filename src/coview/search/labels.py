@@ -12,8 +12,8 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -30,6 +30,10 @@ _TABLE = """create table if not exists labels (
     number integer primary key, id text not null, label text, how text not null, confidence real,
     time real not null, session text not null, content text)"""
 _COLUMNS = "id, label, how, confidence, time, session, content"
+
+
+class LogError(UsageError):
+    """A file is no log of labels, or one of a later version."""
 
 
 class Said(NamedTuple):
@@ -69,7 +73,7 @@ class LabelLog:
     Threads may share it, one at a time.
 
     Raises:
-        UsageError: the file is no log of labels, or one of a later version.
+        LogError: the file is no log of labels, or one of a later version.
         CoviewError: it cannot be made, or another program holds it.
     """
 
@@ -79,18 +83,16 @@ class LabelLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=_WAIT, check_same_thread=False)
             try:
-                [version] = self._base.execute("pragma user_version").fetchone()
-                if version not in (0, 1, _FORMAT):
-                    raise UsageError(f"{path}: labels of format {version}, but this version reads 1 and {_FORMAT}")
+                if self._version() not in (0, 1, _FORMAT):
+                    raise LogError(
+                        f"{path}: labels of format {self._version()}, but this version reads 1 and {_FORMAT}"
+                    )
                 self._base.execute("pragma journal_mode=wal")
-                with self._base:
-                    self._base.execute(_TABLE)
-                names = [row[1] for row in self._base.execute("pragma table_info(labels)")]
-                if version == 1 and "content" not in names:  # it is there where an earlier opening was killed just now
-                    self._base.execute("alter table labels add column content text")
-                if version != _FORMAT:
-                    self._base.execute(f"pragma user_version={_FORMAT}")
+                if self._version() != _FORMAT:
+                    with self.alone():
+                        self._make()
                 self._base.execute(f"select {_COLUMNS} from labels limit 1").fetchone()
+                self._file = path.stat()
             except BaseException:
                 self._base.close()
                 raise
@@ -109,12 +111,38 @@ class LabelLog:
         """Close the file."""
         self._base.close()
 
-    def add(self, said: Iterable[Said]) -> None:
-        """Write lines, all or none of them."""
+    def _version(self) -> int:
+        return int(self._base.execute("pragma user_version").fetchone()[0])
+
+    def _make(self) -> None:
+        self._base.execute(_TABLE)
+        names = [row[1] for row in self._base.execute("pragma table_info(labels)")]
+        if self._version() == 1 and "content" not in names:  # it is there where another program was faster
+            self._base.execute("alter table labels add column content text")
+        self._base.execute(f"pragma user_version={_FORMAT}")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other programs from writing: what is read within is still so when lines are added; all or none stay."""
         try:
+            self._base.execute("begin immediate")
             with self._base:
-                self._base.executemany(f"insert into labels ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)", said)
+                yield
         except sqlite3.Error as error:
+            raise _told(self.path, error) from error
+
+    def add(self, said: Iterable[Said]) -> None:
+        """Write lines, all or none of them.
+
+        Raises:
+            CoviewError: they cannot be kept; the file was deleted or replaced since it was opened.
+        """
+        try:
+            with nullcontext() if self._base.in_transaction else self.alone():
+                if not os.path.samestat(self.path.stat(), self._file):  # what it takes nobody would ever read
+                    raise FileNotFoundError(self.path)
+                self._base.executemany(f"insert into labels ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?)", said)
+        except (sqlite3.Error, OSError) as error:
             raise _told(self.path, error) from error
 
     def lines(self, after: int = 0) -> list[Said]:
@@ -131,22 +159,24 @@ class LabelLog:
 
         The same proposals again write nothing, so that a call can be repeated, or go on after it was stopped.
         """
-        last = _last(self.lines(), people=False)
         now, session = time.time(), uuid.uuid4().hex
-        new = [
-            Said(each.id, each.label, PROPOSED, each.confidence if each.label else None, now, session)
-            for each in proposals
-            if _differs(each, last.get(each.id))
-        ]
-        self.add(new)
+        with self.alone():
+            last = _last(self.lines(), people=False)
+            new = [
+                Said(each.id, each.label, PROPOSED, each.confidence if each.label else None, now, session)
+                for each in proposals
+                if _differs(each, last.get(each.id))
+            ]
+            self.add(new)
         return len(new)
 
     def undo(self, session: str) -> list[Said]:
         """Take back the last act of people that stands, whoever did it and when; return its lines, none without one."""
-        acts = acts_of(self.lines())
-        if not acts:
-            return []
-        self.add([Said(acts[-1][0].id, None, UNDONE, None, time.time(), session)])
+        with self.alone():
+            acts = acts_of(self.lines())
+            if not acts:
+                return []
+            self.add([Said(acts[-1][0].id, None, UNDONE, None, time.time(), session)])
         return acts[-1]
 
     def current(self) -> dict[str, Said]:
@@ -208,10 +238,12 @@ def _differs(new: Proposal, old: Said | None) -> bool:
 def _told(path: Path, error: Exception) -> CoviewError:
     if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
         return CoviewError(f"{path}: another program holds the labels; give the same command again when it is done")
+    if isinstance(error, (FileNotFoundError, sqlite3.ProgrammingError)):
+        return CoviewError(f"{path}: the log of labels was deleted or replaced while it was open; start again")
     if isinstance(error, (sqlite3.OperationalError, OSError)):
         return CoviewError(f"{path}: labels cannot be kept there ({error}); make room, or name another folder by "
                            "XDG_DATA_HOME")  # fmt: skip
-    return UsageError(f"{path}: this is no log of labels ({error}); move it away, and it is made anew")
+    return LogError(f"{path}: this is no log of labels ({error}); move it away, and it is made anew")
 
 
 def counted(labels: Mapping[str, Said]) -> dict[str, int]:

@@ -85,7 +85,7 @@ def cut(
     if known.has_audio and known.silent:
         remarks.append("There is nothing to hear in it: its sound is silent.")
     with out.open("wb") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, allow_pickle=False, **arrays)
     return {"picture": known.has_video, "sound": known.has_audio, "seconds": known.duration, "remarks": remarks}
 
 

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from coview.data.stored import Stored
 from coview.errors import CoviewError, UsageError
+from coview.search.labels import RANDOM, LabelLog, LogError, log_of
 from coview.serve.library import Library, Opened
 from coview.serve.refusal import Refusal, read_fields
 
@@ -52,13 +53,11 @@ class Desk:
         from coview.search.asking import Asking  # torch comes with it: not before somebody labels
         from coview.search.few_labels import Vectors
         from coview.search.labelling import Labelling
-        from coview.search.labels import LabelLog, log_of
 
         try:
             labelling = Labelling(opened.collection, LabelLog(log_of(opened.fingerprint)))
         except CoviewError as error:
-            print(f"coview serve: {error}", flush=True)
-            raise Refusal(503, "labels cannot be kept", "the server's terminal says why") from error
+            raise _unkept(error) from error
         vectors = None if self._stored is None else Vectors(self._stored, opened.collection.ids)
         return labelling, Asking(labelling, vectors)
 
@@ -96,8 +95,11 @@ class Labels:
             found = self._desk.at(c)
             try:
                 return act(*found)
-            except UsageError as error:
-                raise Refusal(400, str(error)) from error
+            except CoviewError as error:
+                if isinstance(error, UsageError) and not isinstance(error, LogError):
+                    raise Refusal(400, str(error)) from error
+                self._desk.at(c)  # the log was closed because the collection was changed: that is said
+                raise _unkept(error) from error
 
         return await run_in_threadpool(acted)
 
@@ -121,7 +123,10 @@ class Labels:
         def act(opened: Opened, labelling: Labelling, asking: Asking) -> dict[str, Any]:
             if asked["row"] is None or not 0 <= asked["row"] < len(labelling):
                 raise Refusal(404, "there is no such recording")
-            labelling.say(asked["row"], asked["label"], asked["how"] or "")
+            how = asked["how"] or ""
+            if how == RANDOM and not asking.draws(asked["row"]):
+                raise Refusal(400, "this recording was not drawn at random")
+            labelling.say(asked["row"], asked["label"], how)
             return labelling.counts()
 
         return JSONResponse(await self._answer(asked["c"], act))
@@ -159,7 +164,7 @@ class Labels:
 
         Those that fulfil the conditions of `where`, a JSON list as `Rows.mask` takes it; all of them without it.
         """
-        name, asked = request.url.path.rsplit("/", 1)[1], request.query_params.get("where", "[]")
+        name, asked = request.scope["path"].rsplit("/", 1)[1], request.query_params.get("where", "[]")
         try:
             where = json.loads(asked)
         except (ValueError, RecursionError) as error:
@@ -181,3 +186,8 @@ class Labels:
         return Response(
             body, media_type=_TABLES[name], headers={"Content-Disposition": f'attachment; filename="{name}"'}
         )
+
+
+def _unkept(error: CoviewError) -> Refusal:
+    print(f"coview serve: {error}", flush=True)
+    return Refusal(503, "labels cannot be kept", "the server's terminal says why")

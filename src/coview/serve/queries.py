@@ -34,7 +34,8 @@ from coview.settings import to_dict
 
 KEPT = 200  # queries and curves in memory
 _AT_ONCE = 2  # decoded and embedded; as many again may wait
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 _NOTHING = "the model makes nothing of it: its embedding is zero or not finite"
 
 
@@ -116,7 +117,7 @@ class Queries:
         Raises:
             Refusal: 422 it cannot be read, 429 too much is being made.
         """
-        path = self._folder / secrets.token_hex(16)
+        path = self._place()
         try:
             path.write_bytes(content)
             made = self._embed(path, None, self.windows)
@@ -165,23 +166,33 @@ class Queries:
         with self._model_lock:
             return self.model.embed_texts([text])[0]
 
+    def _place(self) -> Path:
+        if not self._folder.is_dir():  # systems clean folders of temporary files now and then
+            self._folder = Path(tempfile.mkdtemp(prefix="coview-queries-"))
+        return self._folder / secrets.token_hex(16)
+
     def _embed(self, path: Path, recording: Recording | None, windows: int) -> Made:
         if not self._cuts:
             raise Refusal(422, "this model takes no media files", "ask by a recording of the collection")
         if not self._slots.acquire(blocking=False):
             raise Refusal(429, "too much is being embedded already", "wait a moment")
-        out = self._folder / secrets.token_hex(16)
         try:
+            out = self._place()
             fields = None if recording is None else _plain(recording)
             views = {name: to_dict(view) for name, view in self._cuts.items()}
             job = {"kind": "cut", "path": str(path), "out": str(out), "views": views, "windows": windows}
-            about = self._workers.do({**job, "recording": fields})
-            arrays = _arrays(out)
+            try:
+                about = self._workers.do({**job, "recording": fields})
+                arrays = _arrays(out)
+            except Refusal as refusal:
+                hint = "try another file" if recording is None else refusal.hint
+                raise Refusal(refusal.status, refusal.error, hint) from refusal
+            finally:
+                out.unlink(missing_ok=True)
+            with self._model_lock:  # who waits for the model holds its arrays, and its slot
+                return self._made(arrays, about)
         finally:
-            out.unlink(missing_ok=True)
             self._slots.release()
-        with self._model_lock:
-            return self._made(arrays, about)
 
     def _made(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Made:
         names = [name for name in self._cuts if name in arrays]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 MOST_JSON = 1 << 20  # bytes of a request
@@ -33,7 +33,7 @@ async def read_body(request: Request, most: int) -> bytes:
     """Return a request's body, counted while it is read.
 
     Raises:
-        Refusal: 411 without a length, 413 for more than `most` bytes.
+        Refusal: 411 without a length, 413 for more than `most` bytes, 400 where the sender left before the end.
     """
     said = request.headers.get("content-length", "")
     if not (said.isascii() and said.isdigit()):
@@ -42,11 +42,14 @@ async def read_body(request: Request, most: int) -> bytes:
     if len(said) > 12 or int(said) > most:
         raise too_large
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise too_large
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > most:
+                raise too_large
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise Refusal(400, "the request ended before its end") from error
     return b"".join(parts)
 
 

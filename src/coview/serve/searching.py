@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -29,7 +28,7 @@ from coview.serve.workers import Workers
 
 MOST_HITS, MOST_PARTS, MOST_JUDGED, LONGEST = 1000, 16, 200, 1000
 _SENDING = 4  # files that are received at once
-_HEAVIEST = 100.0
+_HEAVIEST, _ENDLESS = 100.0, 1e12
 
 
 class Searching:
@@ -146,7 +145,7 @@ class Searching:
             if target in made.vectors and any(self._near(part.view, target) for part in parts):
                 vectors, place = made.vectors[target], int(self._places[row])
                 cosine, height = self._unfailing(
-                    lambda t=target, v=vectors, p=place: self._examples.curve(parts, t, v, p)  # type: ignore[misc]
+                    lambda t=target, v=vectors, p=place: self._examples.curve(parts, t, v, p)
                 )
                 start, seconds = made.starts[target], window_seconds(self._stored, target)
                 curves.append({
@@ -237,8 +236,9 @@ class Searching:
             raise Refusal(422, str(error)) from error
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _is_number(value: object) -> TypeGuard[float]:
+    # Compared, not converted: a whole number of JSON may be larger than any float.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _ENDLESS
 
 
 def _means(made: Made, by: Sequence[str]) -> dict[str, Any]:

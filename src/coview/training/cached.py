@@ -4,7 +4,7 @@ Gao, Zhang, Han & Callan 2021 (arXiv 2101.06983). All samples are encoded part b
 of them gives the gradient of each one's encoding; then every part is encoded once more, with a graph, through which its
 own gradient goes back. Random numbers, such as dropout's, are those of the first time. The cost is one forward pass.
 
-It takes a method whose loss is `compare` of what `encode` yields, and networks that look at one sample at a time.
+It takes a method whose loss is `step_of` what `encode` yields, and networks that look at one sample at a time.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def backward(method: Method, batch: Batch, parts: int, weight: float, autocast: 
             encoded.append(method.encode(piece))
     whole = {name: torch.cat([one[name] for one in encoded]).requires_grad_() for name in encoded[0]}
     with autocast():
-        step = method.compare(usable, whole)
+        step = method.step_of(usable, whole)
     (step.loss * weight).backward()  # type: ignore[no-untyped-call]
     after = _random_state(device)
     gradients = {
-        name: (torch.zeros_like(z) if z.grad is None else z.grad).split([len(one[name]) for one in encoded])
+        name: torch.split(torch.zeros_like(z) if z.grad is None else z.grad, [len(one[name]) for one in encoded])
         for name, z in whole.items()
     }
     for place, piece in enumerate(pieces):
@@ -78,7 +78,7 @@ def average_gradients(method: Method) -> None:
     learning = [parameter for parameter in method.parameters() if parameter.requires_grad]
     own = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
     mean = parallel.sum_with_grad(torch.cat([gradient.flatten() for gradient in own])) / parallel.world_size()
-    for parameter, part in zip(learning, mean.split([p.numel() for p in learning]), strict=True):
+    for parameter, part in zip(learning, torch.split(mean, [p.numel() for p in learning]), strict=True):
         parameter.grad = part.view_as(parameter).to(parameter.dtype).clone()
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import errno
 import os
 import pickle
-import signal
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,7 +22,6 @@ from coview.data.shards.cached import CachedSource
 from coview.data.shards.encode import encode
 from coview.data.shards.films import Films
 from coview.data.shards.layout import PrepareSettings, spans
-from coview.data.shards.once import written_once
 from coview.data.shards.read import ShardSource
 from coview.data.shards.write import add_clip, prepare
 from coview.data.views import AudioView, VideoView
@@ -188,32 +187,6 @@ def test_many_readers_fill_it_together_and_none_does_work_twice(collection, expe
     assert len(made) == len(set(made)) == len(stored(films))
 
 
-def test_a_writer_that_is_killed_leaves_nothing_that_counts(tmp_path):
-    path = tmp_path / "folder" / "clip.tar"
-    child = os.fork()
-    if not child:
-        with written_once(path) as stream:
-            stream.write(b"half")
-            stream.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
-    assert [one.name for one in path.parent.iterdir()] == [".clip.tar.partial"]
-    with written_once(path) as stream:
-        stream.write(b"all")
-    assert path.read_bytes() == b"all" and list(path.parent.iterdir()) == [path]
-    with written_once(path) as stream:
-        assert stream is None
-
-
-def test_one_waits_for_another_and_not_for_ever(tmp_path):
-    path = tmp_path / "clip.tar"
-    with written_once(path) as stream:
-        with pytest.raises(TimeoutError, match="another process"), written_once(path, patience=0.05):
-            pass
-        stream.write(b"whole")
-    assert path.read_bytes() == b"whole"
-
-
 def test_a_film_that_is_gone_or_changed_is_a_problem_be_it_stored_or_not(collection, films):
     source, film = CachedSource(MediaSource(collection, VIEWS), films), collection.root / "1.mp4"
     row, key = torch.tensor([1]), torch.tensor([5])
@@ -226,6 +199,15 @@ def test_a_film_that_is_gone_or_changed_is_a_problem_be_it_stored_or_not(collect
         film.with_suffix(".away").rename(film)
     os.utime(film)  # touched, and the same
     assert not source.read(row, key).replaced
+    whole, facts = film.read_bytes(), film.stat()
+    film.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # another one, as long
+    try:
+        for one in (source, MediaSource(collection, VIEWS)):
+            [(index, reason)] = one.read(row, key).replaced
+            assert index == 1 and reason.startswith("changed")
+    finally:
+        film.write_bytes(whole)
+        os.utime(film, ns=(facts.st_atime_ns, facts.st_mtime_ns))
 
 
 def test_a_film_that_cannot_be_read_is_replaced_and_leaves_nothing(bad_collection, films):
@@ -236,6 +218,64 @@ def test_a_film_that_cannot_be_read_is_replaced_and_leaves_nothing(bad_collectio
         index for index, _ in direct.read(row, key).replaced
     ]
     assert not list(films.folder.glob("??/.*"))
+
+
+def test_of_a_film_that_is_damaged_in_the_middle_the_same_is_read_with_room_and_without(collection, films, monkeypatch):
+    film = MediaSource(collection, VIEWS)._rows.path(1)
+    whole, row, key = film.read_bytes(), torch.ones(40, dtype=torch.int64), torch.arange(40)
+    hurt = bytearray(whole)
+    hurt[len(hurt) // 2 : len(hurt) // 2 + 200] = bytes(200)
+    facts = film.stat()
+    try:
+        film.write_bytes(hurt)  # as if it had been so when it was indexed
+        os.utime(film, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        one = CachedSource(MediaSource(collection, VIEWS), films)
+        found, again = one.read(row, key), one.read(row, key)
+        monkeypatch.setattr(kept, "RESERVE", 1 << 60)
+        full = Films(films.root.with_name("full"), SETTINGS, 10**9)
+        full.open()
+        same([found, again], [CachedSource(MediaSource(collection, VIEWS), full).read(row, key)] * 2)
+        assert 0 < len(found.replaced) < 40 and 0 < len(stored(films)) < 3 + len(set(found.row.tolist())) * 3
+    finally:
+        film.write_bytes(whole)
+        os.utime(film, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def test_a_film_that_changes_while_it_is_stored_is_not_stored(collection, films, monkeypatch):
+    source = CachedSource(MediaSource(collection, VIEWS), films)
+    film = source._rows.path(2)
+    whole, facts = film.read_bytes(), film.stat()
+
+    def changing(path, *rest):
+        made = encode(path, *rest)
+        if path == film:
+            film.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        return made
+
+    monkeypatch.setattr("coview.data.shards.cached.encode", changing)
+    try:
+        [(index, reason)] = source.read(torch.tensor([2]), torch.tensor([5])).replaced
+        assert index == 2 and reason.startswith("changed") and len(stored(films)) == 1  # of what is read in its place
+    finally:
+        film.write_bytes(whole)
+        os.utime(film, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def test_what_is_written_after_a_removal_is_listed_counted_and_removed(collection, expected, films):
+    source = CachedSource(MediaSource(collection, VIEWS), films)
+    same(batches(source), expected[1])
+    kept.remove(films.root, "all")
+    assert not list(films.root.iterdir())
+    same(batches(source), expected[1])
+    [cut] = kept.cuts(films.root)
+    assert cut.clips == len(stored(films)) > 0 and films.room() <= films.limit - cut.bytes
+    (films.folder / "cut.json").write_text("damaged")
+    assert [one.folder for one in kept.remove(films.root, "all")] == [films.folder]
+    shutil.rmtree(films.root)
+    source.films._left = 0
+    found, said = told(source)
+    same(found, expected[1])
+    assert not said and stored(films)
 
 
 def test_it_travels_to_other_processes_and_is_listed_and_removed(collection, expected, films):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -12,7 +11,7 @@ from coview.data.cutting import Sample
 from coview.data.media_source import MediaSource
 from coview.data.recording import Recording
 from coview.data.shards.encode import encode, read_as_stored
-from coview.data.shards.films import Films, FilmTars
+from coview.data.shards.films import Encoded, Films, FilmTars
 from coview.data.shards.layout import PrepareSettings
 from coview.data.shards.read import ShardSource
 from coview.data.shards.tars import Clips
@@ -29,8 +28,9 @@ class CachedSource(ShardSource):
 
     Batches are to the bit those of a prepared copy with the cache's settings, from the first on, whatever is stored
     already and however much has room: a clip that is not there is decoded as a whole and stored, then read; where
-    nothing can be written, what the sample shows goes through the same JPEG and 16 bits. A recording whose file is
-    gone or changed is a problem as without the cache, be its clips stored or not.
+    nothing can be written, or the clip cannot be read throughout (a copy leaves it out), what the sample shows goes
+    through the same JPEG and 16 bits. A recording whose file is gone or changed is a problem as without the cache, be
+    its clips stored or not.
 
     Args:
         source: the collection's films. Their digests have to be known.
@@ -43,6 +43,7 @@ class CachedSource(ShardSource):
         self._clips, self._row = _clips_of(self._recordings, films.settings), np.arange(len(source))
         self._tars = self._films = FilmTars(films.folder, dataclasses.asdict(films.settings))
         self._decode_sound = FlacDecoder()
+        self._partly: set[int] = set()  # clips that cannot be stored, for some of it cannot be read
 
     def excerpt(self, row: int, seconds: float, side: int) -> Excerpt:
         """Return a piece of a recording's own file for people; see `read_excerpt`."""
@@ -68,9 +69,18 @@ class CachedSource(ShardSource):
         span = float(self._clips.start[clip]), float(self._clips.end[clip])
         number, recording = int(self._clips.clip[clip]), self._recording_of(index)
         place = self.films.place([number, span, dataclasses.asdict(recording)])
-        make = partial(encode, path, dataclasses.replace(recording, id=place.stem), number, span, self.films.settings)
-        for _ in range(2):
-            if not self.films.store(place, number, make):
+
+        def make() -> Encoded:
+            made = encode(path, dataclasses.replace(recording, id=place.stem), number, span, self.films.settings)
+            self._rows.path(index)  # it has not changed meanwhile
+            return made
+
+        for _ in range(0 if clip in self._partly else 2):
+            try:
+                if not self.films.store(place, number, make):
+                    break
+            except MediaError:
+                self._partly.add(clip)
                 break
             try:
                 self._clips.bytes[clip], self._clips.json_bytes[clip] = self._films.look(clip, place)
@@ -79,7 +89,7 @@ class CachedSource(ShardSource):
             except MediaError:  # damaged: it is made again, once
                 self._films.forget(clip)
                 place.unlink(missing_ok=True)
-        return read_as_stored(path, recording, span, self.films.settings, sample.cuts)
+        return read_as_stored(self._rows.path(index), recording, span, self.films.settings, sample.cuts)
 
     def _recording_of(self, index: int) -> Recording:
         """Return what the stored clips of a recording follow from: its bytes and its streams, not its name or label."""

@@ -14,17 +14,19 @@ import dataclasses
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from coview.data.shards.layout import BLOCK, PrepareSettings
 from coview.data.shards.once import written_once
-from coview.data.shards.tars import Tars
+from coview.data.shards.tars import Tars, drop_oldest
 from coview.data.shards.write import add_clip
 from coview.errors import MediaError, UsageError
 from coview.files import read_json, write_aside
@@ -32,6 +34,7 @@ from coview.files import read_json, write_aside
 FORMAT = 1
 CUT = "cut.json"
 RESERVE = 1 << 30  # bytes of the disk that are left to checkpoints and others
+_CUTS = "*fps-*px-*Hz-q*"
 _END = 2 * BLOCK  # zeros behind the last member of a tar
 _COUNTED = 100  # clips that a process writes before it counts again what all have written
 _MOST_PLACES = 1 << 16  # clips whose files a process remembers, far more than threads read at once
@@ -98,18 +101,18 @@ class Films:
         """
         if place.exists():
             return True
-        if self.closed is None and self._left <= 0:
-            self._count()
-        if self.closed is not None:
-            return False
         try:
+            if self.closed is None and self._left <= 0:
+                self._count()
+            if self.closed is not None:
+                return False
             with written_once(place) as stream:
                 if stream is not None:
                     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
                         size = add_clip(tar, f"{place.stem}-{clip:02d}", *make())["bytes"]
                     stream.truncate(size + _END)
                     self._spend(size)
-        except TimeoutError:
+        except (TimeoutError, FileNotFoundError):  # another process is at it, or removes the cache just now
             return False
         except OSError as error:
             self.closed = f"{self.folder}: {error.strerror or error}"
@@ -117,6 +120,7 @@ class Films:
         return True
 
     def _count(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
         self._left, self._written = self.room(), 0
         if self._left <= 0:
             full = shutil.disk_usage(self.root).free <= RESERVE
@@ -146,7 +150,8 @@ class FilmTars(Tars):
             MediaError: it is not there, or damaged.
         """
         if len(self.places) >= _MOST_PLACES:
-            self.places.pop(next(iter(self.places)))
+            drop_oldest(self.places)
+        self.places.pop(clip, None)  # it is the newest now
         self.places[clip] = place
         head = self.read(clip, 0, BLOCK)
         try:
@@ -188,16 +193,19 @@ class Cut(NamedTuple):
 
 
 def cuts(root: Path) -> Iterator[Cut]:
-    """Yield the cuts that lie in a cache."""
-    for card in sorted(root.glob(f"*/{CUT}")):
+    """Yield the cuts that lie in a cache, also those whose card a removal took before a run went on to write."""
+    for folder in _matching(root, _CUTS):
         try:
-            about = read_json(card, "a cut of the cache of films", limit=1 << 16)
-            used = card.stat().st_mtime
-        except (UsageError, OSError):
+            used = folder.stat().st_mtime
+            about = read_json(folder / CUT, "a cut of the cache of films", limit=1 << 16)
+            used = (folder / CUT).stat().st_mtime
+        except UsageError:
+            about = {}
+        except OSError:  # removed just now
             continue
-        sizes = list(_sizes(card.parent))
+        sizes = list(_sizes(folder))
         settings = about.get("settings")
-        yield Cut(card.parent, settings if isinstance(settings, dict) else {}, len(sizes), sum(sizes), used)
+        yield Cut(folder, settings if isinstance(settings, dict) else {}, len(sizes), sum(sizes), used)
 
 
 def remove(root: Path, name: str) -> list[Cut]:
@@ -212,19 +220,29 @@ def remove(root: Path, name: str) -> list[Cut]:
     there = list(cuts(root))
     chosen = [cut for cut in there if name in ("all", cut.folder.name)]
     if not chosen and name != "all":
-        listed = ", ".join(cut.folder.name for cut in there) or "it is empty"
-        raise UsageError(f"{root} holds no films as {name!r}; there are: {listed}")
+        listed = "there are: " + ", ".join(cut.folder.name for cut in there) if there else "it is empty"
+        raise UsageError(f"{root} holds no films as {name!r}; {listed}")
     for cut in chosen:
-        (cut.folder / CUT).unlink(missing_ok=True)
+        aside = cut.folder.with_name(f"{cut.folder.name}.{secrets.token_hex(4)}")  # a cut too, if this is stopped
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(cut.folder)
+            cut.folder.rename(aside)  # a run that writes there begins a new one
+            shutil.rmtree(aside)
     return chosen
 
 
 def _sizes(folder: Path) -> Iterator[int]:
-    for path in folder.glob("??/*"):
+    for path in (path for part in _matching(folder, "??") for path in _matching(part, "*")):
         with contextlib.suppress(OSError):  # removed just now
             yield path.stat().st_size
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """Return what lies in a folder, in order; nothing where it is not there, or not any more."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if fnmatchcase(entry.name, pattern))
+    except OSError:
+        return []
 
 
 def _about(settings: PrepareSettings) -> dict[str, Any]:

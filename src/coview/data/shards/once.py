@@ -44,11 +44,21 @@ def written_once(path: Path, patience: float = PATIENCE) -> Iterator[BinaryIO | 
             yield stream
             stream.flush()
             os.fsync(handle)
+            if not _is(handle, aside):
+                raise FileNotFoundError(f"{aside} was removed while it was written")
             aside.replace(path)
         except BaseException:
-            aside.unlink(missing_ok=True)
+            if _is(handle, aside):
+                aside.unlink(missing_ok=True)
             raise
     synced(path.parent)
+
+
+def _is(handle: int, path: Path) -> bool:
+    """Tell whether a file that is open still has its name: the folder may have been removed, and made again."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), path.stat(follow_symlinks=False))
+    return False
 
 
 def _held(path: Path, aside: Path, patience: float) -> int | None:
@@ -58,9 +68,10 @@ def _held(path: Path, aside: Path, patience: float) -> int | None:
         handle = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with contextlib.suppress(FileNotFoundError):  # its holder gave it its name, or up, just before
-                if os.path.samestat(os.fstat(handle), aside.stat(follow_symlinks=False)):
+            if _is(handle, aside):  # else its holder gave it its name, or up, just before
+                if not path.exists():
                     return handle
+                aside.unlink(missing_ok=True)  # it was done between our looking and our opening
             os.close(handle)
         except BlockingIOError:
             os.close(handle)

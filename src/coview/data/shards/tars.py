@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -76,6 +77,12 @@ class Members:
         return list(itertools.accumulate(self.about["flac_frames"], initial=0))
 
 
+def drop_oldest(known: dict[int, Any]) -> None:
+    """Drop what has been there for longest; where threads do so at once, one of them may find nothing to do."""
+    with contextlib.suppress(RuntimeError, StopIteration):  # changed meanwhile
+        known.pop(next(iter(known)), None)
+
+
 @dataclass
 class Tars:
     """The tars of a folder; each is opened when it is first needed, by every process for itself."""
@@ -108,7 +115,7 @@ class Tars:
         if wrong is not None:
             raise MediaError(self.name(shard), "changed", f"{wrong} (at {first}); {REMEDY}")
         if len(self._known) >= _MOST_KNOWN:
-            self._known.pop(next(iter(self._known)))
+            drop_oldest(self._known)
         self._known[clip] = Members(shard, first + padded(size), about)
         return self._known[clip]
 

@@ -157,4 +157,5 @@ class RegionCodes(nn.Module):
 def _posterior(features: Tensor, centroids: Tensor, variance: Tensor) -> Tensor:
     centred = features.flatten(0, -2) - centroids.mean(0)
     distance = torch.cdist(centred, centroids - centroids.mean(0), compute_mode="donot_use_mm_for_euclid_dist")
-    return (-distance.square() / (2 * variance)).softmax(1).unflatten(0, features.shape[:-1])
+    likely: Tensor = (-distance.square() / (2 * variance)).softmax(1)
+    return likely.view(*features.shape[:-1], likely.shape[1])

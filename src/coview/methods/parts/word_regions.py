@@ -50,7 +50,7 @@ class WordRegionSettings:
     words: int = 30522  # different tokens; words beyond the most frequent ones are unknown
     size: TwoStreamSize = field(default_factory=TwoStreamSize)
     bert: str = ""  # a local folder of BERT, whose word pieces are read and whose weights the words' stream starts from
-    dropout: float = 0.1
+    dropout: float = 0.1  # of states, in attention and before the answers
     first_deviation: float = 0.02  # of weights as they are drawn; narrow streams need a larger one
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ class WordsAndRegions(PairReader, Method, base=True):
         self.makers["reader"] = WordPieces(settings.words) if settings.bert else WordTokens(settings.words)
         if settings.bert and facts.training:
             folder, streams = Path(settings.bert), cast(TwoStreams, self.makers["streams"])
-            self.makers["reader"].take(folder)
+            cast(WordPieces, self.makers["reader"]).take(folder)
             take_bert(folder, cast(TokenEmbedding, self.encoders["text"]), streams.text, size.text)
         if grid is not None:
             self.makers["grid"] = grid  # has weights of its own
@@ -218,7 +218,7 @@ class WordsAndRegions(PairReader, Method, base=True):
         regions, tokens = self.regions(pictures), self.tokens(texts)
         pairs = torch.cartesian_prod(*(torch.arange(len(each), device=tokens.device) for each in (pictures, texts)))
         found = []
-        for picture, text in (part.unbind(1) for part in pairs.split(_PAIRS)):
+        for picture, text in (part.unbind(1) for part in torch.split(pairs, _PAIRS)):
             shown = Regions(regions.features[picture], regions.boxes[picture], regions.there[picture])
             scores = self.makers["alignment"](self.product(*self.streams(tokens[text], shown)))
             found.append(scores[:, 0] - scores[:, 1])
@@ -243,6 +243,7 @@ class WordsAndRegions(PairReader, Method, base=True):
         """See `Method.example_batch`: with boxes inside of their pictures."""
         batch = super().example_batch(size, seed)
         if "boxes" in batch.views:
-            corners = batch.views["boxes"].sigmoid().unflatten(2, (2, 2)).sort(2).values
+            boxes = batch.views["boxes"]
+            corners = boxes.sigmoid().view(*boxes.shape[:2], 2, 2).sort(2).values
             batch.views["boxes"] = corners.flatten(2)
         return batch

@@ -8,6 +8,7 @@ const two = (share) => share.toFixed(2).replace(/^0/, "");
 
 export async function label(main, wanted) {
   const c = about.fingerprint, asked = address().get("row");
+  const hows = new Map(); // row -> as what it was asked for: one that is taken back and asked again is that again
   let queue = [], item = null, state = null, last = Promise.resolve(), filling = null;
   const place = element("section", { className: "item", "aria-label": "Recording" });
   const choices = element("div", { className: "choices", role: "group", "aria-label": "Classes" });
@@ -19,6 +20,7 @@ export async function label(main, wanted) {
     const rows = [...queue, ...(item ? [item] : [])].map(({ row }) => row);
     const found = await data("/api/labels/next", { c, but: rows });
     queue.push(...found.items);
+    for (const { row, how } of found.items) hows.set(row, how);
     state = found.state;
     tell();
   })().finally(() => { filling = null; }));
@@ -99,7 +101,7 @@ export async function label(main, wanted) {
       else if (undone.rows.length === 1) {
         notice(undone.label ? `Taken back: ${undone.label}.` : "Taken back.");
         if (item) queue.unshift(item);
-        show({ row: undone.rows[0], how: undone.how === "random" ? "random" : "key" });
+        show({ row: undone.rows[0], how: undone.how === "random" ? "random" : hows.get(undone.rows[0]) ?? "key" });
       } else notice(undone.rows.length ? `Taken back: ${count(undone.rows.length, "label")} at once.` : `Taken back: the class ${undone.label}.`);
     } catch (error) { notice(error.message); }
   }
