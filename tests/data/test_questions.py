@@ -27,7 +27,7 @@ def test_vqa_scores_are_the_official_accuracy(tmp_path):
     assert item.picture == "COCO_train2014_000000000009" and item.text == "What is it?"
     # 2 of 10: 8 times min(2/3, 1), twice min(1/3, 1).
     assert item.scores == pytest.approx({"dog": 0.6, "cat": 0.9, "wolf": 0.3, "fox": 1.0})
-    assert plain_answer("The A an  x.") == "x"
+    assert plain_answer("The A an  x.") == "x" and plain_answer("U.S. 3.5") == "us 3.5"
 
 
 def test_answers_that_are_asked_for_often():
@@ -52,6 +52,14 @@ def test_vcr_spells_things_and_stands_the_right_answer_behind_the_question(tmp_p
     assert reason.text == "Why does Casey and dog run ? Jessie calls ." and reason.right == 0
 
 
+def test_lines_end_where_json_lines_do(tmp_path):
+    """A word may hold what Unicode takes for the end of a line; empty lines are none."""
+    path = tmp_path / "val.jsonl"
+    path.write_text(json.dumps(VCR | {"question": ["a\u2028b\x85"]}, ensure_ascii=False) + "\n\n", encoding="utf-8")
+    (item,) = read_vcr(path)
+    assert item.text == "a\u2028b\x85"
+
+
 def refs(folder, **changes):
     ref = {"ref_id": 1, "ann_id": 5, "image_id": 7, "split": "val", "sentences": [{"sent": "left"}, {"sent": "red"}]}
     whole = {"images": [{"id": 7, "width": 200, "height": 100}], "annotations": [{"id": 5, "bbox": [20, 10, 100, 50]}]}
@@ -69,6 +77,9 @@ def test_files_that_are_not_as_they_should_be_are_named(tmp_path):
         read_referred(*refs(tmp_path), "testA")
     with pytest.raises(InputError, match=r"refs\.json: not as the official file \(it lacks 9"):
         read_referred(*refs(tmp_path, image_id=9), "val")
+    vast = {"images": [{"id": 7, "width": 10**400, "height": 1}], "annotations": []}
+    with pytest.raises(InputError, match=r"vast\.json: not as the official file"):
+        read_referred(refs(tmp_path)[0], write(tmp_path / "vast.json", vast), "val")
     path = tmp_path / "val.jsonl"
     for wrong in ({"answer_label": 2}, {"objects": []}, {"answer_choices": None}):
         path.write_text(json.dumps(VCR) + "\n" + json.dumps(VCR | wrong) + "\n")

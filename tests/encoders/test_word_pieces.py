@@ -1,5 +1,6 @@
 """BERT from a folder: pieces and states equal those of transformers; folders that are none are refused."""
 
+import copy
 import dataclasses
 import json
 
@@ -98,6 +99,12 @@ def test_a_kept_model_needs_no_folder(folder):
         ("tokenizer.json", None, "tokenizer.json is missing"),
         ("tokenizer.json", {"model": {"type": "BPE"}}, "no word pieces"),
         ("tokenizer.json", {"model": {"type": "WordPiece", "vocab": {"[PAD]": 0}}}, "set method.words"),
+        ("tokenizer.json", {"model": {"type": "WordPiece", "vocab": {"[PAD]": 0, "a": "1"}}}, "set method.words"),
+        (
+            "tokenizer.json",
+            {"normalizer": {"type": "BertNormalizer", "lowercase": True, "strip_accents": False}},
+            "otherwise than BERT",
+        ),
         ("config.json", {"hidden_size": 64}, "set method.size.text"),
         ("config.json", {"model_type": "roberta"}, "set method.size.text"),
         ("model.safetensors", b"none", "cannot be read as safetensors"),
@@ -114,6 +121,15 @@ def test_folders_that_are_none_are_refused(folder, tmp_path, name, change, said)
         (tmp_path / name).write_text(json.dumps(json.loads((tmp_path / name).read_text()) | change))
     with pytest.raises(UsageError, match=said):
         started(tmp_path)
+
+
+def test_pieces_that_a_stranger_kept_are_refused(folder):
+    pieces = WordPieces(len(PIECES))
+    with pytest.raises(UsageError, match="word pieces of this model lack"):
+        pieces(spelt(TEXTS))
+    pieces.take(folder)
+    pieces.spelling[6:] = 255
+    assert copy.deepcopy(pieces)(spelt(["green"])).tolist() == [[pieces.first]]
 
 
 def test_more_layers_or_places_than_the_folder_has_are_refused(folder):

@@ -10,7 +10,7 @@ import torch
 from coview.data.augment import AugmentSettings
 from coview.data.dataset_source import DatasetSource
 from coview.data.preprocess import Preprocess
-from coview.data.questions import Referred, frequent_answers, read_referred, read_vcr, read_vqa
+from coview.data.questions import Choice, Referred, frequent_answers, read_referred, read_vcr, read_vqa
 from coview.data.views import FeaturesView, TextView
 from coview.encoders.co_attention import StreamSize, TwoStreamSize
 from coview.errors import UsageError
@@ -185,3 +185,13 @@ def test_pictures_that_are_not_there_and_methods_that_read_no_pairs_are_refused(
     other = build("weak-captions", load_method("weak-captions").Settings.tiny(), Facts(rows=4))
     with pytest.raises(UsageError, match="does not read a picture and a text together"):
         Reader(Model(other, Preprocess(other.views, AugmentSettings()), {}), source, Things(32))
+
+
+def test_options_that_differ_in_number_and_no_answers_are_refused():
+    reader = Reader(model(), Scenes(4, 0).source(), Options(32))
+    items = [Choice("0", "?", ("a", "b", "c"), 0, "0"), Choice("1", "?", ("a", "b", "c", "d", "e"), 4, "1")]
+    with pytest.raises(UsageError, match="3 and 5 options"):
+        scores(reader, items)
+    assert len(scores(reader, items, batch_size=1)) == 2
+    with pytest.raises(UsageError, match="no answer to choose from"):
+        Answers(32, [])

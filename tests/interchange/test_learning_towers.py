@@ -127,7 +127,8 @@ def test_a_kept_model_needs_the_folder_no_more(clip, tmp_path):
     torch.testing.assert_close(again.method.eval().embed(batch), method.embed(batch))
     written = tmp_path / "again" / "config.json"
     config = json.loads(written.read_text())
-    for wrong in (3, {str(folder): 3}, {str(folder): {"image": {}}}, {str(folder): {"image": {"config": {}}}}):
+    shutil.copytree(clip.removeprefix("hf:"), folder)  # a stranger's model opens no folder, though it be there
+    for wrong in (3, {}, {str(folder): 3}, {str(folder): {"image": {}}}, {str(folder): {"image": {"config": {}}}}):
         written.write_text(json.dumps(config | {"towers": wrong}))
         with pytest.raises(UsageError, match=r"config\.json"):
             Model.from_run(tmp_path / "again")

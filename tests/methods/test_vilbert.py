@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import worlds
+from safetensors.torch import save_file
 
 from coview.data.dataset_source import DatasetSource
 from coview.data.views import Batch, FeaturesView
@@ -19,6 +20,7 @@ from coview.methods.contract import Facts
 from coview.methods.vilbert import ViLBERT, ViLBERTSettings
 from coview.objectives.masked_modelling import region_costs, word_costs
 from coview.settings import from_dict, to_dict
+from coview.training.takeover import take_weights
 
 TINY = ViLBERTSettings.tiny()
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "vilbert.npz")
@@ -313,8 +315,8 @@ def test_lengths_that_differ_are_refused():
 class Told:
     """Captions with boxes."""
 
-    def __init__(self, captions, box):
-        self.captions, self.box = captions, box
+    def __init__(self, captions, box, classes):
+        self.captions, self.box, self.classes = captions, box, classes
 
     def __len__(self):
         return len(self.captions)
@@ -322,11 +324,12 @@ class Told:
     def __getitem__(self, row):
         spelt = TINY.text.spell(self.captions[row])
         boxes = torch.tensor(self.box).expand(6, 4)
-        return {"text": spelt, "boxes": boxes, "regions": torch.zeros(6, 12), "classes": torch.full((6, 9), 1 / 9)}
+        return {"text": spelt, "boxes": boxes, "regions": torch.zeros(6, 12), "classes": self.classes.expand(6, 9)}
 
 
-def told(captions, box=(0.0, 0.0, 0.5, 1.0)):
-    return DatasetSource(Told(captions, box), TINY.specs(), name="told", ids=[str(n) for n in range(len(captions))])
+def told(captions, box=(0.0, 0.0, 0.5, 1.0), classes=(1 / 9,) * 9):
+    ids = [str(number) for number in range(len(captions))]
+    return DatasetSource(Told(captions, box, torch.tensor(classes)), TINY.specs(), name="told", ids=ids)
 
 
 def test_words_keep_their_order_and_rare_ones_are_unknown():
@@ -348,6 +351,21 @@ def test_too_few_words_and_boxes_in_pixels_are_refused():
         make().study(told(["red", "red"]))
     with pytest.raises(UsageError, match="divide by them"):
         make().study(told(["red circle"] * 2, (0.0, 0.0, 120.0, 40.0)))
+
+
+def test_classes_that_are_scores_are_refused():
+    with pytest.raises(UsageError, match="expected distributions: softmax"):
+        make().study(told(["red circle"] * 2, classes=(3.0, -1.0, *[0.0] * 7)))
+
+
+def test_nothing_to_find_codes_in_and_encoders_without_maps_are_refused():
+    with pytest.raises(UsageError, match="found 0"):
+        make(target="cluster").fit_targets(iter([]))
+    method = make(picture="grid", target="feature")
+    encoder = method.makers["grid"].encoder
+    encoder.feature_maps = lambda x: {encoder.stages[-1]: torch.zeros(len(x), 4)}  # as another library's network
+    with pytest.raises(UsageError, match="needs an image_encoder with maps"):
+        method.regions(method.example_batch(2, 0))
 
 
 def on_a_rank(count, changes):
@@ -433,6 +451,24 @@ def test_cells_of_a_grid_are_means_of_frozen_maps():
     assert regions.features.shape == (3, 4, maps.shape[1])
     torch.testing.assert_close(regions.features.mean(1), maps.mean((2, 3)), rtol=1e-4, atol=1e-5)
     assert set(method.eval().embed(batch)) == {"image", "text", "image_text"}
+
+
+def test_the_frozen_encoder_of_a_grid_starts_from_another_model(tmp_path):
+    """A model of pictures goes into the grid; one of the method itself into all of it."""
+    method = make(picture="grid", target="feature")
+    other = make(1, picture="grid", target="feature")
+    trained = {f"encoders.image.{n}": v for n, v in other.makers["grid"].encoder.state_dict().items()}
+    save_file(trained, tmp_path / "model.safetensors")
+    own = {name: value.clone() for name, value in method.encoders.state_dict().items()}
+    take_weights(method, tmp_path)
+    torch.testing.assert_close(method.makers["grid"].state_dict(), other.makers["grid"].state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(dict(method.encoders.state_dict()), own, rtol=0, atol=0)
+    save_file(dict(other.state_dict()), tmp_path / "model.safetensors")
+    take_weights(method, tmp_path)
+    torch.testing.assert_close(method.state_dict(), other.state_dict(), rtol=0, atol=0)
+    save_file(trained | {"encoders.image.more": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match=r"encoders\.image\.more is \(1,\) there and absent here"):
+        take_weights(method, tmp_path)
 
 
 @torch.no_grad()

@@ -192,6 +192,23 @@ def test_without_features_and_with_labels_of_its_own(tmp_path):
     assert labelling.spoken()[0]["0000"].label == "dog"
 
 
+def test_what_is_known_step_by_step_is_what_the_whole_log_says(tmp_path):
+    collection, path = collection_of(tmp_path / "c", 6), tmp_path / "d" / "c" / "labels.sqlite"
+    one, other = Labelling(collection, LabelLog(path)), Labelling(collection, LabelLog(path))
+    acts = [
+        lambda: one.name("cat"), lambda: one.say(0, "dog", KEY), lambda: other.say(1, "rain", RANDOM), other.undo,
+        lambda: one.say_all({1: ("cat", 0.9), 2: ("cat", 0.8)}, SUGGESTED), lambda: other.say(1, None, "skip"),
+        lambda: one._log.propose([Proposal("0003", "bell", 0.5)]), one.undo, lambda: other.name("owl"),
+        lambda: one.name("owl", gone=True), one.undo, other.undo, lambda: one.say(2, "dog", RANDOM),
+    ]  # fmt: skip
+    for act in acts:
+        act()
+        whole = Labelling(collection, LabelLog(path))
+        assert one.now() == other.now() == whole.now() and one.counts() == other.counts() == whole.counts()
+        whole.close()
+    assert {row: line.label for row, line in one.now()[0].items()} == {0: "dog", 1: "cat", 2: "dog"}
+
+
 def test_an_empty_collection_asks_for_nothing(tmp_path):
     labelling = Labelling(collection_of(tmp_path / "c", 0), LabelLog(tmp_path / "d" / "c" / "labels.sqlite"))
     assert Asking(labelling).next() == [] and labelling.undo() == {}
@@ -203,6 +220,8 @@ def test_another_index_of_the_same_recordings_gets_the_labels(tmp_path):
     labelling = Labelling(first, LabelLog(data / "a" / "labels.sqlite"))
     assert labelling.carried == (0, 0)
     labelling.name("never")
+    labelling.name("gone")
+    labelling.name("gone", gone=True)
     for row, label in enumerate(("dog", "rain", "dog", "rain")):
         labelling.say(row, label, RANDOM)
     labelling.say(4, None, "broken")

@@ -130,9 +130,25 @@ def test_conditions_in_words_are_the_same_language():
         {"column": "label", "in": ["dog", "a=b, c"]},
         {"column": "split", "in": ["train"]},
     ]
-    for wrong in ("label", "digest=a", "duration=5", "duration=a..b", "duration=1..2..3", ""):
+    for wrong in (
+        "label",
+        "digest=a",
+        "duration=5",
+        "duration=a..b",
+        "duration=1..2..3",
+        "duration=nan..3",
+        "duration=1..1e13",
+        "",
+    ):
         with pytest.raises(ConditionError):
             read_conditions([wrong])
+
+
+def test_text_that_is_none_and_too_many_conditions_are_refused(folder):
+    rows = Rows(Collection.open(folder))
+    for wrong in (["label=\udcff"], ["words=\ud800"], ["words=a"] * 101):
+        with pytest.raises(ConditionError):
+            rows.mask(read_conditions(wrong))
 
 
 def test_a_value_that_nothing_has_is_answered_by_the_nearest(folder):

@@ -7,6 +7,7 @@ the same keys. A picture is called after what the file calls it, so that it meet
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ def read_vqa(questions: Path, annotations: Path, named: str = "{}") -> list[Aske
     """Return the questions of VQA v2 (Goyal et al., CVPR 2017) that have answers.
 
     An answer's score is the official accuracy: the mean, over who is left out of the ten, of min(others who say so / 3,
-    1). Answers are lowered and lose articles and full stops.
+    1). Answers are lowered and lose articles and full stops, those inside of numbers excepted; the official script also
+    spells numbers as digits, completes apostrophes and takes off other marks.
 
     Args:
         named: how a picture's number makes its id, such as "COCO_val2014_{:012d}".
@@ -92,7 +94,10 @@ def read_vcr(path: Path, kind: str = "answer") -> list[Choice]:
         InputError: the file is not as VCR's; names it.
     """
     items = []
-    for number, line in enumerate(read_text(path, "questions", remedy=_REMEDY, limit=_LIMIT).splitlines(), start=1):
+    lines = read_text(path, "questions", remedy=_REMEDY, limit=_LIMIT).split("\n")  # words may hold other line ends
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         with _Told(path, f"line {number}"):
             entry = json.loads(line)
             objects = entry["objects"]
@@ -136,8 +141,8 @@ def read_referred(refs: Path, instances: Path, split: str, named: str = "{}") ->
 
 
 def plain_answer(text: str) -> str:
-    """Return an answer as it is compared: lowered, without articles and full stops."""
-    words = text.lower().replace(".", " ").split()
+    """Return an answer as it is compared: lowered, without articles and without full stops that no digit follows."""
+    words = re.sub(r"\.(?!\d)", "", text.lower()).split()
     return " ".join(word for word in words if word not in ("a", "an", "the"))
 
 
@@ -179,6 +184,6 @@ class _Told:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, RecursionError)):
+        if isinstance(error, (LookupError, TypeError, ValueError, ArithmeticError, RecursionError)):
             what = f"it lacks {error}" if isinstance(error, LookupError) else str(error)
             raise InputError(f"{self.place}: not as the official file ({what}); {_REMEDY}") from error

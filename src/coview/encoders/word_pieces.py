@@ -22,6 +22,7 @@ from coview.files import read_json, read_tensors
 
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
 _REMEDY = "fetch it again"
+_MARKS = {"[UNK]", "[CLS]", "[SEP]", "[MASK]"}
 # Names of transformers' BERT -> those of a stream's layers here; older files have gamma and beta.
 _LAYER = (
     ("attention.self.", ""),
@@ -76,12 +77,19 @@ class WordPieces(nn.Module):
         vocabulary = model.get("vocab") if isinstance(model, dict) and model.get("type") == "WordPiece" else None
         if not isinstance(vocabulary, dict) or not isinstance(normal, dict) or normal.get("type") != "BertNormalizer":
             raise UsageError(f"{folder}: tokenizer.json holds no word pieces of BERT's kind")
-        if sorted(vocabulary.values()) != list(range(self.last)) or vocabulary.get("[PAD]") != NOTHING:
+        lowers = bool(normal.get("lowercase", True))
+        usual = {"strip_accents": lowers, "clean_text": True, "handle_chinese_chars": True}
+        if any(normal.get(name) not in (None, value) for name, value in usual.items()):
+            raise UsageError(
+                f"{folder}: tokenizer.json reads texts otherwise than BERT does; expected {usual}, or null"
+            )
+        numbers = {number for number in vocabulary.values() if type(number) is int}
+        if numbers != set(range(self.last)) or len(vocabulary) != self.last or vocabulary.get("[PAD]") != NOTHING:
             raise UsageError(
                 f"{folder}: {len(vocabulary)} word pieces, {self.last} are wanted, numbered from [PAD] on; "
                 "set method.words"
             )
-        lacking = {"[UNK]", "[CLS]", "[SEP]", "[MASK]"} - set(vocabulary)
+        lacking = _MARKS - set(vocabulary)
         if lacking or any(len(piece.encode()) > BYTES or "\0" in piece for piece in vocabulary):
             raise UsageError(f"{folder}: tokenizer.json lacks {', '.join(sorted(lacking))}, or a piece is too long")
         letters = torch.zeros(self.last, BYTES, dtype=torch.uint8)
@@ -89,7 +97,7 @@ class WordPieces(nn.Module):
             spelt = piece.encode()
             letters[number, : len(spelt)] = torch.tensor(list(spelt), dtype=torch.uint8)
         self.spelling.copy_(letters)
-        self.lowers.fill_(bool(normal.get("lowercase", True)))
+        self.lowers.fill_(lowers)
         self.__dict__.pop("_read", None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,9 +131,12 @@ class WordPieces(nn.Module):
             raise UsageError(
                 "BERT's word pieces come with the extra 'transformers': install coview[transformers]"
             ) from error
-        vocabulary = {
-            row.tobytes().rstrip(b"\0").decode(): number for number, row in enumerate(self.spelling.cpu().numpy())
-        }
+        pieces = [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in self.spelling.cpu().numpy()]
+        vocabulary = {piece: number for number, piece in enumerate(pieces)}
+        if lacking := _MARKS - vocabulary.keys():
+            raise UsageError(
+                f"the word pieces of this model lack {', '.join(sorted(lacking))}: take another copy of it"
+            )
         reader = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
         reader.normalizer = normalizers.BertNormalizer(lowercase=bool(self.lowers))
         reader.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

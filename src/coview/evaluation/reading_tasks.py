@@ -63,10 +63,15 @@ class Answers(Head):
         wide: of a pair's vector.
         answers: all there are.
         dropout: between the two layers.
+
+    Raises:
+        UsageError: there is no answer.
     """
 
     def __init__(self, wide: int, answers: Sequence[str], dropout: float = 0.5) -> None:
         super().__init__()
+        if not answers:
+            raise UsageError("no answer to choose from: none is given often enough (`frequent_answers`, least)")
         self.place = {answer: number for number, answer in enumerate(answers)}
         self.layers = nn.Sequential(
             nn.Linear(wide, 2 * wide), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * wide, len(answers))
@@ -93,7 +98,7 @@ class Answers(Head):
 
 
 class Options(Head):
-    """VCR: one of the options; all items have as many."""
+    """VCR: one of the options; UsageError where items that are read together have not as many of them."""
 
     options = True
 
@@ -102,6 +107,9 @@ class Options(Head):
         self.layer = nn.Linear(wide, 1)
 
     def _scores(self, read: Read, items: Sequence[Choice]) -> tuple[Tensor, Tensor]:
+        counts = sorted({len(item.options) for item in items})
+        if len(counts) > 1:
+            raise UsageError(f"questions have {' and '.join(map(str, counts))} options; expected as many of each")
         scores = self.layer(read.pair).view(len(items), -1)
         return scores, torch.tensor([item.right for item in items], device=scores.device)
 
@@ -160,7 +168,7 @@ class Reader(nn.Module):
         if not isinstance(model.method, PairReader):
             raise UsageError(f"{model.method.about.slug} does not read a picture and a text together")
         self.method = copy.deepcopy(model.method)
-        self.picture, self.head, self.blind = model.method.picture, head, blind
+        self.picture, self.head, self.blind = model.method.picture, head.to(model.device), blind
         self.source = narrowed(source, set(model.method.made_of(self.picture)))
         self.rows = {name: row for row, name in enumerate(source.ids)}
 

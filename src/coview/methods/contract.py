@@ -185,6 +185,10 @@ class Method(Reading, ABC):
         """Return a kept model's weights, which may have been written before, as they are called now."""
         return dict(stored)
 
+    def taken_over(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return another run's or model's weights as they are called where they are to start something here."""
+        return dict(stored)
+
     def example_batch(self, size: int, seed: int) -> Batch:
         """Return a batch of model views of the right shapes, the same for the same seed on any computer."""
         return example(self.views, size, seed, self.facts.rows, self.facts.classes)

@@ -3,8 +3,9 @@ whether a text belongs to a picture.
 
 J. Lu, D. Batra, D. Parikh, S. Lee, "ViLBERT: Pretraining Task-Agnostic Visiolinguistic Representations for
 Vision-and-Language Tasks", NeurIPS 2019 (arXiv 1908.02265). A picture is a sequence of regions: what a detector found
-beforehand (features, boxes, a distribution over its classes), or the cells of a grid over a frozen encoder's maps. Half
-of the texts are replaced by another sample's; with t_r a masked region's distribution and w_i a masked word,
+beforehand (features, boxes, a distribution over its classes), or the cells of a grid over the maps of a frozen encoder,
+which `--init-from` takes from a model of pictures. Half of the texts are replaced by another sample's; with t_r a
+masked region's distribution and w_i a masked word,
 
     loss = mean_i - log p(w_i) + mean_r KL(t_r | p_r) + mean - log p(belong together).
 
@@ -27,13 +28,14 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from coview.data.augment import PRESETS
+from coview.data.source import Source, narrowed
 from coview.data.views import Batch, FeaturesView, TextView, ViewSpec
 from coview.encoders.caption_tokens import NOTHING, TokenEmbedding
 from coview.encoders.co_attention import MaskedHead, StreamSize, TwoStreamSize, draw_weights
 from coview.methods.contract import About, Coupling, Facts, Step
 from coview.methods.parts.batch import complete
 from coview.methods.parts.crops import TINY_IMAGE
-from coview.methods.parts.regions import RegionCodes, Regions
+from coview.methods.parts.regions import RegionCodes, Regions, require_distributions
 from coview.methods.parts.word_regions import WordRegionSettings, WordsAndRegions
 from coview.methods.recipe import OptimiserSettings, Recipe, ScheduleSettings
 from coview.objectives.masked_modelling import (
@@ -47,6 +49,7 @@ from coview.objectives.masked_modelling import (
 from coview.parallel import gather, mean_over_world, rank, row_counts
 
 _TEXT, _WORDS, _REGIONS = 17001, 17011, 17021  # streams of a sample's key
+_LOOKED_AT = 256  # recordings whose classes are looked at before the first step: all would be read twice
 _CODED = ("cluster", "soft-cluster")  # targets that are codes
 
 
@@ -134,6 +137,13 @@ class ViLBERT(WordsAndRegions):
             out = {"distribution": settings.classes.dim, "feature": self.dim}.get(settings.target, settings.codes)
             self.heads["regions"] = MaskedHead(settings.size.regions.width, out)
             draw_weights(self.heads, settings.first_deviation)
+
+    def study(self, source: Source) -> str:
+        """See `WordsAndRegions.study`; and see that the first recordings' classes are distributions."""
+        if "classes" in self.views:
+            some = torch.arange(min(len(source), _LOOKED_AT))
+            require_distributions(narrowed(source, {"classes"}).read_window(some, 0, 1), source.name)
+        return super().study(source)
 
     def fit_targets(self, samples: Iterator[Batch]) -> None:
         """Find the codes of regions among the first pictures."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from coview.data.collection import Collection
 from coview.errors import CoviewError
-from coview.search.labels import CLASS, KEY, PROPOSED, RANDOM, LabelLog, Said, acts_of
+from coview.search.labels import CLASS, KEY, NO_CLASS, PROPOSED, RANDOM, LabelLog, Said, acts_of
 
 
 class Carried(NamedTuple):
@@ -51,7 +51,8 @@ def _carried(log: LabelLog, content: Mapping[str, str]) -> Carried:
         known = {name: line for name, line in known.items() if name not in found or line.time > found[name].time}
         logs += bool(known)
         if known:
-            classes |= dict.fromkeys(line.label for line in lines if line.how == CLASS and line.label)
+            there = {str(line.label): line.how == CLASS for line in lines if line.how in (CLASS, NO_CLASS)}
+            classes |= dict.fromkeys(name for name, stays in there.items() if stays)
         found |= known
     now = time.time()
     named = [Said("", name, CLASS, None, now, "carried") for name in classes]

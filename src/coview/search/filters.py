@@ -198,6 +198,8 @@ def read_conditions(texts: Sequence[str]) -> list[Condition]:
                 first, last = (
                     float(end) if end else default for end, default in zip(value.split(".."), (0.0, _LAST), strict=True)
                 )
+                if not (abs(first) < _ENDLESS and abs(last) < _ENDLESS):  # NaN is not either
+                    raise ValueError("no such time")
             except ValueError as error:
                 raise ConditionError(f"{text!r}: expected two ends in seconds, such as duration=1..5 or 2..") from error
             found.append({"column": name, "from": first, "to": last})

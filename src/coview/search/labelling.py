@@ -19,9 +19,11 @@ from coview.search.labels import (
     CLUSTER,
     KEY,
     NO_CLASS,
+    PROPOSED,
     RANDOM,
     SKIPPED,
     SUGGESTED,
+    UNDONE,
     LabelLog,
     Said,
     acts_of,
@@ -50,10 +52,11 @@ class Labelling:
         self._content = digests(collection)
         self._session, self._lock = uuid.uuid4().hex, threading.Lock()
         self.carried = carry(log, collection)
-        self._lines: list[Said] = []
+        self._seen, self._acts = 0, list[list[Said]]()  # lines that were read, and what people did by them
         self._said: dict[int, Said] = {}
         self._random: set[int] = set()
-        self._classes = sorted({label for label in self.own if label is not None})
+        self._named = sorted({label for label in self.own if label is not None})
+        self._classes = list(self._named)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -72,15 +75,20 @@ class Labelling:
             return self._now(), frozenset(self._random)
 
     def _now(self) -> dict[int, Said]:
-        new = self._log.lines(len(self._lines))
+        new = self._log.lines(self._seen)
         if not new:
             return self._said
-        self._lines += new
-        acts = [line for act in acts_of(self._lines) for line in act]
-        self._said = {self._row[line.id]: line for line in acts if line.id in self._row}
-        self._random = {self._row[line.id] for line in acts if line.how == RANDOM and line.id in self._row}
-        names = dict.fromkeys(sorted({label for label in self.own if label is not None}))
-        for line in acts:
+        self._seen += len(new)
+        acts_of(new, self._acts)
+        if any(line.how == UNDONE for line in new):  # everything from the beginning; else only what is new
+            self._said, self._random, self._classes = {}, set(), list(self._named)
+            new = [line for act in self._acts for line in act]
+        new = [line for line in new if line.how != PROPOSED]
+        # Others may still be reading what they were given.
+        self._said = self._said | {self._row[line.id]: line for line in new if line.id in self._row}
+        self._random = self._random | {self._row[one.id] for one in new if one.how == RANDOM and one.id in self._row}
+        names = dict.fromkeys(self._classes)
+        for line in new:
             if line.how == NO_CLASS:
                 names.pop(str(line.label), None)
             elif line.label is not None:

@@ -189,9 +189,13 @@ class LabelLog:
         return _last(self.lines(), people=False, given=True)
 
 
-def acts_of(lines: Sequence[Said]) -> list[list[Said]]:
-    """Return what people did and did not take back: acts, each of the lines that were written at once."""
-    acts: list[list[Said]] = []
+def acts_of(lines: Sequence[Said], before: list[list[Said]] | None = None) -> list[list[Said]]:
+    """Return what people did and did not take back: acts, each of the lines that were written at once.
+
+    Args:
+        before: the acts of earlier lines, which these go on; is changed.
+    """
+    acts: list[list[Said]] = [] if before is None else before
     for line in lines:
         if line.how == UNDONE:
             del acts[-1:]

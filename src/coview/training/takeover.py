@@ -79,7 +79,7 @@ def take_weights(method: Method, folder: Path) -> None:
     """
     path = _weights_of(folder)
     own = method.state_dict()
-    theirs = {name: value for name, value in _read(path).items() if not name.startswith("preprocess.")}
+    theirs = method.taken_over({n: value for n, value in _read(path).items() if not n.startswith("preprocess.")})
     wrong = [
         f"{name} is {tuple(value.shape)} there and {tuple(own[name].shape) if name in own else 'absent'} here"
         for name, value in theirs.items()

@@ -17,6 +17,7 @@ from coview.methods.parts.batch import or_zeros
 from coview.objectives.kmeans import assign, kmeans
 from coview.objectives.precision import in_float32
 
+_OFF = 0.05  # that the shares of a region's classes may miss 1 by, rounded as they were stored
 _ROWS_PER_CODE = 64  # regions that each code is made of, about
 
 
@@ -60,6 +61,17 @@ def require_shares(batch: Batch, name: str) -> None:
         )
 
 
+def require_distributions(batch: Batch, name: str) -> None:
+    """Raise UsageError where the classes of a region of the source `name` are no distribution."""
+    classes = batch.views["classes"][batch.mask("classes") & batch.present["classes"][:, None]]
+    total = classes.sum(1)
+    if bool(((classes < 0).any(1) | ((total - 1).abs() > _OFF)).any()):
+        raise UsageError(
+            f"{name}: classes lie between {float(classes.min()):g} and {float(classes.max()):g}, and sum to "
+            f"{float(total.min()):g} to {float(total.max()):g} a region; expected distributions: softmax of the scores"
+        )
+
+
 class GridRegions(nn.Module):
     """Cells of a grid over the view "image": means of a frozen encoder's last maps.
 
@@ -86,8 +98,14 @@ class GridRegions(nn.Module):
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Regions:
-        """Return the cells of a batch's pictures, row by row; none of pictures that are absent."""
+        """Return the cells of a batch's pictures, row by row; none of pictures that are absent.
+
+        Raises:
+            UsageError: the encoder makes no maps.
+        """
         maps = self.encoder.feature_maps(or_zeros(batch, "image"))[self.encoder.stages[-1]]
+        if maps.ndim != 4:
+            raise UsageError("a grid needs an image_encoder with maps, such as resnet-50; this one yields one vector")
         features = adaptive_avg_pool2d(maps, self.side).flatten(2).transpose(1, 2)
         there = batch.present["image"][:, None].expand(-1, features.shape[1])
         return Regions(features, self.boxes.to(features).expand(len(features), -1, -1), there)
@@ -122,7 +140,7 @@ class RegionCodes(nn.Module):
             count += len(found[-1])
             if count >= _ROWS_PER_CODE * len(self.centroids):
                 break
-        clusters = kmeans(torch.cat(found), len(self.centroids), seed=seed)
+        clusters = kmeans(torch.cat([self.centroids[:0], *found]), len(self.centroids), seed=seed)
         self.centroids.copy_(clusters.centroids)
         self.variance.fill_(max(clusters.inertia / (int(clusters.counts.sum()) * self.centroids.shape[1]), 1e-12))
 

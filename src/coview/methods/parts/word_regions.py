@@ -5,6 +5,7 @@ Lu et al., ViLBERT, NeurIPS 2019 (arXiv 1908.02265).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -40,7 +41,7 @@ class WordRegionSettings:
     regions: FeaturesView = field(default_factory=lambda: FeaturesView(dim=2048, steps=36))
     boxes: FeaturesView = field(default_factory=lambda: FeaturesView(dim=4, steps=36))
     image: ImageView = field(default_factory=ImageView)
-    image_encoder: str = "resnet-50"  # of a grid; frozen
+    image_encoder: str = "resnet-50"  # of a grid; frozen: its weights are those of an image model (--init-from)
     grid: int = 7  # cells in a row of a grid
     shown: Literal["features", "codes"] = "features"  # what the stream of regions sees
     codes: int = 1024  # K, different codes of regions
@@ -49,7 +50,7 @@ class WordRegionSettings:
     words: int = 30522  # different tokens; words beyond the most frequent ones are unknown
     size: TwoStreamSize = field(default_factory=TwoStreamSize)
     bert: str = ""  # a local folder of BERT, whose word pieces are read and whose weights the words' stream starts from
-    dropout: float = 0.1
+    dropout: float = 0.1  # of states, in attention and before the answers
     first_deviation: float = 0.02  # of weights as they are drawn; narrow streams need a larger one
 
     def __post_init__(self) -> None:
@@ -116,6 +117,16 @@ class WordsAndRegions(PairReader, Method, base=True):
     def lr_scale(self, name: str) -> float:
         """See `Method.lr_scale`: what starts from BERT has a tenth of the rate."""
         return 0.1 if self.settings.bert and name.startswith(("encoders.text.", "makers.streams.text.")) else 1.0
+
+    def taken_over(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Method.taken_over`: another model's encoder of pictures becomes the grid's."""
+        if "grid" not in self.makers or any(name.startswith("makers.grid.") for name in stored):
+            return dict(stored)
+        own, renamed = self.state_dict(), {}
+        for name, value in stored.items():
+            inner = name.replace("encoders.image.", "makers.grid.encoder.", 1)
+            renamed[inner if inner in own and own[inner].shape == value.shape else name] = value
+        return renamed
 
     def study(self, source: Source) -> str:
         """Make the dictionary of the captions, and see that boxes are shares of a picture.
