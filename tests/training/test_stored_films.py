@@ -4,6 +4,7 @@ import dataclasses
 
 import making
 import numpy as np
+import pyarrow as pa
 import pytest
 import worlds
 
@@ -14,7 +15,7 @@ from coview.data.index import index_source
 from coview.data.open import open_source
 from coview.data.shards import films as kept
 from coview.data.shards.cached import CachedSource
-from coview.data.shards.paying import balance, cut_of
+from coview.data.shards.paying import balance, cut_of, knows_digests
 from coview.data.shards.write import prepare
 from coview.errors import SettingsError, UsageError
 from coview.methods import views_of
@@ -120,6 +121,14 @@ def test_long_groups_of_pictures_and_many_epochs_pay(collection):
     none, many = balance(source, cut, 0), balance(source, cut, 10000)
     assert not none.pays and many.pays and many.spent == balance(source, cut, 20000).spent
     assert 0 < many.bytes == balance(source, cut, 20000).bytes
+
+
+def test_whether_digests_are_known_takes_no_list_of_them(collection, monkeypatch):
+    source, _ = opened(settings(collection.folder))
+    assert knows_digests(source) and "digests" not in vars(source._rows)
+    for column in (None, pa.chunked_array([["1a", None]]), pa.chunked_array([["1a", ""]])):
+        monkeypatch.setattr(source._rows, "column", lambda name, column=column: column)
+        assert not knows_digests(source)
 
 
 def test_views_that_no_copy_holds_are_refused(collection):

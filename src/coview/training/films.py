@@ -12,7 +12,7 @@ from coview import parallel
 from coview.data.media_source import MediaSource
 from coview.data.shards.cached import CachedSource
 from coview.data.shards.films import Films, default_folder
-from coview.data.shards.paying import Balance, balance, cut_of
+from coview.data.shards.paying import Balance, balance, cut_of, knows_digests
 from coview.data.source import Source, cropped
 from coview.data.views import ViewSpec
 from coview.errors import SettingsError, UsageError
@@ -61,7 +61,7 @@ def _with(settings: RunSettings, films: str) -> RunSettings:
 
 def _plan(settings: RunSettings, source: MediaSource) -> tuple[Films, Balance]:
     cut, train = cut_of(source.views), settings.train
-    if source.digests is None:
+    if not knows_digests(source):
         raise UsageError(f"{source.name} does not know the digests of its files; index them again")
     epoch = len(source) * settings.clips_per_recording
     reads = train.epochs * epoch if train.steps is None else train.steps * train.batch_size

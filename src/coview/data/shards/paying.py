@@ -70,6 +70,12 @@ def cut_of(views: Mapping[str, ViewSpec]) -> PrepareSettings:
     return settings
 
 
+def knows_digests(source: MediaSource) -> bool:
+    """Tell whether the digest of every film's file is known, without a list of a million of them."""
+    column = source.column("digest")
+    return column is not None and not column.null_count and not pc.any(pc.equal(column, "")).as_py()
+
+
 def balance(source: MediaSource, settings: PrepareSettings, reads: int) -> Balance:
     """Return what storing all films of a source would cost and save in a run of `reads` samples."""
     start, end, fps, width, height = (_numbers(source, name) for name in ("start", "end", "fps", "width", "height"))
