@@ -9,9 +9,10 @@ import pytest
 
 from coview.comparison import evolve as module
 from coview.comparison.evolve import Search, best_of, evolve, settings_of
+from coview.comparison.plan import value_of
 from coview.data.executors import Serial
 from coview.errors import CoviewError, SettingsError, UsageError
-from coview.training.settings import changed, recommended
+from coview.training.settings import changed, recommended, run_to_dict
 
 OVER = ("method.weights.reconstruct/video", "method.weights.order/video")
 
@@ -64,6 +65,27 @@ def test_another_search_is_refused_and_a_damaged_file_is_named(search, tmp_path,
     (tmp_path / "a" / "runs" / "0000-00" / "fitness.json").write_text('{"unfit": 3}')
     with pytest.raises(UsageError, match=r"0000-00/fitness\.json.*remove it"):
         evolve(search, tmp_path / "a", Serial())
+
+
+def test_a_run_that_fails_at_once_is_noted_where_the_search_was_begun(search, tmp_path, monkeypatch):
+    def failing(*rest, **more):
+        raise CoviewError("nothing can be read")
+
+    monkeypatch.setattr(module, "train", failing)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    task = module.Evaluation(
+        here=str(tmp_path), folder="out/runs/equal", genome=(1.0, 1.0), settings=run_to_dict(search.run),
+        held="digits-av:A", clusters=5, exponent=1.0, view=None,
+    )  # fmt: skip
+    module.evaluate(task)
+    assert module._read(tmp_path / "out" / "runs" / "equal").note == "nothing can be read"
+
+
+@pytest.mark.parametrize("change", ["train.steps=[1", "train.steps=2020-99-99"])
+def test_a_value_that_is_none_is_refused(change):
+    with pytest.raises(UsageError, match="cannot be read as a number"):
+        value_of(change)
 
 
 def test_what_cannot_be_searched_is_refused(search):

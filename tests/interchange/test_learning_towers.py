@@ -9,13 +9,14 @@ import pytest
 import torch
 import towers
 from PIL import Image
+from torch import nn
 
 from coview.cli.main import main
 from coview.data.augment import AugmentSettings
 from coview.data.preprocess import Preprocess
 from coview.data.views import AudioView, ImageView, TextView
 from coview.encoders import build_for
-from coview.encoders.learning import Learns
+from coview.encoders.learning import Learns, heights
 from coview.errors import UsageError
 from coview.interchange.pretrained import frozen_model
 from coview.methods import build, load_method
@@ -106,6 +107,17 @@ def test_rates_fall_from_block_to_block(clip):
     assert found["projectors.image.0.weight"] == 1 and not any("encoders.text" in name for name in found)
 
 
+def test_blocks_are_those_with_the_weights():
+    """Networks of sounds have convolutions in a row before few layers."""
+    convolutions, layers = [nn.Linear(2, 2) for _ in range(7)], [nn.Linear(20, 20) for _ in range(2)]
+    parts = {"first": nn.Linear(2, 2), "convolutions": nn.ModuleList(convolutions), "layers": nn.ModuleList(layers)}
+    count, found = heights(nn.ModuleDict(parts | {"last": nn.Linear(20, 2)}))
+    assert count == 2 and found["convolutions.6.bias"] == found["first.weight"] == 0
+    assert (found["layers.0.weight"], found["layers.1.bias"], found["last.weight"]) == (1, 2, 2)
+    assert heights(nn.ModuleDict({"layer": nn.ModuleList(layers[:1])}))[0] == 1
+    assert heights(nn.Linear(2, 2)) == (0, {"weight": 0, "bias": 0})
+
+
 def test_a_kept_model_needs_the_folder_no_more(clip, tmp_path):
     """It is moved, and kept again by who has it; what it says of its towers may come from anybody."""
     folder = shutil.copytree(clip.removeprefix("hf:"), tmp_path / "towers")
@@ -127,7 +139,8 @@ def test_a_kept_model_needs_the_folder_no_more(clip, tmp_path):
     torch.testing.assert_close(again.method.eval().embed(batch), method.embed(batch))
     written = tmp_path / "again" / "config.json"
     config = json.loads(written.read_text())
-    for wrong in (3, {str(folder): 3}, {str(folder): {"image": {}}}, {str(folder): {"image": {"config": {}}}}):
+    shutil.copytree(clip.removeprefix("hf:"), folder)  # a stranger's model opens no folder, though it be there
+    for wrong in (3, {}, {str(folder): 3}, {str(folder): {"image": {}}}, {str(folder): {"image": {"config": {}}}}):
         written.write_text(json.dumps(config | {"towers": wrong}))
         with pytest.raises(UsageError, match=r"config\.json"):
             Model.from_run(tmp_path / "again")

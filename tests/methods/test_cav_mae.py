@@ -200,6 +200,7 @@ def test_published_shapes():
         {"audio": {"seconds": 10.0, "hop": 160, "window": 400}},
         {"temperature": 0.0},
         {"shared_depth": 0},
+        {"patch": 1},
     ],
 )
 def test_impossible_settings_are_refused(wrong):

@@ -115,9 +115,8 @@ def read(arguments: Arguments) -> Search:
 
     Every setting is tried at 1 before anything is trained.
     """
-    import yaml
-
     from coview.comparison.evolve import Search, searched, settings_of
+    from coview.comparison.plan import value_of
     from coview.training.settings import changed, load_run, recommended
 
     base = dataclasses.replace(recommended(arguments.method, tiny=arguments.tiny), collection=arguments.collection)
@@ -126,7 +125,7 @@ def read(arguments: Arguments) -> Search:
     pairs = [text.partition("=") for text in arguments.set]
     if wrong := [name + sign for name, sign, value in pairs if not name or not sign or not value]:
         raise UsageError(f"--set {wrong[0]}: expected NAME=VALUE, such as train.steps=200")
-    base = changed(base, {name: yaml.safe_load(value) for name, _, value in pairs})
+    base = changed(base, {name: value_of(f"{name}={value}") for name, _, value in pairs})
     search = Search(
         run=base, over=searched(base, arguments.over), strategy=arguments.strategy, evaluations=arguments.evaluations,
         population=arguments.population, clusters=arguments.clusters, exponent=arguments.exponent, view=arguments.view,

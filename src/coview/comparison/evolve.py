@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ class Search:
 class Evaluation:
     """One run of a search."""
 
+    here: str  # the folder where the search was begun: names start from there
     folder: str
     genome: tuple[float, ...]
     settings: dict[str, Any]  # as in settings.yaml
@@ -177,7 +179,8 @@ def _judged(search: Search, out: Path, genomes: dict[str, tuple[float, ...]], ex
     """Return what came of genomes by name, in their order; what is not there yet is run."""
     tasks = [
         Evaluation(
-            folder=str(out / "runs" / name), genome=genome, settings=run_to_dict(settings_of(search, genome)),
+            here=str(Path.cwd()), folder=str(out / "runs" / name), genome=genome,
+            settings=run_to_dict(settings_of(search, genome)),
             held=search.held or search.run.collection, clusters=search.clusters, exponent=search.exponent,
             view=search.view,
         )
@@ -206,7 +209,9 @@ def evaluate(task: Evaluation) -> str:
     Raises:
         UsageError: method and data do not fit together; any other failure of the run is noted, and is its fitness.
     """
+    os.chdir(task.here)  # on Ray, a process begins where it likes
     folder = Path(task.folder)
+    folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"unfit": None, "hard": None, "purity": None, "note": ""}
     try:
         settings = run_from_dict(task.settings)

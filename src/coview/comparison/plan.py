@@ -172,7 +172,7 @@ def apply(change: str, method: str, own: dict[str, Any], recipe: dict[str, dict[
     Raises:
         UsageError: the change has another form.
     """
-    name, found, value = change.partition("=")
+    name, found, _ = change.partition("=")
     who, *path = name.split(".")
     if not found or not path:
         raise UsageError(f"--set {change}: expected METHOD.SETTING=VALUE, such as xid.variant=in-batch")
@@ -181,7 +181,19 @@ def apply(change: str, method: str, own: dict[str, Any], recipe: dict[str, dict[
     place: dict[str, Any] = recipe if path[0] in recipe else own
     for step in path[:-1]:
         place = place.setdefault(step, {})
-    place[path[-1]] = yaml.safe_load(value)
+    place[path[-1]] = value_of(change)
+
+
+def value_of(change: str) -> Any:
+    """Return what stands behind NAME=, read as YAML.
+
+    Raises:
+        UsageError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(change.partition("=")[2])
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+        raise UsageError(f"--set {change}: cannot be read as a number, a word or a list") from error
 
 
 def data_of(

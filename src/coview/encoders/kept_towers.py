@@ -10,9 +10,10 @@ from typing import Any
 from torch import nn
 
 from coview.encoders.base import Encoder
+from coview.errors import UsageError
 
 Towers = Mapping[str, Mapping[str, dict[str, Any]]]  # folder -> kind of view -> `hugging_plain.Described`
-_KNOWN: ContextVar[Towers] = ContextVar("towers of a kept model")
+_KNOWN: ContextVar[Towers | None] = ContextVar("towers of a kept model", default=None)
 
 
 def descriptions(networks: nn.Module) -> dict[str, dict[str, dict[str, Any]]]:
@@ -36,5 +37,14 @@ def described_by(towers: Towers) -> Iterator[None]:
 
 
 def known_tower(folder: str, stream: str) -> dict[str, Any] | None:
-    """Return what the kept model that is read says of a folder's tower; None where it says nothing, or none is read."""
-    return _KNOWN.get({}).get(folder, {}).get(stream)
+    """Return what the kept model that is read says of a folder's tower; None where none is read.
+
+    Raises:
+        UsageError: it says nothing of it; a stranger's model opens no folder here.
+    """
+    towers = _KNOWN.get()
+    if towers is None:
+        return None
+    if stream not in towers.get(folder, {}):
+        raise UsageError(f"towers: does not say what hf:{folder} is of {stream}; keep the model anew, from its run")
+    return towers[folder][stream]

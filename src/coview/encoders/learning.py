@@ -136,18 +136,21 @@ class LearningTower(Encoder):
 
 
 def heights(network: nn.Module) -> tuple[int, dict[str, int]]:
-    """Return how many blocks a network has, the longest list of modules in it, and where each parameter lies.
+    """Return how many blocks a network has, and where each parameter lies.
 
-    That is 0 before the blocks, the number of its block, from 1, and behind them that of the last.
+    Its blocks are the list of modules that has most of its weights, of two modules or more where there is one: a
+    network of sounds may have more convolutions in a row than layers behind them. A parameter lies at 0 before the
+    blocks, at the number of its block, from 1, and behind them at that of the last.
     """
-    lists = {name: len(part) for name, part in network.named_modules() if isinstance(part, nn.ModuleList)}
-    longest = max(lists, key=lists.__getitem__, default="")
+    lists = {name: part for name, part in network.named_modules() if isinstance(part, nn.ModuleList) and len(part)}
+    weights = {name: sum(p.numel() for p in part.parameters()) for name, part in lists.items()}
+    blocks = max(lists, key=lambda name: (len(lists[name]) > 1, weights[name]), default="")
     height, found = 0, {}
     for name, _ in network.named_parameters():
-        if longest and name.startswith(f"{longest}."):
-            height = int(name[len(longest) + 1 :].partition(".")[0]) + 1
+        if blocks and name.startswith(f"{blocks}."):
+            height = int(name[len(blocks) + 1 :].partition(".")[0]) + 1
         found[name] = height
-    return lists.get(longest, 0), found
+    return len(lists[blocks]) if blocks else 0, found
 
 
 def learning_tower(

@@ -71,6 +71,8 @@ class CAVMAESettings:
     def __post_init__(self) -> None:
         if min(self.patch, self.heads, self.shared_depth, self.decoder_heads, self.decoder_depth) < 1:
             raise ValueError("patch, heads, shared_depth, decoder_heads and decoder_depth are at least 1")
+        if self.by_patch and self.patch < 2:
+            raise ValueError("a patch of one number has no deviation: choose patch 2 or more, or by_patch false")
         if self.own_depth < 0 or not 0 < self.hidden < 1 or self.temperature <= 0:
             raise ValueError("cav-mae needs own_depth >= 0, hidden between 0 and 1, and temperature > 0")
         if min(self.reconstruction, self.contrast) < 0 or self.reconstruction + self.contrast == 0:

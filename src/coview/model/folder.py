@@ -68,7 +68,7 @@ def read_model(path: Path) -> tuple[Method, Preprocess, dict[str, Any]]:
     cuts = read_json(folder / CUTS, "the preprocessing of a model", remedy=_REMEDY, limit=_JSON_BYTES)
     tensors = read_weights(folder / WEIGHTS)
     slug, settings, facts = _checked(folder, config, tensors)
-    towers = config.get("towers", {})  # models of older versions have none
+    towers = config.get("towers", {})
 
     def make() -> tuple[Method, Preprocess]:
         with described_by(towers):

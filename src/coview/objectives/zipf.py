@@ -20,6 +20,7 @@ from torch import Tensor
 from coview.objectives.kmeans import Clusters, kmeans
 from coview.objectives.precision import in_float32
 
+_BLOCK = 2**23  # differences of features and centroids that are held at once
 STARTS = 5  # k-means is begun so often, and its best end counts: one start alone is a noisy judge
 
 
@@ -76,7 +77,8 @@ def zipf_fit(x: Tensor, clusters: int, *, seed: int = 0, exponent: float = 1.0) 
     found: list[Clusters] = [kmeans(x, clusters, seed=STARTS * seed + start) for start in range(STARTS)]
     best = min(found, key=lambda one: one.inertia)
     sizes = best.counts.double() / best.counts.sum()
-    soft = torch.stack([posterior(block, best.centroids).sum(0) for block in torch.split(x, 1024)]).sum(0) / len(x)
+    blocks = torch.split(x, max(1, _BLOCK // best.centroids.numel()))
+    soft = torch.stack([posterior(block, best.centroids).sum(0) for block in blocks]).sum(0) / len(x)
     return ZipfFit(
         soft=float(zipf_divergence(soft, exponent)), hard=float(zipf_divergence(sizes, exponent)), labels=best.labels
     )

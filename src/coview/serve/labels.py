@@ -179,8 +179,10 @@ class Labels:
             pairs = zip(rows_of(opened.collection, labels, {}), opened.rows.mask(where), strict=True)
             rows = [row for row, wanted in pairs if wanted and row["id"] not in broken]
             with tempfile.TemporaryDirectory() as folder:
-                write_labels(rows, Path(folder) / name)
-                return (Path(folder) / name).read_bytes()
+                written = Path(folder) / name
+                write_labels(rows, written)
+                table: bytes = written.read_bytes()
+            return table
 
         body = await self._answer(request.query_params.get("c"), act)
         return Response(
