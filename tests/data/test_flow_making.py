@@ -10,7 +10,7 @@ from coview.cli.main import main
 from coview.data.augment import PRESETS, AugmentSettings
 from coview.data.collection import Collection
 from coview.data.executors import Serial
-from coview.data.flow_making import film_flow, make_flow
+from coview.data.flow_making import FlowTask, film_flow, make_flow
 from coview.data.media_source import MediaSource
 from coview.data.views import FlowView, VideoView
 from coview.errors import UsageError
@@ -122,3 +122,15 @@ def test_a_stopped_call_goes_on_and_other_settings_are_refused(films, monkeypatc
         make_flow(Collection.open(films), out, FlowSettings(fps=5.0, side=64), Serial(), 0)
     with pytest.raises(UsageError, match="even side"):
         FlowSettings(side=33)
+
+
+def test_a_film_that_is_another_since_it_was_indexed_has_no_flow(films, tmp_path):
+    film = films.parent / "films" / "down.mp4"
+    whole, row = film.read_bytes(), Collection.open(films).ids.index("down.mp4")
+    film.write_bytes(b"RIFF" + bytes(100))
+    try:
+        film_flow(FlowTask(films, tmp_path, row, SETTINGS))
+    finally:
+        film.write_bytes(whole)
+    [note] = tmp_path.iterdir()
+    assert json.loads(note.read_text())["problem"].startswith("changed")

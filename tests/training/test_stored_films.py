@@ -5,7 +5,9 @@ import dataclasses
 import making
 import numpy as np
 import pytest
+import worlds
 
+from coview import parallel
 from coview.data.augment import PRESETS
 from coview.data.executors import Serial
 from coview.data.index import index_source
@@ -95,6 +97,21 @@ def test_what_is_decided_where_nothing_is_asked(collection, home, monkeypatch):
     assert choice == "direct" and "no room" in said
     with pytest.raises(SettingsError, match="holds no films"):
         decided(settings("digits-av:A"))
+
+
+def decided_here(run, root):
+    """Decide on every rank, of which the last one's disk is full."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(root))
+        if parallel.rank() == parallel.world_size() - 1:
+            patch.setattr(kept, "RESERVE", 1 << 60)
+        return decided(run)[0]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_all_processes_decide_alike_where_one_has_no_room(collection, tmp_path, world):
+    long = settings(collection.folder, films="auto", epochs=5000)
+    assert worlds.run(world, decided_here, long, tmp_path) == ["direct"] * world
 
 
 def test_long_groups_of_pictures_and_many_epochs_pay(collection):

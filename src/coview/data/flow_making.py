@@ -22,7 +22,7 @@ import numpy as np
 from coview.data.adapters import Item, Made, Options, Refused
 from coview.data.collection import Collection
 from coview.data.executors import Executor
-from coview.data.identity import real_path
+from coview.data.identity import check, real_path
 from coview.data.index import Progress, index_source
 from coview.data.rows import COLUMNS
 from coview.data.timeline import Timelines
@@ -137,12 +137,17 @@ def film_flow(task: FlowTask) -> int:
 
 def _pictures(task: FlowTask) -> Iterator[tuple[float, Picture]]:
     collection = _opened(task.collection)
-    with open_media(collection.path(collection[task.row])) as media:
+    film, number = collection[task.row], -1
+    path = collection.path(film)
+    check(path, size=film.bytes, modified=film.modified, digest=film.digest)
+    with open_media(path) as media:
         scaled = Scaler(media, task.settings.side)
         for number, (second, frame) in enumerate(every_frame(media)):
             if number % 100 == 0:
                 working_on(task.row)
             yield second, scaled(frame)
+    if number < 0:
+        raise MediaError(str(path), "undecodable", "none of its pictures can be decoded")
 
 
 def _note(out: Path, row: int) -> Path:
