@@ -123,7 +123,8 @@ class WordsAndRegions(PairReader, Method, base=True):
         pictured = {name: value for name, value in stored.items() if name.startswith("encoders.image.")}
         if "grid" not in self.makers or not pictured or any(name.startswith("makers.streams.") for name in stored):
             return dict(stored)
-        own, found = self.state_dict(), {}
+        own = self.state_dict()
+        found: dict[str, Tensor] = {}
         for name, value in pictured.items():
             inner = name.replace("encoders.image.", "makers.grid.encoder.", 1)
             found[inner if inner in own and own[inner].shape == value.shape else name] = value
