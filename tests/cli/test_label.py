@@ -59,6 +59,18 @@ def label(capsys, model, place, *more, code=0):
     return capsys.readouterr()
 
 
+def test_what_people_said_of_an_earlier_index_is_in_the_table_too(model, place, capsys):
+    earlier = Collection.open(place)
+    with LabelLog(log_of(earlier.fingerprint)) as log:
+        log.add([Said(earlier[0].id, "snow", "key", None, time.time(), "page", earlier.digests[0])])
+    Path("fewer.csv").write_text("".join(Path("films.csv").read_text().splitlines(keepends=True)[:4]))
+    assert main(["index", "fewer.csv", "-o", "fewer", "--workers", "0"]) == 0
+    said = label(capsys, model, "fewer", "--classes", "dog, rain", "-o", "table.csv")
+    assert (
+        "earlier index of these recordings: 1" in said.err and read_labels(Path("table.csv"))[earlier[0].id] == "snow"
+    )
+
+
 def test_proposals_beside_what_people_said(model, place, capsys):
     asked = ["--classes", "dog, rain, c++, unheard"]
     found = label(capsys, model, place, *asked, "-o", "one.csv", "--json", code=3)

@@ -458,7 +458,8 @@ def test_the_frozen_encoder_of_a_grid_starts_from_another_model(tmp_path):
     method = make(picture="grid", target="feature")
     other = make(1, picture="grid", target="feature")
     trained = {f"encoders.image.{n}": v for n, v in other.makers["grid"].encoder.state_dict().items()}
-    save_file(trained, tmp_path / "model.safetensors")
+    others = {"encoders.audio.more": torch.zeros(1), "projectors.image.0.weight": torch.zeros(2, 2)}
+    save_file(trained | others, tmp_path / "model.safetensors")
     own = {name: value.clone() for name, value in method.encoders.state_dict().items()}
     take_weights(method, tmp_path)
     torch.testing.assert_close(method.makers["grid"].state_dict(), other.makers["grid"].state_dict(), rtol=0, atol=0)
@@ -468,6 +469,9 @@ def test_the_frozen_encoder_of_a_grid_starts_from_another_model(tmp_path):
     torch.testing.assert_close(method.state_dict(), other.state_dict(), rtol=0, atol=0)
     save_file(trained | {"encoders.image.more": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(UsageError, match=r"encoders\.image\.more is \(1,\) there and absent here"):
+        take_weights(method, tmp_path)
+    save_file(others, tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match=r"encoders\.audio\.more is \(1,\) there and absent here"):
         take_weights(method, tmp_path)
 
 

@@ -107,7 +107,7 @@ def main(argv: list[str]) -> int:
     rows = rows_of(collection, current, proposed)
     write_labels(rows, table)
     if carried.labels:
-        out.say(f"{carried.labels} labels of people came along from {carried.logs} earlier indexes of these recordings")
+        out.say(f"labels of people that came along from an earlier index of these recordings: {carried.labels}")
     own = [row for row in rows if row["how"] not in (None, PROPOSED)]
     agree = sum(row["label"] == row["proposed"] for row in own)
     if own:

@@ -119,14 +119,16 @@ class WordsAndRegions(PairReader, Method, base=True):
         return 0.1 if self.settings.bert and name.startswith(("encoders.text.", "makers.streams.text.")) else 1.0
 
     def taken_over(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `Method.taken_over`: another model's encoder of pictures becomes the grid's."""
-        if "grid" not in self.makers or any(name.startswith("makers.grid.") for name in stored):
+        """See `Method.taken_over`: of a model of pictures its encoder becomes the grid's, and nothing else is taken."""
+        pictured = {name: value for name, value in stored.items() if name.startswith("encoders.image.")}
+        if "grid" not in self.makers or not pictured or any(name.startswith("makers.streams.") for name in stored):
             return dict(stored)
-        own, renamed = self.state_dict(), {}
-        for name, value in stored.items():
+        own = self.state_dict()
+        found: dict[str, Tensor] = {}
+        for name, value in pictured.items():
             inner = name.replace("encoders.image.", "makers.grid.encoder.", 1)
-            renamed[inner if inner in own and own[inner].shape == value.shape else name] = value
-        return renamed
+            found[inner if inner in own and own[inner].shape == value.shape else name] = value
+        return found
 
     def study(self, source: Source) -> str:
         """Make the dictionary of the captions, and see that boxes are shares of a picture.
