@@ -67,6 +67,16 @@ def test_another_search_is_refused_and_a_damaged_file_is_named(search, tmp_path,
         evolve(search, tmp_path / "a", Serial())
 
 
+def test_a_search_that_could_not_begin_can_be_asked_for_rightly(search, tmp_path, monkeypatch):
+    wrong = dataclasses.replace(search, run=dataclasses.replace(search.run, collection=str(tmp_path / "nowhere")))
+    with pytest.raises(CoviewError, match="nowhere"):
+        evolve(wrong, tmp_path / "found", Serial())
+    monkeypatch.setattr(module, "evaluate", Judge())
+    for folder in (tmp_path / "found" / "runs").iterdir():
+        folder.rmdir()  # the judge makes them itself
+    assert len(evolve(search, tmp_path / "found", Serial())) == 7
+
+
 def test_a_run_that_fails_at_once_is_noted_where_the_search_was_begun(search, tmp_path, monkeypatch):
     def failing(*rest, **more):
         raise CoviewError("nothing can be read")

@@ -167,7 +167,7 @@ def settings_of(search: Search, genome: tuple[float, ...] | list[float]) -> RunS
 
 def _plan(search: Search, out: Path) -> None:
     path, asked = out / _PLAN, search.plain()
-    if path.is_file():
+    if path.is_file() and any(out.glob("runs/*/*")):  # a plan that led to no run at all binds nobody
         if differing := changes(read_yaml(path, "the plan of a search"), asked):
             listed = "\n".join(f"  - {line}" for line in differing)
             raise UsageError(f"{out} holds another search (stored -> asked):\n{listed}\nChoose another folder with -o")
