@@ -15,6 +15,7 @@ from measuring import NumberSource, SmallModel
 
 from coview.data.feature_files import read_features
 from coview.data.stored import Stored, open_stored
+from coview.embedding import parts
 from coview.embedding import stored as writing
 from coview.embedding.extract import NOT_FINITE, extract
 from coview.embedding.stored import check_model, features_of, store
@@ -92,6 +93,16 @@ def test_a_kill_right_after_the_card(tmp_path: Path) -> None:
     assert contents(tmp_path / "e") == whole
 
 
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    build(tmp_path / "e")
+    (tmp_path / "e" / "done" / "00001.json").unlink()
+    for place in ("", "done"):
+        (tmp_path / "e" / place / ".00001.json.77-ab12cd34.partial").write_text("half")
+    build(tmp_path / "e")
+    assert not list((tmp_path / "e").rglob("*.partial"))
+
+
+
 @pytest.mark.parametrize("name", ["video.npy", "audio.present.npy", "video.start.npy", "recordings.parquet"])
 def test_changed_bytes_are_seen_and_a_rerun_repairs_them(tmp_path: Path, name: str) -> None:
     build(tmp_path / "e")
@@ -157,7 +168,7 @@ def test_two_at_once(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_sentence_and_a_rerun_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, written = writing._write, []
+    write, written = parts._write, []
 
     def full(path: Path, rows: torch.Tensor, values: np.ndarray) -> None:
         written.append(path)
@@ -165,10 +176,10 @@ def test_a_full_disk_is_one_sentence_and_a_rerun_goes_on(tmp_path: Path, monkeyp
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, rows, values)
 
-    monkeypatch.setattr(writing, "_write", full)
+    monkeypatch.setattr(parts, "_write", full)
     with pytest.raises(CoviewError, match=r"No space left on device\); make room .* it goes on from there"):
         build(tmp_path / "e")
-    monkeypatch.setattr(writing, "_write", write)
+    monkeypatch.setattr(parts, "_write", write)
     first = (tmp_path / "e" / "done" / "00000.json").stat().st_mtime_ns
     build(tmp_path / "e")
     assert (tmp_path / "e" / "done" / "00000.json").stat().st_mtime_ns == first

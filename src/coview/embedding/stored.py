@@ -114,6 +114,10 @@ def store(
         else:
             mine = range(parallel.rank(), part_count(known), parallel.world_size())
             _everywhere(folder, lambda: _make_parts(folder, known, mine, embed, source, normalised, progress))
+        if parallel.is_main():
+            for leftover in filter(is_leftover, folder.rglob("*")):  # all have written: nobody needs them any more
+                if leftover.name != ".lock":
+                    leftover.unlink(missing_ok=True)
         found = open_stored(folder, checked=executor is None)  # what others wrote has to be here
     require_some(features_of(found, source))
     return found
