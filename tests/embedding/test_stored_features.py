@@ -102,7 +102,6 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     assert not list((tmp_path / "e").rglob("*.partial"))
 
 
-
 @pytest.mark.parametrize("name", ["video.npy", "audio.present.npy", "video.start.npy", "recordings.parquet"])
 def test_changed_bytes_are_seen_and_a_rerun_repairs_them(tmp_path: Path, name: str) -> None:
     build(tmp_path / "e")
