@@ -12,6 +12,7 @@ import pytest
 from coview.cli.fuse import fusing
 from coview.cli.main import main
 from coview.cli.options import read_run
+from coview.data.collection import Collection
 from coview.methods import available, load_method
 from coview.settings import from_dict, to_dict
 from coview.training.settings import recommended, run_from_dict, run_to_dict
@@ -53,7 +54,9 @@ def test_a_dry_run_on_a_collection_that_has_its_views(method: str, films: Path, 
     elif kinds == {"features"}:
         words = ["fuse", method, *features.split(",")]
     else:
-        words = ["pretrain", method, "--collection", str(films), "--split", "None", "--tiny"]
+        computed = {name: spec.shape for name, spec in views.items() if spec.stream == "features"}
+        beside = f"+{known(films, computed)}" if computed else ""
+        words = ["pretrain", method, "--collection", f"{films}{beside}", "--split", "None", "--tiny"]
     words += [
         "-o",
         str(films.parent / "run"),
@@ -106,3 +109,14 @@ def stored(shapes: Mapping[str, tuple[int, ...]], folder: Path) -> str:
     for name, shape in shapes.items():
         write_tensors({name: torch.randn(shape), "label": torch.arange(shape[0]) % 4}, folder / f"{name}.safetensors")
     return ",".join(f"{name}={folder}/{name}.safetensors" for name in shapes)
+
+
+def known(films: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
+    """Write random features of the films, by their ids; returns the table."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids = Collection.open(films).ids
+    columns = {name: np.random.default_rng(0).random((len(ids), *shape)).tolist() for name, shape in shapes.items()}
+    pq.write_table(pa.table({"id": ids, **columns}), films.parent / "known.parquet")
+    return films.parent / "known.parquet"

@@ -16,6 +16,7 @@ from coview.data.views import Batch
 from coview.encoders.recompute import recompute
 from coview.methods import load_method
 from coview.methods.contract import Method
+from coview.methods.pair_reader import PairReader
 from coview.training.settings import RunSettings, choose_device, resolve, run_to_dict
 from coview.training.setup import build_method, check_parts
 from coview.training.sharding import blocks
@@ -142,7 +143,8 @@ def _forward(method: Method, batch: Batch) -> tuple[int, dict[str, list[Any]]]:
             maps = getattr(encoder, "feature_maps", None)
             if maps is not None:
                 shapes |= {f"{name}.{stage}": list(x.shape) for stage, x in maps(batch.views[name]).items()}
-            shapes[f"{name}.features"] = list(encoder(batch.views[name]).shape)
+            if not isinstance(method, PairReader):  # whose networks read what it makes of views
+                shapes[f"{name}.features"] = list(encoder(batch.views[name]).shape)
     shapes |= {f"{name}.embedding": list(x.shape) for name, x in step.embeddings.items()}
     return sum(kept.values()), {name: ["B", *shape[1:]] for name, shape in shapes.items()}
 
