@@ -49,7 +49,7 @@ class WordRegionSettings:
     tokens: int = 36  # of a text, with beginning and end
     words: int = 30522  # different tokens; words beyond the most frequent ones are unknown
     size: TwoStreamSize = field(default_factory=TwoStreamSize)
-    bert: str | None = None  # a local folder of BERT, whose word pieces are read and whose weights the words' stream starts from
+    bert: str | None = None  # a local folder of BERT, whose pieces are read and whose weights the words start from
     dropout: float = 0.1  # of states, in attention and before the answers
     first_deviation: float = 0.02  # of weights as they are drawn; narrow streams need a larger one
 
