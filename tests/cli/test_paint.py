@@ -158,7 +158,7 @@ def test_wrong_use(models, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-MEGABYTES = 800  # beside what the libraries take once they are imported, which differs by processor
+MEGABYTES = 1500
 
 
 @pytest.mark.slow
@@ -186,14 +186,14 @@ def test_memory_for_50_megapixels_is_bounded(slug, more, tmp_path):
         *more,
     ]
     # What the process itself has held: `ru_maxrss` also counts what its parent had when it was started.
-    held = "int(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])"
-    program = f"import re, sys, torch, torchvision; from coview.cli.main import main; before = {held}; "
-    program += f"code = main(sys.argv[1:]); print(code, {held} - before)"
+    program = "import re, sys; from coview.cli.main import main; code = main(sys.argv[1:]); " + (
+        "print(code, re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program, "paint", *map(str, words)], capture_output=True, text=True, check=True
     )
-    code, more_than_before = map(int, done.stdout.splitlines()[-1].split())
+    code, peak = map(int, done.stdout.splitlines()[-1].split())
     with Image.open(tmp_path / "out" / "large.png") as made:
         assert made.size == (width, height)
     assert code == 0
-    assert more_than_before * 1024 < MEGABYTES * 1e6
+    assert peak * 1024 < MEGABYTES * 1e6

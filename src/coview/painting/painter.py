@@ -101,6 +101,7 @@ class Painter:
             around_it = np.mean(around, axis=(0, 1), where=~holes[:, :, None])
             np.copyto(around, around_it.round().astype(np.uint8), where=holes[:, :, None])
             small = interpolate(as_tensor(around), (size, size), mode="bilinear", antialias=True)
+            del around  # of the size of the window, and so are the holes as numbers
             dug = interpolate(
                 torch.from_numpy(holes).float()[None, None], (size, size), mode="bilinear", antialias=True
             )
