@@ -11,7 +11,7 @@ GOAL = torch.linspace(0.1, 0.9, 8, dtype=torch.float64)
 
 def run(kind, seed, evaluations=400, goal=GOAL):
     if kind == "cma":
-        pytest.importorskip("cmaes")
+        pytest.importorskip("cmaes", reason="needs the extra evolution: pip install 'coview[evolution]'")
     search, seen, values = strategy_of(kind, len(goal), 10, seed), [], []
     for _ in range(evaluations // 10):
         genomes = search.ask()
@@ -39,7 +39,7 @@ def test_a_seed_is_a_history_and_another_is_another(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_goal_in_a_corner_and_failures_are_borne(kind):
     if kind == "cma":
-        pytest.importorskip("cmaes")
+        pytest.importorskip("cmaes", reason="needs the extra evolution: pip install 'coview[evolution]'")
     search = strategy_of(kind, 3, 6, 0)
     for _ in range(30):
         genomes = search.ask()
